@@ -1,0 +1,117 @@
+"""The composition root of the server: settings in, application out. Nothing is made at import time."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
+
+from api.auth import Authenticator, Principal
+from api.guard import Door
+from api.routes import ROUTES
+from api.routes.responses import on_error
+from api.services import Services
+from api.settings import Settings
+from orchestrator.engine import open_engine
+
+LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+ASSETS = "/schema/assets"
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`."""
+    settings = settings.check()
+
+    @asynccontextmanager
+    async def engine_lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with open_engine(
+            settings.database_url,
+            graphs=settings.graphs,
+            model=settings.model,
+            api_key=settings.openai_api_key,
+            base_url=settings.openai_base_url,
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+        ) as engine:
+            app.state.services = Services(engine, Authenticator(settings), settings)
+            yield
+
+    app = Litestar(
+        route_handlers=[
+            *ROUTES,
+            create_static_files_router(path=ASSETS, directories=[_assets()], include_in_schema=False),
+        ],
+        lifespan=[engine_lifespan],
+        dependencies={
+            "services": Provide(_services, sync_to_thread=False),
+            "principal": Provide(_principal, sync_to_thread=False),
+        },
+        middleware=[Door(settings)],
+        cors_config=_cors(settings),
+        exception_handlers={Exception: on_error},
+        openapi_config=_openapi(),
+        request_max_body_size=settings.body_bytes,
+        logging_config=None,
+        debug=False,
+    )
+    app.state.log = logging.getLogger("antiphon.http")
+    return app
+
+
+def _services(request: Any) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _principal(request: Request[Any, Any, Any]) -> Principal:
+    """Who asks, by header or by `?token=`. Raises `Problem`."""
+    services: Services = request.app.state.services
+    token = request.headers.get("authorization") or request.query_params.get("token")
+    return services.authenticator.principal(token)
+
+
+def _cors(settings: Settings) -> CORSConfig:
+    """`Authorization` is listed by name: `*` does not cover it."""
+    return CORSConfig(
+        allow_origins=list(settings.origins),
+        allow_origin_regex=None if settings.auth_on else LOOPBACK_PAGES,
+        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Organization-Id"],
+        expose_headers=["Retry-After"],
+    )
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Antiphon",
+        version="1",
+        path="/schema",
+        render_plugins=[
+            SwaggerRenderPlugin(
+                path="/",
+                favicon="<link rel='icon' href='data:,'>",
+                js_url=f"{ASSETS}/swagger-ui-bundle.js",
+                css_url=f"{ASSETS}/swagger-ui.css",
+                standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
+            ),
+            JsonRenderPlugin(path="/openapi.json"),
+        ],
+    )
+
+
+def _assets() -> Path:
+    """Swagger UI's own files, out of the package that ships them: the page works without a network."""
+    spec = importlib.util.find_spec("swagger_ui")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("swagger-ui-py is not installed")
+    return Path(spec.origin).parent / "static"

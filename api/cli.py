@@ -1,0 +1,120 @@
+"""The command `antiphon`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.metadata import distribution, packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.auth import Authenticator
+from api.problems import Problem
+from api.settings import Settings, SettingsError, read_settings
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return read_settings(**given)
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.group()
+@click.version_option(version("antiphon"), prog_name="antiphon")
+def main() -> None:
+    """A multi-agent chat orchestrator: LangGraph behind Litestar, any chat frontend, nothing ever lost."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on [8000].")
+@click.option("--db", "database_url", help="Database URL, for example sqlite:///chat.db.")
+@click.option("--graph", "graphs", multiple=True, help="Serve this LangGraph graph: path.py:name. May be repeated.")
+@click.option("--model", help="offline, or openai:<model>.")
+def serve(**given: Any) -> None:
+    """Serve the team, and graphs of your own.
+
+    Without --graph, the graphs of a langgraph.json in the current folder are served beside the team.
+    """
+    from api.serve import serve as run
+
+    if not given["graphs"] and Path("langgraph.json").is_file():
+        given["graphs"] = ("langgraph.json",)
+    settings = _settings(**given)
+    try:
+        sys.exit(run(settings))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--db", "database_url", help="Database URL whose knowledge is to grow.")
+@click.option("--clear", is_flag=True, help="Forget all documents first, the shipped sample as well.")
+def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> None:
+    """Add Markdown and text files to the knowledge base."""
+    from orchestrator.engine import default_database, knowledge_url
+    from rag import open_store
+    from rag.ingest import ingest as load
+
+    settings = _settings(database_url=database_url)
+    store = open_store(knowledge_url(settings.database_url or default_database()))
+    try:
+        if clear:
+            store.clear()
+        count = load(store, paths)
+        click.echo(f"{count} documents added, {store.documents()} in all")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        store.close()
+
+
+@main.command()
+@click.argument("user")
+@click.option("--email", help="The email claim.")
+@click.option("--name", help="The name claim.")
+@click.option("--access", multiple=True, help="A label of documents that the user may see, for example internal.")
+@click.option("--hours", default=12.0, show_default=True, help="How long the token is valid.")
+def token(user: str, email: str | None, name: str | None, access: tuple[str, ...], hours: float) -> None:
+    """Mint a token for trying out; needs ANTIPHON_JWT_SECRET."""
+    claims: dict[str, Any] = {key: value for key, value in (("email", email), ("name", name)) if value}
+    if access:
+        claims["access"] = list(access)
+    now = int(time.time())  # noqa: TID251 - a token's times are wall-clock seconds
+    try:
+        click.echo(Authenticator(_settings()).mint(user, int(hours * 3600), now, **claims))
+    except Problem as problem:
+        raise click.ClickException(problem.message) from None
+
+
+@main.command()
+def doctor() -> None:
+    """Say whether the installation and the settings are sound."""
+    problems = [*_shadowed(), *_bad_settings()]
+    for problem in problems:
+        click.echo(f"problem: {problem}")
+    click.echo("everything is in order" if not problems else f"{len(problems)} found")
+    sys.exit(1 if problems else 0)
+
+
+def _shadowed() -> list[str]:
+    """Our generic package names, where another distribution has them too."""
+    own = distribution("antiphon").metadata["Name"]
+    owners = packages_distributions()
+    return [
+        f"package {package!r} also comes from {', '.join(sorted(others))}: install Antiphon into its own environment"
+        for package in ("orchestrator", "api", "rag", "data")
+        if (others := set(owners.get(package, [])) - {own})
+    ]
+
+
+def _bad_settings() -> list[str]:
+    try:
+        read_settings()
+    except SettingsError as error:
+        return [str(error)]
+    return []

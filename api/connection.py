@@ -1,0 +1,106 @@
+"""A WebSocket conversation as a state machine, without a socket. Pure.
+
+What arrives goes in, what is to be done comes out as actions; whoever has the socket carries them out. Times are given
+from outside, in milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from api.auth import Principal
+from api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
+from api.problems import CODES, Problem
+
+REFUSALS = 3
+"""Failed logins after which the connection is closed."""
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send a frame."""
+
+    frame: dict[str, Any]
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """Check a token, and report `authenticated` or `refused`."""
+
+    token: str
+
+
+class Perform(msgspec.Struct, frozen=True):
+    """Do what an authenticated client asked for."""
+
+    command: Ask | Resume | Cancel | AnswerQuestion
+    principal: Principal
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Close the socket."""
+
+    code: int
+
+
+Action = Send | Verify | Perform | Close
+
+
+class Conversation:
+    """One client. States: not logged in, logged in, closed."""
+
+    def __init__(self, dialect: Dialect, connection_id: str) -> None:
+        self.principal: Principal | None = None
+        self._dialect = dialect
+        self._connection_id = connection_id
+        self._refusals = 0
+
+    def receive(self, text: str | None, at: int) -> list[Action]:
+        """A frame has arrived; None stands for one that is not text."""
+        try:
+            return self._obey(self._dialect.read(_decoded(text)), at)
+        except Problem as problem:
+            return self.problem(problem, at)
+
+    def _obey(self, command: Command, at: int) -> list[Action]:
+        match command:
+            case Login():
+                return [Verify(command.token)]
+            case Ping():
+                return [Send(self._dialect.pong(at))]
+            case Leave():
+                return [Close(1000)]
+        if self.principal is None:
+            raise Problem("AUTH_REQUIRED", "Authentication is required.")
+        return [Perform(command, self.principal)]
+
+    def authenticated(self, principal: Principal, at: int, *, asked: bool) -> list[Action]:
+        """The client is who it says; `asked` where it said so by a message."""
+        self.principal = principal
+        welcome = self._dialect.welcome(self._connection_id, principal, asked, at)
+        return [Send(welcome)] if welcome is not None else []
+
+    def refused(self, problem: Problem, at: int) -> list[Action]:
+        """A login failed. What was valid before stays valid."""
+        self._refusals += 1
+        told: list[Action] = [Send(self._dialect.refused(problem, at))]
+        return [*told, Close(4401)] if self._refusals >= REFUSALS else told
+
+    def problem(self, problem: Problem, at: int) -> list[Action]:
+        """Tell the client about an error; some errors end the conversation."""
+        told: list[Action] = [Send(self._dialect.problem(problem, at))]
+        answer = CODES.get(problem.code)
+        fatal = answer is not None and answer.close is not None and problem.code != "AUTH_REQUIRED"
+        return [*told, Close(answer.close)] if fatal and answer and answer.close else told
+
+
+def _decoded(text: str | None) -> dict[str, Any]:
+    if text is None:
+        raise Problem("UNSUPPORTED_DATA", "Only text frames are understood here.")
+    try:
+        frame = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise Problem("INVALID_JSON", "The frame is not valid JSON.") from None
+    if not isinstance(frame, dict):
+        raise Problem("BAD_REQUEST", "A frame must be a JSON object.")
+    return frame

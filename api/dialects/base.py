@@ -1,0 +1,189 @@
+"""What a dialect is: a pure fold from recorded events to frames, and the words for everything around a run. Pure.
+
+No clock, no chance, no await: the same events always give the same frames, so a client can resume at any of them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from api.auth import Principal
+from api.problems import Problem
+from orchestrator.events import AgentChunk, AnyEvent, Recorded, RunAttempt
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One message to the client. `event` is its SSE event name, where the dialect uses one."""
+
+    data: dict[str, Any]
+    event: str | None = None
+
+
+class Fold(Protocol):
+    """The state of one stream in one dialect."""
+
+    def feed(self, recorded: Recorded) -> list[Frame]:
+        """The frames of the next event; often one, sometimes none."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's message, in our terms. `thread_name` is the client's own name for the conversation."""
+
+    message: Any
+    thread_id: str | None = None
+    thread_name: str | None = None
+    graph: str | None = None
+    primary: str | None = None
+    supporting: tuple[str, ...] = ()
+    mode: str | None = None
+    on_busy: Literal["enqueue", "reject", "interrupt"] = "enqueue"
+    idempotency_key: str | None = None
+    options: dict[str, Any] = {}
+    """What the dialect's fold must know of the request; recorded with the run."""
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True):
+    """A client wants the rest of a run, or of a thread for ever, behind event `after`."""
+
+    run_id: str | None = None
+    thread_id: str | None = None
+    after: int = 0
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """A client says who it is."""
+
+    token: str
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """A client wants a run stopped: this one, or the one that it is following."""
+
+    run_id: str | None = None
+
+
+class AnswerQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A human's answer to a run that waits."""
+
+    run_id: str
+    answer: Any
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """A client wants a sign of life."""
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """A client says goodbye."""
+
+
+Command = Ask | Resume | Login | Cancel | AnswerQuestion | Ping | Leave
+
+
+class Dialect(Protocol):
+    """One vocabulary. `serial` dialects show one run after the other on a WebSocket; others mix them."""
+
+    name: str
+    serial: bool
+
+    def fold(self) -> Fold:
+        """A fresh fold, for one run."""
+
+    def read(self, frame: dict[str, Any]) -> Command:
+        """What a client's WebSocket frame means. Raises `Problem`."""
+
+    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
+        """The answer to a login; `asked` says whether the client sent one as a message."""
+
+    def pong(self, at: int) -> dict[str, Any]:
+        """The answer to a ping."""
+
+    def problem(self, problem: Problem, at: int) -> dict[str, Any]:
+        """An error, as a WebSocket frame and as an HTTP body."""
+
+    def refused(self, problem: Problem, at: int) -> dict[str, Any]:
+        """The answer to a login that failed."""
+
+    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
+        """A cursor cannot be served; these are the numbers that can."""
+
+
+class ShownText:
+    """The answer as the client sees it, which cannot be taken back, beside the answer as it is.
+
+    After a superseding event nothing is sent while the new text is only what was shown already; then the remainder
+    goes out. Text that differs from what was shown is not sent at all: the final frame carries the whole.
+    """
+
+    def __init__(self) -> None:
+        self.shown = ""
+        self._spans: dict[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """The answer as it is."""
+        return "".join(self._spans.values())
+
+    def feed(self, event: AnyEvent) -> str:
+        """Take an event; returns what the client has to be sent of the answer now."""
+        if isinstance(event, RunAttempt):
+            for span in event.supersedes.spans:
+                self._spans.pop(span, None)
+        elif isinstance(event, AgentChunk) and event.channel == "answer":
+            self._spans[event.span] = self._spans.get(event.span, "") + event.text
+            return self._news(self.text)
+        return ""
+
+    def _news(self, text: str) -> str:
+        if not text.startswith(self.shown):
+            return ""
+        news = text[len(self.shown) :]
+        self.shown = text
+        return news
+
+
+def iso(at: int) -> str:
+    """A time in milliseconds as ISO 8601 in UTC, with milliseconds and `Z`."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at % 1000:03}Z"
+
+
+def text_field(frame: dict[str, Any], *names: str) -> Any:
+    """The first of some fields that a frame has; None where it has none."""
+    return next((frame[name] for name in names if frame.get(name) is not None), None)
+
+
+def name_field(frame: dict[str, Any], *names: str) -> str | None:
+    """Like `text_field`, for names and ids: a non-empty text of bounded length. Raises `Problem`."""
+    value = text_field(frame, *names)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > NAME_LIMIT or "\0" in value:
+        raise Problem("BAD_REQUEST", f"{names[0]} must be a text of at most {NAME_LIMIT} characters.")
+    return value
+
+
+def names_field(frame: dict[str, Any], name: str) -> tuple[str, ...]:
+    """A list of names. Raises `Problem`."""
+    value = frame.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > 16 or not all(isinstance(one, str) for one in value):
+        raise Problem("BAD_REQUEST", f"{name} must be a list of texts.")
+    return tuple(value)
+
+
+def number_field(frame: dict[str, Any], *names: str) -> int:
+    """A number of an event, 0 where it is missing. Raises `Problem`."""
+    value = text_field(frame, *names)
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+        raise Problem("BAD_REQUEST", f"{names[0]} must be a number of an event.")
+    return value
+
+
+NAME_LIMIT = 128
+"""Characters of a client's own name for a thread or a connection."""

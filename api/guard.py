@@ -1,0 +1,59 @@
+"""The door, for HTTP and WebSocket alike: which names the server answers to, and which web pages may speak to it.
+
+Litestar's own CORS and host checks do nothing, or crash, on WebSockets, so the decision is made here, once for both.
+Clients that are no browsers send no Origin and are not concerned.
+"""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from litestar.datastructures import Headers
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from api.problems import Problem
+from api.settings import Settings, is_loopback
+
+log = logging.getLogger("antiphon.guard")
+
+
+class Door(ASGIMiddleware):
+    """Refuses foreign hosts and foreign pages."""
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass on what may pass."""
+        headers = Headers.from_scope(scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self._host_allowed(host) and (origin is None or self.origin_allowed(origin, host)):
+            await next_app(scope, receive, send)
+            return
+        log.warning("refused %s from origin %s at host %s", scope["path"], origin, host)
+        if scope["type"] == ScopeType.WEBSOCKET:
+            await receive()
+            await send({"type": "websocket.close", "code": 4403, "reason": "forbidden"})
+            return
+        raise Problem("FORBIDDEN", "This page or host name may not use this server.")
+
+    def _host_allowed(self, host: str) -> bool:
+        """With auth off only names of this machine count: a page elsewhere cannot reach us by a name of its own."""
+        name = urlsplit(f"//{host}").hostname or ""
+        if self._settings.hosts:
+            return name in self._settings.hosts
+        return self._settings.auth_on or is_loopback(name)
+
+    def origin_allowed(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may speak to us: our own, a listed one, with auth off any on this machine."""
+        if origin in self._settings.origins or "*" in self._settings.origins:
+            return True
+        page = urlsplit(origin)
+        if page.scheme not in ("http", "https") or not page.hostname:
+            return False
+        return page.netloc == host or (not self._settings.auth_on and is_loopback(page.hostname))

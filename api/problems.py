@@ -1,0 +1,54 @@
+"""Errors on the wire: one table from stable codes to HTTP statuses and WebSocket close codes. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """How a code is answered: an HTTP status, and the code with which a WebSocket closes, if it does."""
+
+    status: int
+    close: int | None = None
+
+
+CODES: dict[str, Answer] = {
+    "BAD_REQUEST": Answer(400),
+    "INVALID_JSON": Answer(400),
+    "EMPTY_MESSAGE": Answer(400),
+    "UNKNOWN_TYPE": Answer(400),
+    "UNKNOWN_AGENT": Answer(400),
+    "UNKNOWN_GRAPH": Answer(400),
+    "AUTH_REQUIRED": Answer(401, 4401),
+    "AUTH_INVALID": Answer(401, 4401),
+    "AUTH_TIMEOUT": Answer(401, 4408),
+    "FORBIDDEN": Answer(403, 4403),
+    "NOT_FOUND": Answer(404),
+    "METHOD_NOT_ALLOWED": Answer(405),
+    "BUSY": Answer(409),
+    "NOT_INTERRUPTED": Answer(409),
+    "CURSOR_GONE": Answer(410),
+    "TOO_LARGE": Answer(413, 1009),
+    "UNSUPPORTED_DATA": Answer(415),
+    "IDEMPOTENCY_CONFLICT": Answer(422),
+    "INTERNAL": Answer(500, 1011),
+    "UNAVAILABLE": Answer(503),
+    "SLOW_READER": Answer(503, 1013),
+}
+
+
+class Problem(Exception):
+    """Something to tell the client: a stable code and a clean sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return CODES.get(self.code, CODES["INTERNAL"]).status
+
+
+INTERNAL = Problem("INTERNAL", "Something went wrong on our side.")

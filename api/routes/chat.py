@@ -1,0 +1,91 @@
+"""Seed 003's routes: `WS /ws/chat`, its test page, and `POST /api/v1/chat`, which waits for the whole answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, WebSocket, get, post, websocket
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from api.auth import Principal
+from api.dialects import DIALECTS
+from api.dialects.chat import read_message
+from api.routes.native import IdempotencyKey
+from api.routes.socket import converse
+from api.services import Services, idempotency_key, start_of
+from api.streams import run_frames
+
+CHAT = DIALECTS["chat"]
+OPT = {"dialect": CHAT.name}
+PAGE = Path(__file__).parents[1] / "pages" / "chat_test.html"
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A message. `session_id` is the client's own name for the conversation."""
+
+    message: str | None = None
+    session_id: str | None = None
+    customer_id: str | None = None
+
+
+@post("/api/v1/chat", status_code=200, opt=OPT)
+async def chat(
+    request: Request[Any, Any, Any],
+    data: JSONBody[ChatRequest],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    key: IdempotencyKey = None,
+) -> Response[Any]:
+    """Ask and wait: `{response, session_id, metadata}`."""
+    ask = read_message(msgspec.to_builtins(data))
+    run = await services.start(ask, principal, CHAT.name, idempotency_key(request))
+    last: dict[str, Any] = {}
+    async for frames in run_frames(run, CHAT, start_of(run), services.settings.heartbeat_seconds):
+        last = frames[-1][1].data if frames else last
+    if last.get("type") != "complete":
+        return Response(last, status_code=502)
+    return Response({name: last[name] for name in ("response", "session_id", "metadata")}, status_code=200)
+
+
+@websocket("/ws/chat", opt=OPT)
+async def chat_socket(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
+    """The chat vocabulary over WebSocket."""
+    await converse(socket, CHAT, services)
+
+
+@get("/ws/test", sync_to_thread=False, include_in_schema=False)
+def test_page() -> Response[str]:
+    """A page to try the WebSocket with."""
+    html = PAGE.read_text(encoding="utf-8")
+    return Response(html, media_type="text/html; charset=utf-8", headers=page_headers(html))
+
+
+def page_headers(html: str) -> dict[str, str]:
+    """Headers for a page of ours: only its own inline script and style may run, and it may speak to this host only."""
+    script, style = (_hash(html, tag) for tag in ("script", "style"))
+    policy = (
+        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self' ws: wss:;"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
+
+def _hash(html: str, tag: str) -> str:
+    found = re.search(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+    digest = hashlib.sha256((found[1] if found else "").encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+ROUTES = (chat, chat_socket, test_page)

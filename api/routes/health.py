@@ -1,0 +1,27 @@
+"""`GET /health`, and the documentation's own assets."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import get
+from litestar.di import NamedDependency
+
+from api.services import Services
+
+
+@get("/health")
+async def health(services: NamedDependency[Services]) -> dict[str, Any]:
+    """Whether the server lives, what it serves, and on which store."""
+    return {
+        "status": "draining" if services.engine.draining else "ok",
+        "version": version("antiphon"),
+        "graphs": list(services.engine.graphs),
+        "model": services.settings.model,
+        "auth": "jwt" if services.authenticator.required else "off",
+        "database": await services.engine.database.facts(),
+    }
+
+
+ROUTES = (health,)

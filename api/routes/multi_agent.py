@@ -1,0 +1,88 @@
+"""Seed 002's routes: `POST /api/streaming/multi-agent/stream`, `WS /api/streaming/ws/{connection_id}`, the fallback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, WebSocket, post, websocket
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.auth import Principal
+from api.dialects import DIALECTS
+from api.dialects.multi_agent import read_request
+from api.routes.native import IdempotencyKey, LastEventId
+from api.routes.responses import event_stream
+from api.routes.socket import converse
+from api.services import Services, idempotency_key, start_of
+from api.streams import run_frames
+
+MULTI_AGENT = DIALECTS["multi_agent"]
+OPT = {"dialect": MULTI_AGENT.name}
+
+
+class MultiAgentRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A question for the team; `message` and `content` are other names of `query`.
+
+    `coordination_mode` is sequential, parallel, collaborative (or enhanced_collaborative) or debate. `context` may hold
+    `session_id`, and `stream_supporting: true` to see the supporting agents' text as well.
+    """
+
+    query: str | None = None
+    message: str | None = None
+    content: str | None = None
+    coordination_mode: str | None = None
+    primary_agent: str | None = None
+    supporting_agents: list[str] | None = None
+    context: dict[str, Any] | None = None
+    session_id: str | None = None
+    product_id: str | int | None = None
+    user_id: str | int | None = None
+
+
+@post("/api/streaming/multi-agent/stream", status_code=200, opt=OPT)
+async def stream(
+    request: Request[Any, Any, Any],
+    data: JSONBody[MultiAgentRequest],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    key: IdempotencyKey = None,
+    last_event_id: LastEventId = None,
+) -> Response[Any]:
+    """Ask the team; the response is an SSE stream of agents' events that ends with `complete`."""
+    if resumed := await services.resumed(request, principal):
+        run, cursor = resumed
+    else:
+        ask = read_request(msgspec.to_builtins(data))
+        run = await services.start(ask, principal, MULTI_AGENT.name, idempotency_key(request))
+        cursor = start_of(run)
+    return event_stream(run_frames(run, MULTI_AGENT, cursor, services.settings.heartbeat_seconds))
+
+
+@post("/api/multi-agent/process", status_code=200, opt=OPT)
+async def process(
+    request: Request[Any, Any, Any],
+    data: JSONBody[MultiAgentRequest],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    key: IdempotencyKey = None,
+) -> Response[Any]:
+    """Ask the team and wait: the response is the frame that would end the stream."""
+    ask = read_request(msgspec.to_builtins(data))
+    run = await services.start(ask, principal, MULTI_AGENT.name, idempotency_key(request))
+    last: dict[str, Any] = {}
+    async for frames in run_frames(run, MULTI_AGENT, start_of(run), services.settings.heartbeat_seconds):
+        last = frames[-1][1].data if frames else last
+    return Response(last, status_code=200 if last.get("type") == "complete" else 502)
+
+
+@websocket("/api/streaming/ws/{connection_id:str}", opt=OPT)
+async def multi_agent_socket(
+    socket: WebSocket[Any, Any, Any], connection_id: FromPath[str], services: NamedDependency[Services]
+) -> None:
+    """The same over WebSocket. A client that comes back with its connection id gets what it has missed."""
+    await converse(socket, MULTI_AGENT, services, connection_id)
+
+
+ROUTES = (stream, process, multi_agent_socket)

@@ -1,0 +1,274 @@
+"""Carries out WebSocket conversations: one reader, and one writer that follows runs by their cursors.
+
+The reader never stops reading, so pings are answered and a client that leaves is noticed; no frame is queued anywhere,
+because the log is the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+from litestar import WebSocket
+from litestar.exceptions import WebSocketDisconnect
+
+from api.auth import Principal
+from api.connection import Action, Close, Conversation, Perform, Send, Verify
+from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume
+from api.problems import Problem
+from api.services import Services, as_problem, start_of
+from api.streams import ALL_FRAMES, Cursor, check_cursor, run_frames, thread_frames
+from orchestrator.errors import AntiphonError
+from orchestrator.run import Run
+
+log = logging.getLogger("antiphon.socket")
+
+WAITING = 8
+"""Messages that may wait for their turn on one connection of a serial dialect."""
+SUBPROTOCOL = "chat.v1"
+RESTART = 1012
+
+
+async def converse(
+    socket: WebSocket[Any, Any, Any], dialect: Dialect, services: Services, connection_id: str | None = None
+) -> None:
+    """Serve one WebSocket from its acceptance to its end."""
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    talk = _Talk(socket, dialect, services, connection_id or "")
+    try:
+        await talk.serve(offered)
+    except (WebSocketDisconnect, OSError):
+        return
+    finally:
+        await talk.end()
+
+
+class _Talk:
+    """One connection: carries out what the conversation decides."""
+
+    def __init__(self, socket: WebSocket[Any, Any, Any], dialect: Dialect, services: Services, connection: str) -> None:
+        self._socket = socket
+        self._dialect = dialect
+        self._services = services
+        self._connection = connection
+        self._conversation = Conversation(dialect, connection)
+        self._turns: asyncio.Queue[tuple[Run, Cursor]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._current: Run | None = None
+        self._sending = asyncio.Lock()
+        self._closed = False
+
+    async def serve(self, offered: list[str]) -> None:
+        """Log in by what the request carries, then obey frames until the client leaves."""
+        if self._dialect.serial:
+            self._spawn(self._take_turns())
+        token = _token(self._socket, offered)
+        if token is not None or not self._services.authenticator.required:
+            await self._verify(token, asked=False)
+        elif self._socket.query_params.get("token") == "":
+            await self._verify("", asked=False)
+        while not self._closed:
+            deadline = self._services.settings.auth_seconds if self._conversation.principal is None else None
+            try:
+                async with asyncio.timeout(deadline):
+                    text = await self._receive()
+            except TimeoutError:
+                problem = Problem("AUTH_TIMEOUT", "Nobody logged in.")
+                await self._act(self._conversation.problem(problem, self._now()))
+                return
+            await self._act(self._conversation.receive(text, self._now()))
+
+    async def end(self) -> None:
+        """Stop following; runs go on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _receive(self) -> str | None:
+        """The next text; None for a binary frame. Litestar's own reading would turn that into an empty text."""
+        event = await self._socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(detail="gone", code=event.get("code", 1005))
+        text: str | None = event.get("text")  # type: ignore[assignment]
+        return text
+
+    async def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    await self._send(action.frame)
+                case Verify():
+                    await self._verify(action.token, asked=True)
+                case Close():
+                    await self._close(action.code)
+                case Perform():
+                    await self._perform(action)
+
+    async def _verify(self, token: str | None, *, asked: bool) -> None:
+        first = self._conversation.principal is None
+        try:
+            principal = self._services.authenticator.principal(token)
+        except Problem as problem:
+            log.warning("refused a login on %s: %s", self._socket.scope["path"], problem.code)
+            await self._act(self._conversation.refused(problem, self._now()))
+            return
+        if first and not asked and token is None and self._dialect.name == "chat":
+            self._conversation.authenticated(principal, self._now(), asked=False)  # nobody asked, nothing to say
+        else:
+            await self._act(self._conversation.authenticated(principal, self._now(), asked=asked))
+        if first:
+            await self._come_back(principal)
+
+    async def _perform(self, action: Perform) -> None:
+        command, principal = action.command, action.principal
+        try:
+            match command:
+                case Ask():
+                    await self._ask(command, principal)
+                case Resume():
+                    await self._resume(command, principal)
+                case Cancel():
+                    await self._cancel(command, principal)
+                case AnswerQuestion():
+                    run = await self._services.engine.answer(command.run_id, command.answer, principal.id)
+                    self._follow(run, start_of(run))
+        except (Problem, AntiphonError) as error:
+            await self._act(self._conversation.problem(as_problem(error), self._now()))
+
+    async def _ask(self, ask: Ask, principal: Principal) -> None:
+        if self._dialect.serial and self._turns.qsize() >= WAITING:
+            raise Problem("BUSY", f"{WAITING} messages are waiting already.")
+        if ask.thread_id is None and ask.thread_name is None and self._connection:
+            ask = msgspec.structs.replace(ask, thread_name=f"connection:{self._connection}")
+        run = await self._services.start(ask, principal, self._dialect.name)
+        self._follow(run, start_of(run))
+
+    async def _resume(self, command: Resume, principal: Principal) -> None:
+        engine = self._services.engine
+        if command.thread_id is not None:
+            thread_id, run = (await engine.thread(command.thread_id, principal.id)).id, None
+        elif command.run_id is not None:
+            run = await engine.run(command.run_id, principal.id)
+            thread_id = run.thread_id
+        else:
+            raise Problem("BAD_REQUEST", "resume takes run_id.")
+        cursor = Cursor("", command.after, ALL_FRAMES)
+        try:
+            await check_cursor(engine, thread_id, cursor, principal.id)
+        except Problem:
+            last = (await engine.thread(thread_id, principal.id)).last_seq
+            await self._send(self._dialect.reset(1, last, self._now()))
+            return
+        if run is not None:
+            self._follow(run, cursor)
+        else:
+            self._spawn(self._show_thread(thread_id, cursor))
+
+    async def _cancel(self, command: Cancel, principal: Principal) -> None:
+        if command.run_id is not None:
+            await self._services.engine.cancel(command.run_id, principal.id)
+        elif self._current is not None:
+            await self._services.engine.cancel(self._current.id, principal.id)
+
+    async def _come_back(self, principal: Principal) -> None:
+        """Go on where an earlier connection with the same id broke off."""
+        if not self._connection:
+            return
+        last_seq = self._socket.query_params.get("last_seq", "")
+        known = self._services.positions.get(self._key(principal))
+        if last_seq.isascii() and last_seq.isdigit() and len(last_seq) < 16:
+            run = await self._last_run(principal, known)
+            seq = int(last_seq)
+        elif known is not None:
+            run = await self._last_run(principal, known)
+            seq = known[1]
+        else:
+            return
+        if run is not None:
+            await self._perform(Perform(Resume(run_id=run.id, after=seq), principal))
+
+    async def _last_run(self, principal: Principal, known: tuple[str, int] | None) -> Run | None:
+        engine = self._services.engine
+        if known is not None:
+            return await engine.run(known[0], principal.id)
+        return await engine.latest_run(principal.id, (self._dialect.name, f"connection:{self._connection}"))
+
+    def _key(self, principal: Principal) -> tuple[str, str, str]:
+        return self._dialect.name, principal.id, self._connection
+
+    def _follow(self, run: Run, cursor: Cursor) -> None:
+        if self._dialect.serial:
+            self._turns.put_nowait((run, cursor))
+        else:
+            self._spawn(self._show(run, cursor))
+
+    async def _take_turns(self) -> None:
+        """One run after the other: these clients cannot tell the frames of two runs apart."""
+        while True:
+            run, cursor = await self._turns.get()
+            self._current = run
+            await self._show(run, cursor)
+            self._current = None
+
+    async def _show(self, run: Run, cursor: Cursor) -> None:
+        principal = self._conversation.principal
+        async for frames in run_frames(run, self._dialect, cursor, self._services.settings.heartbeat_seconds):
+            for _, frame in frames or ():
+                await self._send(frame.data)
+                if self._connection and principal is not None:
+                    self._services.remember(self._key(principal), run.id, frame.data.get("seq", 0))
+        await self._leave_if_draining()
+
+    async def _show_thread(self, thread_id: str, cursor: Cursor) -> None:
+        tick = self._services.settings.heartbeat_seconds
+        async for frames in thread_frames(self._services.engine, thread_id, self._dialect, cursor, tick):
+            for _, frame in frames or ():
+                await self._send(frame.data)
+        await self._leave_if_draining()
+
+    async def _leave_if_draining(self) -> None:
+        if self._services.engine.draining:
+            await self._close(RESTART)
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        text = msgspec.json.encode(frame).decode()
+        try:
+            async with self._sending, asyncio.timeout(self._services.settings.send_seconds):
+                await self._socket.send_data(text)
+        except TimeoutError:
+            await self._close(1013)
+            raise WebSocketDisconnect(detail="slow reader", code=1013) from None
+
+    async def _close(self, code: int) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._socket.close(code=code)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Follow until the client is gone; whatever else goes wrong is told to it."""
+        try:
+            await work
+        except (WebSocketDisconnect, OSError):
+            return
+        except Exception as error:
+            log.exception("a stream broke")
+            await self._act(self._conversation.problem(as_problem(error), self._now()))
+
+    def _now(self) -> int:
+        return self._services.clock()
+
+
+def _token(socket: WebSocket[Any, Any, Any], offered: list[str]) -> str | None:
+    """The token that the opening request carries: in its header, as a subprotocol, or in its query."""
+    header = socket.headers.get("authorization")
+    bearer = next((one[7:] for one in offered if one.startswith("bearer.")), None)
+    return header or bearer or socket.query_params.get("token") or None

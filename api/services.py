@@ -1,0 +1,99 @@
+"""What routes are given: the engine, the gatekeeper, the settings. Made once per application."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar import Request
+
+from api.auth import Authenticator, Principal
+from api.dialects.base import Ask
+from api.problems import Problem
+from api.settings import Settings
+from api.streams import START, Cursor, check_cursor, read_cursor
+from orchestrator.clock import Clock, now_ms
+from orchestrator.engine import Engine
+from orchestrator.errors import AntiphonError, ThingNotFound
+from orchestrator.run import Run
+
+POSITIONS = 10_000
+"""WebSocket connections whose place is remembered for a reconnection; the oldest go first."""
+
+
+@dataclass
+class Services:
+    """The parts that every route may need. `positions` says what a WebSocket connection had seen when it broke."""
+
+    engine: Engine
+    authenticator: Authenticator
+    settings: Settings
+    clock: Clock = now_ms
+    positions: OrderedDict[tuple[str, str, str], tuple[str, int]] = field(default_factory=OrderedDict)
+
+    def remember(self, key: tuple[str, str, str], run_id: str, seq: int) -> None:
+        """Note how far a connection has been served: `key` is `(dialect, user, connection)`."""
+        self.positions[key] = (run_id, seq)
+        self.positions.move_to_end(key)
+        while len(self.positions) > POSITIONS:
+            self.positions.popitem(last=False)
+
+    async def start(self, ask: Ask, principal: Principal, dialect: str, idempotency_key: str | None = None) -> Run:
+        """Accept a client's message. Raises what `Engine.start` raises."""
+        return await self.engine.start(
+            ask.message,
+            user=principal.id,
+            thread_id=ask.thread_id,
+            thread_name=(dialect, ask.thread_name) if ask.thread_name else None,
+            graph=ask.graph,
+            primary=ask.primary,
+            supporting=ask.supporting,
+            mode=ask.mode,
+            on_busy=ask.on_busy,
+            idempotency_key=idempotency_key or ask.idempotency_key,
+            dialect=dialect,
+            access=principal.access,
+            options=ask.options,
+        )
+
+    async def resumed(self, request: Request[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
+        """The run and the place that a request resumes; None for a request that begins something.
+
+        `Last-Event-ID` counts more than `?last_event_id=`. Raises `Problem` CURSOR_GONE.
+        """
+        text = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
+        if not text:
+            return None
+        cursor = read_cursor(text)
+        try:
+            run = await self.engine.run(cursor.run_id, principal.id)
+        except ThingNotFound:
+            raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.") from None
+        await check_cursor(self.engine, run.thread_id, cursor, principal.id)
+        return run, cursor
+
+
+def start_of(run: Run) -> Cursor:
+    """Where the stream of a message begins: at the run's start, or behind the question that the message answered."""
+    return START._replace(seq=run.answered)
+
+
+def as_problem(error: Exception) -> Problem:
+    """Any error as something to tell the client."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, AntiphonError):
+        return Problem(error.code, error.message)
+    return Problem("INTERNAL", "Something went wrong on our side.")
+
+
+KEY_LIMIT = 255
+
+
+def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+    """The request's `Idempotency-Key`. Raises `Problem` where it is unreasonable."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= KEY_LIMIT:
+        raise Problem("BAD_REQUEST", f"Idempotency-Key must have 1 to {KEY_LIMIT} characters.")
+    return key

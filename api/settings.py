@@ -1,0 +1,102 @@
+"""All settings, in one frozen value. The only file that reads the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+SECRET_BYTES = 32
+"""A JWT secret has at least this many bytes."""
+
+
+class SettingsError(Exception):
+    """The settings contradict each other or are unsafe. The text says what to change."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server is told. Each field is `ANTIPHON_<NAME>` in the environment unless the table below says else."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: str | None = None
+    """`sqlite:///path`; a file in the user's state folder when None."""
+    graphs: tuple[str, ...] = ()
+    """Graphs to serve beside the team, as `path.py:name`; the first is the default one."""
+    model: str = "offline"
+    """`offline` or `openai:<model>`."""
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    auth: Literal["off", "jwt"] | None = None
+    """`off` on loopback only; `jwt` where a secret is set, unless said otherwise."""
+    jwt_secret: str | None = None
+    jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    origins: tuple[str, ...] = ()
+    """Origins of web pages that may connect, comma-separated; with auth off also every page of this host."""
+    hosts: tuple[str, ...] = ()
+    """Names by which the server may be addressed, comma-separated; every name where empty and auth is on."""
+    lease_seconds: float = 10.0
+    max_attempts: int = 3
+    heartbeat_seconds: float = 10.0
+    auth_seconds: float = 30.0
+    """How long a WebSocket may stay without a login."""
+    send_seconds: float = 30.0
+    """How long a reader may take no data before it is disconnected."""
+    body_bytes: int = 1024 * 1024
+    """Size of a request body or a WebSocket message at most."""
+    drain_seconds: float = 10.0
+    """How long a shutdown waits for open streams."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def auth_on(self) -> bool:
+        """Whether callers must log in."""
+        return self.auth == "jwt" or (self.auth is None and self.jwt_secret is not None)
+
+    def check(self) -> Settings:
+        """The same settings, or `SettingsError` where they are unsafe."""
+        if self.auth_on and len((self.jwt_secret or "").encode()) < SECRET_BYTES:
+            raise SettingsError(
+                f"ANTIPHON_JWT_SECRET needs at least {SECRET_BYTES} bytes when auth is on;"
+                " `python -c 'import secrets; print(secrets.token_urlsafe(48))'` makes one"
+            )
+        if not self.auth_on and not is_loopback(self.host):
+            raise SettingsError(
+                f"refusing to listen on {self.host} without authentication:"
+                " set ANTIPHON_JWT_SECRET, or listen on 127.0.0.1"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+_ENVIRONMENT = {"openai_api_key": "OPENAI_API_KEY", "openai_base_url": "OPENAI_BASE_URL"}
+
+
+def read_settings(environment: Mapping[str, str] | None = None, **given: object) -> Settings:
+    """Settings from the environment, with what the command line gives on top. Raises `SettingsError`."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(Settings):
+        text = environment.get(_ENVIRONMENT.get(field.name, f"ANTIPHON_{field.name.upper()}"))
+        if text:
+            is_list = isinstance(field.default, tuple)
+            values[field.name] = [one.strip() for one in text.split(",") if one.strip()] if is_list else text
+    values.update({name: value for name, value in given.items() if value not in (None, ())})
+    try:
+        return msgspec.convert(values, Settings, strict=False).check()
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}") from None

@@ -1,0 +1,99 @@
+"""Runs as streams of frames: the cursor on the wire, the fold, the SSE body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import msgspec
+
+from api import sse
+from api.dialects.base import Dialect, Fold, Frame
+from api.problems import Problem
+from orchestrator.engine import Engine
+from orchestrator.events import Recorded
+from orchestrator.run import Run
+
+ALL_FRAMES = 1 << 30
+
+
+class Cursor(NamedTuple):
+    """A place in a stream: the last frame that the client has. On the wire `<run_id>:<seq>.<k>`."""
+
+    run_id: str
+    seq: int
+    frame: int
+
+
+START = Cursor("", 0, ALL_FRAMES)
+_CURSOR = re.compile(r"([0-9a-f-]{36}|-):(\d{1,15})\.(\d{1,6})")
+
+
+def read_cursor(text: str) -> Cursor:
+    """A cursor from the wire. Raises `Problem` CURSOR_GONE: a client cannot repair one, only begin anew."""
+    match = _CURSOR.fullmatch(text.strip())
+    if match is None:
+        raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.")
+    return Cursor(match[1], int(match[2]), int(match[3]))
+
+
+async def check_cursor(engine: Engine, thread_id: str, cursor: Cursor, user: str) -> None:
+    """Raise `Problem` CURSOR_GONE for a place that the log has not reached (another log, or a lost one)."""
+    thread = await engine.thread(thread_id, user)
+    if cursor.seq > thread.last_seq:
+        raise Problem("CURSOR_GONE", f"Events 1 to {thread.last_seq} can be resumed.")
+
+
+class Framer:
+    """Turns recorded events into the frames behind a cursor. Runs that stand mixed in a thread have a fold each."""
+
+    def __init__(self, dialect: Dialect, after: Cursor) -> None:
+        self._dialect = dialect
+        self._after = (after.seq, after.frame)
+        self._folds: dict[str | None, Fold] = {}
+
+    def frames(self, batch: list[Recorded]) -> list[tuple[str, Frame]]:
+        """`(cursor, frame)` of everything in a batch that the client does not have."""
+        found: list[tuple[str, Frame]] = []
+        for recorded in batch:
+            fold = self._folds.get(recorded.run_id)
+            if fold is None:
+                fold = self._folds[recorded.run_id] = self._dialect.fold()
+            for k, frame in enumerate(fold.feed(recorded)):
+                if (recorded.seq, k) > self._after:
+                    found.append((f"{recorded.run_id or '-'}:{recorded.seq}.{k}", frame))
+            if recorded.ends_run:
+                del self._folds[recorded.run_id]
+        return found
+
+
+async def run_frames(
+    run: Run, dialect: Dialect, after: Cursor, tick: float
+) -> AsyncIterator[list[tuple[str, Frame]] | None]:
+    """A run's frames behind a cursor, in lists; None every `tick` seconds. The fold begins at the run's start."""
+    framer = Framer(dialect, after)
+    async for batch in run.batches(tick=tick):
+        yield framer.frames(batch) if batch else None
+
+
+async def thread_frames(
+    engine: Engine, thread_id: str, dialect: Dialect, after: Cursor, tick: float
+) -> AsyncIterator[list[tuple[str, Frame]] | None]:
+    """A thread's frames behind a cursor, for ever. For dialects whose fold needs no past."""
+    framer = Framer(dialect, after)
+    async for batch in engine.follow(thread_id, after.seq - 1 if after.seq else 0, tick=tick):
+        yield framer.frames(batch) if batch else None
+
+
+async def sse_body(frames: AsyncIterator[list[tuple[str, Frame]] | None]) -> AsyncIterator[bytes]:
+    """The bytes of an SSE response. Several events that are there at once go out together."""
+    yield sse.OPEN
+    first = True
+    async for some in frames:
+        if some is None:
+            yield sse.HEARTBEAT
+        elif some:
+            body = b"".join(sse.encode(msgspec.json.encode(f.data), cursor, f.event) for cursor, f in some)
+            yield sse.RETRY + body if first else body
+            first = False

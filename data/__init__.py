@@ -1,0 +1,33 @@
+"""Durable state: the event log, threads, messages, runs and checkpoints.
+
+`open_database(url)` is the way in. Payloads are opaque bytes here: this package knows numbering, fencing and
+durability, and nothing about agents, graphs or wire formats.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data.base import Database
+
+__all__ = ["BACKENDS", "open_database"]
+
+BACKENDS = {"sqlite": "data.sqlite:SqliteDatabase"}
+"""URL scheme -> `module:class`. A new backend is one file and one row."""
+
+
+async def open_database(url: str) -> Database:
+    """Open the database at `url` (`sqlite:///absolute/or/relative/path.db`).
+
+    Raises `ValueError` for a scheme nobody registered and `data.base.StorageError` when the file cannot be used.
+    """
+    import importlib
+
+    scheme = url.partition(":")[0]
+    if scheme not in BACKENDS:
+        raise ValueError(f"no database backend for {scheme!r}: known schemes are {', '.join(sorted(BACKENDS))}")
+    module, _, name = BACKENDS[scheme].partition(":")
+    backend = getattr(importlib.import_module(module), name)
+    database: Database = await backend.open(url)
+    return database

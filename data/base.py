@@ -1,0 +1,185 @@
+"""What every backend offers, and the errors that it raises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from data.records import (
+    Acceptance,
+    Accepted,
+    Checkpoint,
+    CheckpointWrite,
+    Fence,
+    Message,
+    NewEvent,
+    Row,
+    Run,
+    RunStatus,
+    StoredCheckpoint,
+    Thread,
+)
+
+
+class StorageError(Exception):
+    """The database did not take or give something. Nothing was stored."""
+
+
+class Fenced(StorageError):
+    """The writer lost its right to write: another one claimed the run, or the run has ended."""
+
+
+class NotFound(StorageError):
+    """No such thread or run for this user. The same error whether it is missing or somebody else's."""
+
+
+class Busy(StorageError):
+    """The thread has a run under way and the message asked to be rejected in that case."""
+
+
+class IdempotencyConflict(StorageError):
+    """The idempotency key was used before, for another request."""
+
+
+class Watch(Protocol):
+    """A subscription to hints about one thread. Subscribe first, then read: then nothing falls in between."""
+
+    def clear(self) -> None:
+        """Forget hints so far. Call it before reading."""
+
+    async def wait(self) -> None:
+        """Return when the thread may have changed since `clear`."""
+
+
+class EventLog(Protocol):
+    """The numbered events of all threads, with fenced writing and reading by cursor."""
+
+    async def accept(self, acceptance: Acceptance) -> Accepted:
+        """Store a message, its run and their first events in one transaction; claim the run if the thread is idle.
+
+        Raises `NotFound`, `Busy`, `IdempotencyConflict`.
+        """
+
+    async def claim(self, run_id: str, worker: str, *, held_by: str | None = None) -> Run | None:
+        """Become the writer of a queued run, or take a running one over from worker `held_by`.
+
+        Returns None when it is not to be had: another worker was first, or an older run of the thread is under way.
+        """
+
+    async def append(
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        writes: Sequence[tuple[str, str, CheckpointWrite]] = (),
+    ) -> int:
+        """Number and store events of a run, and checkpoint writes `(namespace, checkpoint id, write)` with them.
+
+        `expected` is the run's event count as the writer knows it, so that an append whose answer was lost can be
+        repeated safely. Returns the number of the last event stored, 0 where there was none. Raises `Fenced`.
+        """
+
+    async def put_checkpoint(
+        self, fence: Fence, expected: int, events: Sequence[NewEvent], checkpoint: Checkpoint
+    ) -> int:
+        """Like `append`, with a checkpoint."""
+
+    async def finish(
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        *,
+        status: RunStatus,
+        message: Message | None,
+        result: bytes,
+    ) -> str | None:
+        """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any."""
+
+    async def pause(self, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
+        """Store events that end with a question to a human, and give up the run until it is answered."""
+
+    async def answer(
+        self, run_id: str, worker: str, events: Sequence[NewEvent], idempotency: tuple[str, str, bytes] | None = None
+    ) -> Run | None:
+        """Continue a paused run as its writer. None when the run is not waiting for an answer.
+
+        `idempotency` is `(user, key, digest)` of the request, remembered with it.
+        """
+
+    async def repeated(self, user_id: str, key: str, digest: bytes) -> Run | None:
+        """The run of an earlier request with this key. Raises `IdempotencyConflict` where that was another request."""
+
+    async def cancel(self, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
+        """Ask a running run to stop; end one that nobody executes with `events` at once. Idempotent."""
+
+    async def hand_back(self, fence: Fence, *, charged: bool) -> None:
+        """Give a run back for any worker to continue: uncharged at a shutdown, charged after a failure."""
+
+    async def read(self, thread_id: str, after: int, limit: int) -> list[Row]:
+        """Rows with `seq > after`, in order, at most `limit`."""
+
+    def watch(self, thread_id: str) -> AbstractContextManager[Watch]:
+        """Subscribe to hints about a thread."""
+
+    def wake(self) -> None:
+        """Hint at every watched thread."""
+
+
+class Checkpoints(Protocol):
+    """Reading of graph checkpoints; they are written through the log, under its fence."""
+
+    async def checkpoint(self, run_id: str, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
+        """The named checkpoint, or the newest one."""
+
+    async def checkpoints(
+        self, run_id: str, namespace: str | None, before: str | None, limit: int | None
+    ) -> list[StoredCheckpoint]:
+        """Checkpoints of a run, newest first."""
+
+
+class Conversations(Protocol):
+    """Ordinary reads: threads, messages, runs."""
+
+    async def thread(self, thread_id: str) -> Thread | None:
+        """A thread by id."""
+
+    async def named_thread(self, user_id: str, namespace: str, name: str) -> Thread | None:
+        """The thread that a client of this user calls `name`."""
+
+    async def threads(self, user_id: str, limit: int) -> list[Thread]:
+        """A user's threads, the newest first."""
+
+    async def messages(self, thread_id: str) -> list[Message]:
+        """Messages of a thread, the oldest first."""
+
+    async def run(self, run_id: str) -> Run | None:
+        """A run by id."""
+
+    async def latest_run(self, thread_id: str) -> Run | None:
+        """The run that was accepted last in a thread."""
+
+
+class Workers(Protocol):
+    """Who executes runs: liveness of this and other processes on the same database."""
+
+    @property
+    def worker_id(self) -> str:
+        """This process's identity; a lock held by the operating system tells others that it lives."""
+
+    async def orphans(self, lease_seconds: float) -> list[Run]:
+        """Running runs whose worker is dead or silent for a lease, and queued ones whose thread is idle."""
+
+    async def cancel_requests(self) -> list[Run]:
+        """Runs of this worker that somebody asked to stop."""
+
+
+class Database(EventLog, Checkpoints, Conversations, Workers, Protocol):
+    """One backend: everything above on one store."""
+
+    async def facts(self) -> dict[str, str]:
+        """Engine version and settings, for the health page."""
+
+    async def close(self) -> None:
+        """Finish what was submitted, release everything. Idempotent."""

@@ -1,0 +1,131 @@
+"""The tables, as SQLAlchemy sees them. Every backend creates them from here."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+VERSION = 1
+"""Grows with every change of a table; a database of a newer version is refused."""
+
+metadata = MetaData()
+
+threads = Table(
+    "threads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user_id", String, nullable=False),
+    Column("title", String),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("head_message_id", String),
+    Index("threads_by_user", "user_id", "updated_at"),
+)
+
+thread_names = Table(
+    "thread_names",
+    metadata,
+    Column("user_id", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("thread_id", String, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("thread_id", String, nullable=False),
+    Column("run_id", String),
+    Column("role", String, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("parent_id", String),
+    Column("author", String),
+    Column("partial", Boolean, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Index("messages_by_thread", "thread_id", "created_at"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("thread_id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("graph", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("input", LargeBinary, nullable=False),
+    Column("input_message_id", String, nullable=False),
+    Column("reply_message_id", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("charges", Integer, nullable=False),
+    Column("lease_epoch", Integer, nullable=False),
+    Column("owner", String),
+    Column("emitted", Integer, nullable=False),
+    Column("first_seq", Integer, nullable=False),
+    Column("last_seq", Integer),
+    Column("cancel_requested_by", String),
+    Column("result", LargeBinary),
+    Column("created_at", Integer, nullable=False),
+    Column("finished_at", Integer),
+    Index("runs_by_thread", "thread_id", "first_seq"),
+    Index("runs_by_status", "status", "owner"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("user_id", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("run_id", String, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("thread_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", String),
+    Column("attempt", Integer, nullable=False),
+    Column("type", String, nullable=False),
+    Column("at", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("parent_id", String),
+    Column("kind", String, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+checkpoint_writes = Table(
+    "checkpoint_writes",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("checkpoint_id", String, primary_key=True),
+    Column("task_id", String, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("task_path", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("seen_at", Integer, nullable=False, comment="CLOCK_MONOTONIC of this host's boot, ms"),
+    Column("boot_id", String, nullable=False),
+)

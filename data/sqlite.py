@@ -1,0 +1,356 @@
+"""The default backend: one SQLite file, one writing thread, readers on query-only connections of their own.
+
+WAL with `synchronous=FULL`: what was committed survives a crash of the process and of the machine. Writing goes
+through `data.writer`; ordinary reads go through SQLAlchemy on `aiosqlite`. No session lives longer than one query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import Select, create_engine, event, exists, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from data import schema, transactions
+from data.base import StorageError, Watch
+from data.hints import Hints
+from data.records import (
+    Acceptance,
+    Accepted,
+    Checkpoint,
+    CheckpointWrite,
+    Fence,
+    Message,
+    NewEvent,
+    Row,
+    Run,
+    RunStatus,
+    StoredCheckpoint,
+    Thread,
+)
+from data.tail import Tail
+from data.transactions import Writes
+from data.workers import WorkerLock, boot_id, exclusive
+from data.writer import Writer
+
+BUSY_MS = 10_000
+"""How long a statement waits for another process's transaction."""
+BEAT_SECONDS = 2.0
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class SqliteDatabase:
+    """`data.base.Database` on one SQLite file."""
+
+    def __init__(self, path: Path, lock: WorkerLock) -> None:
+        self.path = path
+        self._lock = lock
+        self._boot_id = boot_id()
+        self._tail = Tail()
+        self._hints = Hints()
+        self._reader = _reading_engine(path)
+        self._writer = Writer(
+            connect=lambda: _writing_connection(path),
+            on_commit=self._committed,
+            on_foreign_commit=self._foreign_commit,
+            beat=lambda tx: transactions.heartbeat(tx, lock.id, self._boot_id, _monotonic_ms()),
+            beat_seconds=BEAT_SECONDS,
+        )
+
+    @classmethod
+    async def open(cls, url: str) -> SqliteDatabase:
+        """Open or create the file of `sqlite:///path`. Raises `StorageError`."""
+        path = _path_of(url)
+        try:
+            return cls(path, await asyncio.to_thread(_set_up, path))
+        except (OSError, SQLAlchemyError, sqlite3.Error) as error:
+            raise StorageError(f"cannot open {path}: {error}") from error
+
+    # -- the log ------------------------------------------------------------------------------------------------
+
+    async def accept(self, acceptance: Acceptance) -> Accepted:
+        accepted: Accepted = await self._writer.submit(lambda tx: transactions.accept(tx, acceptance))
+        return accepted
+
+    async def claim(self, run_id: str, worker: str, *, held_by: str | None = None) -> Run | None:
+        run: Run | None = await self._writer.submit(lambda tx: transactions.claim(tx, run_id, worker, held_by))
+        return run
+
+    async def append(self, fence: Fence, expected: int, events: Sequence[NewEvent], writes: Writes = ()) -> int:
+        return await self._writer.submit(lambda tx: transactions.append(tx, fence, expected, events, writes)) or 0
+
+    async def put_checkpoint(
+        self, fence: Fence, expected: int, events: Sequence[NewEvent], checkpoint: Checkpoint
+    ) -> int:
+        return (
+            await self._writer.submit(lambda tx: transactions.put_checkpoint(tx, fence, expected, events, checkpoint))
+            or 0
+        )
+
+    async def finish(
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        *,
+        status: RunStatus,
+        message: Message | None,
+        result: bytes,
+    ) -> str | None:
+        successor: str | None = await self._writer.submit(
+            lambda tx: transactions.finish(tx, fence, expected, events, status, message, result)
+        )
+        return successor
+
+    async def pause(self, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
+        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events))
+
+    async def answer(
+        self, run_id: str, worker: str, events: Sequence[NewEvent], idempotency: tuple[str, str, bytes] | None = None
+    ) -> Run | None:
+        run: Run | None = await self._writer.submit(
+            lambda tx: transactions.answer(tx, run_id, worker, events, idempotency)
+        )
+        return run
+
+    async def repeated(self, user_id: str, key: str, digest: bytes) -> Run | None:
+        run: Run | None = await self._writer.submit(lambda tx: transactions.repeated(tx, user_id, key, digest))
+        return run
+
+    async def cancel(self, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
+        run: Run = await self._writer.submit(lambda tx: transactions.cancel(tx, run_id, by, events, result))
+        return run
+
+    async def hand_back(self, fence: Fence, *, charged: bool) -> None:
+        await self._writer.submit(lambda tx: transactions.hand_back(tx, fence, charged))
+
+    async def read(self, thread_id: str, after: int, limit: int) -> list[Row]:
+        rows = self._tail.read(thread_id, after, limit)
+        if rows is not None:
+            return rows
+        table = schema.events
+        query = (
+            select(table).where(table.c.thread_id == thread_id, table.c.seq > after).order_by(table.c.seq).limit(limit)
+        )
+        return await self._all(Row, query)
+
+    def watch(self, thread_id: str) -> AbstractContextManager[Watch]:
+        return self._hints.watch(thread_id)
+
+    def wake(self) -> None:
+        self._hints.notify_all()
+
+    def _committed(self, rows: Sequence[Row]) -> None:
+        self._tail.extend(rows)
+        self._hints.notify({row.thread_id for row in rows})
+
+    def _foreign_commit(self) -> None:
+        self._tail.clear()
+        self._hints.notify_all()
+
+    # -- checkpoints --------------------------------------------------------------------------------------------
+
+    async def checkpoint(self, run_id: str, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
+        table = schema.checkpoints
+        query = select(table).where(table.c.run_id == run_id, table.c.namespace == namespace)
+        if checkpoint_id is not None:
+            query = query.where(table.c.id == checkpoint_id)
+        found = await self._rows(query.order_by(table.c.id.desc()).limit(1))
+        return await self._with_writes(run_id, found[0]) if found else None
+
+    async def checkpoints(
+        self, run_id: str, namespace: str | None, before: str | None, limit: int | None
+    ) -> list[StoredCheckpoint]:
+        table = schema.checkpoints
+        query = select(table).where(table.c.run_id == run_id)
+        if namespace is not None:
+            query = query.where(table.c.namespace == namespace)
+        if before is not None:
+            query = query.where(table.c.id < before)
+        found = await self._rows(query.order_by(table.c.id.desc()).limit(limit))
+        return [await self._with_writes(run_id, row) for row in found]
+
+    async def _with_writes(self, run_id: str, row: SqlRow[Any]) -> StoredCheckpoint:
+        table = schema.checkpoint_writes
+        query = select(table).where(
+            table.c.run_id == run_id, table.c.namespace == row.namespace, table.c.checkpoint_id == row.id
+        )
+        writes = await self._rows(query.order_by(table.c.task_path, table.c.task_id, table.c.position))
+        return StoredCheckpoint(
+            checkpoint=_record(Checkpoint, row),
+            writes=tuple(
+                CheckpointWrite(
+                    task_id=w.task_id,
+                    task_path=w.task_path,
+                    position=w.position,
+                    channel=w.channel,
+                    kind=w.kind,
+                    value=w.value,
+                    replace=w.position < 0,
+                )
+                for w in writes
+            ),
+        )
+
+    # -- ordinary reads -----------------------------------------------------------------------------------------
+
+    async def thread(self, thread_id: str) -> Thread | None:
+        return await self._one(Thread, select(schema.threads).where(schema.threads.c.id == thread_id))
+
+    async def named_thread(self, user_id: str, namespace: str, name: str) -> Thread | None:
+        names, threads = schema.thread_names, schema.threads
+        return await self._one(
+            Thread,
+            select(threads)
+            .join(names, names.c.thread_id == threads.c.id)
+            .where(names.c.user_id == user_id, names.c.namespace == namespace, names.c.name == name),
+        )
+
+    async def threads(self, user_id: str, limit: int) -> list[Thread]:
+        table = schema.threads
+        query = select(table).where(table.c.user_id == user_id).order_by(table.c.updated_at.desc(), table.c.id.desc())
+        return await self._all(Thread, query.limit(limit))
+
+    async def messages(self, thread_id: str) -> list[Message]:
+        table = schema.messages
+        query = select(table).where(table.c.thread_id == thread_id).order_by(table.c.created_at, table.c.id)
+        return await self._all(Message, query)
+
+    async def run(self, run_id: str) -> Run | None:
+        return await self._one(Run, select(schema.runs).where(schema.runs.c.id == run_id))
+
+    async def latest_run(self, thread_id: str) -> Run | None:
+        table = schema.runs
+        query = select(table).where(table.c.thread_id == thread_id).order_by(table.c.first_seq.desc()).limit(1)
+        return await self._one(Run, query)
+
+    async def _rows(self, query: Select[Any]) -> Sequence[SqlRow[Any]]:
+        try:
+            async with self._reader.connect() as connection:
+                found: Sequence[SqlRow[Any]] = (await connection.execute(query)).all()
+                return found
+        except SQLAlchemyError as error:
+            raise StorageError(f"cannot read: {error}") from error
+
+    async def _all(self, record: type[R], query: Select[Any]) -> list[R]:
+        return [_record(record, row) for row in await self._rows(query)]
+
+    async def _one(self, record: type[R], query: Select[Any]) -> R | None:
+        found = await self._all(record, query)
+        return found[0] if found else None
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    @property
+    def worker_id(self) -> str:
+        return self._lock.id
+
+    async def orphans(self, lease_seconds: float) -> list[Run]:
+        table = schema.runs
+        running = await self._all(
+            Run, select(table).where(table.c.status == "running", table.c.owner != self.worker_id)
+        )
+        other = table.alias()
+        busy = exists().where(other.c.thread_id == table.c.thread_id, other.c.status.in_(("running", "interrupted")))
+        waiting = select(table).where(table.c.status == "queued", ~busy).order_by(table.c.created_at)
+        queued = await self._all(Run, waiting)
+        seen = {row.id: row for row in await self._rows(select(schema.workers))}
+        return [run for run in running if run.owner and self._is_gone(run.owner, seen, lease_seconds)] + queued
+
+    def _is_gone(self, worker_id: str, seen: dict[str, SqlRow[Any]], lease_seconds: float) -> bool:
+        if self._lock.is_dead(worker_id):
+            return True
+        row = seen.get(worker_id)
+        return row is None or row.boot_id != self._boot_id or _monotonic_ms() - row.seen_at > lease_seconds * 1000
+
+    async def cancel_requests(self) -> list[Run]:
+        table = schema.runs
+        return await self._all(
+            Run,
+            select(table).where(
+                table.c.status == "running", table.c.owner == self.worker_id, table.c.cancel_requested_by.is_not(None)
+            ),
+        )
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    async def facts(self) -> dict[str, str]:
+        return {
+            "engine": "sqlite",
+            "version": sqlite3.sqlite_version,
+            "journal_mode": "wal",
+            "synchronous": "full",
+        }
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.dispose()
+        self._lock.release()
+
+
+def _record(record: type[R], row: SqlRow[Any]) -> R:
+    values = row._mapping
+    return record(**{field: values[field] for field in record.__struct_fields__})
+
+
+def _monotonic_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+
+
+def _writing_connection(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    return connection
+
+
+def _reading_engine(path: Path) -> AsyncEngine:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=12)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        for pragma in (f"busy_timeout = {BUSY_MS}", "query_only = ON", "wal_autocheckpoint = 0"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _path_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+
+
+def _set_up(path: Path) -> WorkerLock:
+    """Create what is missing, one process at a time, and join the workers of the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    locks = Path(f"{path}-workers")
+    with exclusive(locks / "setup.lock"):
+        _prepare(path)
+    return WorkerLock(locks)
+
+
+def _prepare(path: Path) -> None:
+    """Create the tables of a new file; refuse a file of a newer version."""
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("PRAGMA journal_mode = WAL"))
+        with engine.begin() as connection:
+            version = connection.execute(text("PRAGMA user_version")).scalar_one()
+            if version > schema.VERSION:
+                raise StorageError(f"{path} was written by a newer version (schema {version}, known {schema.VERSION})")
+            if version == 0:
+                schema.metadata.create_all(connection)
+                connection.execute(text(f"PRAGMA user_version = {schema.VERSION}"))
+    finally:
+        engine.dispose()

@@ -1,0 +1,50 @@
+"""The newest committed rows of threads in use, kept in memory so that live readers need no query.
+
+A convenience, not a truth: it holds only rows that this process committed, without gaps, and is emptied when another
+process has committed; whatever it cannot answer is read from the database.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from data.records import Row
+
+ROWS = 1024
+"""Rows kept per thread."""
+THREADS = 512
+"""Threads kept; the least recently written go first."""
+
+
+class Tail:
+    """Recent rows by thread, contiguous in `seq`."""
+
+    def __init__(self) -> None:
+        self._threads: OrderedDict[str, list[Row]] = OrderedDict()
+
+    def extend(self, rows: Sequence[Row]) -> None:
+        """Take rows that were just committed, in order."""
+        for row in rows:
+            kept = self._threads.get(row.thread_id)
+            if kept is None or kept[-1].seq + 1 != row.seq:
+                kept = self._threads[row.thread_id] = []
+            kept.append(row)
+            if len(kept) >= 2 * ROWS:
+                del kept[:ROWS]
+        for thread_id in {row.thread_id for row in rows}:
+            self._threads.move_to_end(thread_id)
+        while len(self._threads) > THREADS:
+            self._threads.popitem(last=False)
+
+    def read(self, thread_id: str, after: int, limit: int) -> list[Row] | None:
+        """Rows with `seq > after`, at most `limit` (none when there is nothing newer); None when it cannot tell."""
+        kept = self._threads.get(thread_id)
+        if kept is None or after + 1 < kept[0].seq or after > kept[-1].seq:
+            return None
+        start = after + 1 - kept[0].seq
+        return kept[start : start + limit]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._threads.clear()

@@ -1,0 +1,339 @@
+"""What the writer does inside a transaction: numbering, fencing and storing. SQLite's dialect of SQL.
+
+Every function takes the writer's connection and returns a value, or raises before it has changed anything that its
+savepoint does not undo. Rows that become visible with the commit are collected in `Transaction.rows`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from data.base import Busy, Fenced, IdempotencyConflict, NotFound
+from data.ids import new_id
+from data.records import (
+    Acceptance,
+    Accepted,
+    Checkpoint,
+    CheckpointWrite,
+    Fence,
+    Message,
+    NewEvent,
+    Row,
+    Run,
+    RunStatus,
+    Thread,
+)
+
+RUN_COLUMNS = ", ".join(Run.__struct_fields__)
+THREAD_COLUMNS = ", ".join(Thread.__struct_fields__)
+MESSAGE_COLUMNS = ", ".join(Message.__struct_fields__)
+
+ACTIVE = "('queued', 'running', 'interrupted')"
+TAKEN = "('running', 'interrupted')"
+
+Writes = Sequence[tuple[str, str, CheckpointWrite]]
+
+
+class Transaction:
+    """One savepoint of the writer's open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.rows: list[Row] = []
+
+    def one(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        """The first row of a statement, or None."""
+        row: tuple[Any, ...] | None = self.connection.execute(sql, values).fetchone()
+        return row
+
+    def run(self, run_id: str) -> Run | None:
+        """A run by id."""
+        row = self.one(f"SELECT {RUN_COLUMNS} FROM runs WHERE id = ?", run_id)
+        return Run(**dict(zip(Run.__struct_fields__, row, strict=True))) if row else None
+
+    def existing_run(self, run_id: str) -> Run:
+        """A run that must be there."""
+        run = self.run(run_id)
+        if run is None:
+            raise NotFound(run_id)
+        return run
+
+
+def accept(tx: Transaction, a: Acceptance) -> Accepted:
+    """Store a message, its run and their first events; claim the run for `a.worker` where the thread is idle."""
+    if a.idempotency and (earlier := repeated(tx, a.user_id, *a.idempotency)):
+        return Accepted(run=earlier, created=False)
+    thread = _thread_for(tx, a)
+    active = tx.connection.execute(
+        f"SELECT id FROM runs WHERE thread_id = ? AND status IN {ACTIVE}", (thread.id,)
+    ).fetchall()
+    if active and a.on_busy == "reject":
+        raise Busy(thread.id)
+    message = Message(
+        id=a.message_id,
+        thread_id=thread.id,
+        run_id=a.run_id,
+        role="user",
+        content=a.content,
+        parent_id=thread.head_message_id,
+        author=a.user_id,
+        partial=False,
+        created_at=a.at,
+    )
+    _insert_message(tx, message)
+    claimed = not active
+    tx.connection.execute(
+        "INSERT INTO runs (id, thread_id, user_id, graph, status, input, input_message_id, reply_message_id, attempt,"
+        " charges, lease_epoch, owner, emitted, first_seq, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,0,?,?)",
+        (
+            *(a.run_id, thread.id, a.user_id, a.graph, "running" if claimed else "queued", a.input),
+            *(a.message_id, a.reply_message_id, int(claimed), int(claimed), int(claimed)),
+            *(a.worker if claimed else None, thread.last_seq + 1, a.at),
+        ),
+    )
+    if a.idempotency:
+        tx.connection.execute("INSERT INTO requests VALUES (?,?,?,?)", (a.user_id, *a.idempotency, a.run_id))
+    interrupted: tuple[str, ...] = ()
+    if active and a.on_busy == "interrupt":
+        interrupted = tuple(run_id for (run_id,) in active)
+        tx.connection.executemany(
+            "UPDATE runs SET cancel_requested_by = ? WHERE id = ?", [(a.user_id, run_id) for run_id in interrupted]
+        )
+    _number(tx, thread.id, a.run_id, 1, a.events(thread, message))
+    tx.connection.execute("UPDATE runs SET emitted = ? WHERE id = ?", (len(tx.rows), a.run_id))
+    return Accepted(run=tx.existing_run(a.run_id), created=True, interrupted=interrupted)
+
+
+def repeated(tx: Transaction, user_id: str, key: str, digest: bytes) -> Run | None:
+    """The run of an earlier request with the same key; a key that was used for another request is a conflict."""
+    found = tx.one("SELECT digest, run_id FROM requests WHERE user_id = ? AND key = ?", user_id, key)
+    if found is None:
+        return None
+    if found[0] != digest:
+        raise IdempotencyConflict(key)
+    return tx.existing_run(found[1])
+
+
+def _thread_for(tx: Transaction, a: Acceptance) -> Thread:
+    thread_id = a.thread_id
+    if thread_id is None and a.thread_name is not None:
+        found = tx.one(
+            "SELECT thread_id FROM thread_names WHERE user_id = ? AND namespace = ? AND name = ?",
+            a.user_id,
+            *a.thread_name,
+        )
+        thread_id = found[0] if found else None
+    if thread_id is None:
+        return _new_thread(tx, a)
+    row = tx.one(f"SELECT {THREAD_COLUMNS} FROM threads WHERE id = ? AND user_id = ?", thread_id, a.user_id)
+    if row is None:
+        raise NotFound(thread_id)
+    return Thread(**dict(zip(Thread.__struct_fields__, row, strict=True)))
+
+
+def _new_thread(tx: Transaction, a: Acceptance) -> Thread:
+    thread = Thread(
+        id=new_id(),
+        user_id=a.user_id,
+        title=None,
+        created_at=a.at,
+        updated_at=a.at,
+        last_seq=0,
+        head_message_id=None,
+    )
+    tx.connection.execute(
+        f"INSERT INTO threads ({THREAD_COLUMNS}) VALUES (?,?,?,?,?,?,?)",
+        tuple(getattr(thread, field) for field in Thread.__struct_fields__),
+    )
+    if a.thread_name is not None:
+        tx.connection.execute("INSERT INTO thread_names VALUES (?,?,?,?)", (a.user_id, *a.thread_name, thread.id))
+    return thread
+
+
+def _insert_message(tx: Transaction, message: Message) -> None:
+    tx.connection.execute(
+        f"INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)",
+        tuple(getattr(message, field) for field in Message.__struct_fields__),
+    )
+    tx.connection.execute(
+        "UPDATE threads SET head_message_id = ?, updated_at = ? WHERE id = ?",
+        (message.id, message.created_at, message.thread_id),
+    )
+
+
+def _number(tx: Transaction, thread_id: str, run_id: str, attempt: int, events: Sequence[NewEvent]) -> None:
+    """Give events the thread's next numbers and store them. The thread row's update is what makes numbers dense."""
+    if not events:
+        return
+    found = tx.one("UPDATE threads SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq", len(events), thread_id)
+    if found is None:
+        raise NotFound(thread_id)
+    first = found[0] - len(events) + 1
+    rows = [
+        Row(thread_id=thread_id, seq=seq, run_id=run_id, attempt=attempt, type=e.type, at=e.at, payload=e.payload)
+        for seq, e in enumerate(events, first)
+    ]
+    tx.connection.executemany(
+        "INSERT INTO events VALUES (?,?,?,?,?,?,?)",
+        [(r.thread_id, r.seq, r.run_id, r.attempt, r.type, r.at, r.payload) for r in rows],
+    )
+    tx.rows.extend(rows)
+
+
+def append(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], writes: Writes = ()) -> int | None:
+    """Number and store events under the fence, with the writes of finished tasks.
+
+    Returns the number of the last one stored here (0 where there were none), or None when exactly this append was
+    stored before and only its answer got lost: then nothing is done again.
+    """
+    found = tx.one(
+        "UPDATE runs SET emitted = emitted + ?, charges = CASE WHEN ? THEN 0 ELSE charges END"
+        " WHERE id = ? AND lease_epoch = ? AND emitted = ? AND status = 'running' RETURNING thread_id, attempt",
+        *(len(events), bool(writes), fence.run_id, fence.epoch, expected),
+    )
+    if found is None:
+        _refuse_unless_repeated(tx, fence, expected + len(events))
+        return None
+    _number(tx, found[0], fence.run_id, found[1], events)
+    for namespace, checkpoint_id, write in writes:
+        _put_write(tx, fence.run_id, namespace, checkpoint_id, write)
+    return tx.rows[-1].seq if tx.rows else 0
+
+
+def _refuse_unless_repeated(tx: Transaction, fence: Fence, emitted: int) -> None:
+    """Raise `Fenced` unless the run stands where the repeated append would have left it."""
+    run = tx.run(fence.run_id)
+    if run is None or run.lease_epoch != fence.epoch or run.emitted != emitted:
+        raise Fenced(fence.run_id)
+
+
+def _put_write(tx: Transaction, run_id: str, namespace: str, checkpoint_id: str, w: CheckpointWrite) -> None:
+    tx.connection.execute(
+        f"INSERT OR {'REPLACE' if w.replace else 'IGNORE'} INTO checkpoint_writes"
+        " (run_id, namespace, checkpoint_id, task_id, position, task_path, channel, kind, value)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+        (run_id, namespace, checkpoint_id, w.task_id, w.position, w.task_path, w.channel, w.kind, w.value),
+    )
+
+
+def put_checkpoint(
+    tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], c: Checkpoint
+) -> int | None:
+    """Store a checkpoint and the events before it, under the fence. Returns what `append` does."""
+    last_seq = append(tx, fence, expected, events)
+    tx.connection.execute(
+        "INSERT OR REPLACE INTO checkpoints (run_id, namespace, id, parent_id, kind, value, metadata)"
+        " VALUES (?,?,?,?,?,?,?)",
+        (fence.run_id, c.namespace, c.id, c.parent_id, c.kind, c.value, c.metadata),
+    )
+    return last_seq
+
+
+def finish(
+    tx: Transaction,
+    fence: Fence,
+    expected: int,
+    events: Sequence[NewEvent],
+    status: RunStatus,
+    message: Message | None,
+    result: bytes,
+) -> str | None:
+    """End a run: last events, reply and status together; its checkpoints are no longer needed."""
+    if append(tx, fence, expected, events) is not None:
+        if message is not None:
+            _insert_message(tx, message)
+        _end(tx, fence.run_id, status, result, events[-1].at)
+    return _next_queued(tx, tx.existing_run(fence.run_id).thread_id)
+
+
+def _end(tx: Transaction, run_id: str, status: RunStatus, result: bytes, at: int) -> None:
+    tx.connection.execute(
+        "UPDATE runs SET status = ?, result = ?, finished_at = ?, owner = NULL WHERE id = ?",
+        (status, result, at, run_id),
+    )
+    tx.connection.execute("DELETE FROM checkpoints WHERE run_id = ?", (run_id,))
+    tx.connection.execute("DELETE FROM checkpoint_writes WHERE run_id = ?", (run_id,))
+
+
+def _next_queued(tx: Transaction, thread_id: str) -> str | None:
+    found = tx.one(
+        "SELECT id FROM runs WHERE thread_id = ? AND status = 'queued' ORDER BY first_seq LIMIT 1", thread_id
+    )
+    return found[0] if found else None
+
+
+def claim(tx: Transaction, run_id: str, worker: str, held_by: str | None) -> Run | None:
+    """Become the writer of a queued run, or of a running one that is still held by `held_by`."""
+    run = tx.existing_run(run_id)
+    if held_by is None:
+        first = _next_queued(tx, run.thread_id) == run_id
+        taken = tx.one(f"SELECT 1 FROM runs WHERE thread_id = ? AND status IN {TAKEN}", run.thread_id)
+        allowed = first and not taken
+    else:
+        allowed = run.status == "running" and run.owner == held_by
+    return _take(tx, run_id, worker, charge=1) if allowed else None
+
+
+def _take(tx: Transaction, run_id: str, worker: str, charge: int) -> Run:
+    tx.connection.execute(
+        "UPDATE runs SET status = 'running', owner = ?, lease_epoch = lease_epoch + 1, attempt = attempt + ?,"
+        " charges = charges + ? WHERE id = ?",
+        (worker, charge, charge, run_id),
+    )
+    return tx.existing_run(run_id)
+
+
+def pause(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
+    """Store events that end with a question, and let go of the run."""
+    if append(tx, fence, expected, events) is not None:
+        tx.connection.execute("UPDATE runs SET status = 'interrupted', owner = NULL WHERE id = ?", (fence.run_id,))
+
+
+def answer(
+    tx: Transaction,
+    run_id: str,
+    worker: str,
+    events: Sequence[NewEvent],
+    idempotency: tuple[str, str, bytes] | None = None,
+) -> Run | None:
+    """Take a paused run up again; the answer is the first thing of the new lease. Not a new attempt."""
+    if tx.existing_run(run_id).status != "interrupted":
+        return None
+    if idempotency:
+        tx.connection.execute("INSERT INTO requests VALUES (?,?,?,?)", (*idempotency, run_id))
+    run = _take(tx, run_id, worker, charge=0)
+    append(tx, Fence(run_id=run_id, epoch=run.lease_epoch), run.emitted, events)
+    return tx.existing_run(run_id)
+
+
+def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
+    """Ask the run's worker to stop; where nobody executes it, end it here and now."""
+    run = tx.existing_run(run_id)
+    if run.status == "running":
+        tx.connection.execute(
+            "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?) WHERE id = ?", (by, run_id)
+        )
+    elif not run.ended:
+        _number(tx, run.thread_id, run_id, max(run.attempt, 1), events)
+        tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run_id))
+        _end(tx, run_id, "cancelled", result, events[-1].at)
+    return tx.existing_run(run_id)
+
+
+def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
+    """Put a run back in the queue."""
+    tx.connection.execute(
+        "UPDATE runs SET status = 'queued', owner = NULL, charges = max(charges - ?, 0)"
+        " WHERE id = ? AND lease_epoch = ? AND status = 'running'",
+        (int(not charged), fence.run_id, fence.epoch),
+    )
+
+
+def heartbeat(tx: Transaction, worker: str, boot_id: str, now: int) -> None:
+    """Say that a worker lives. `now` is the host's monotonic clock, so that no clock step can expire a lease."""
+    tx.connection.execute(
+        "INSERT INTO workers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+        (worker, now, boot_id),
+    )

@@ -1,0 +1,69 @@
+"""Which processes on one database file are alive: a lock file per process, held by the operating system.
+
+The kernel releases the lock at the very moment a process dies, however it dies; a process that is merely stopped keeps
+it. So a free lock means "dead, take over at once", and only a held one needs the patience of a lease.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.ids import new_id
+
+
+def boot_id() -> str:
+    """Identifies this boot of the host, within which monotonic clocks can be compared."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+class WorkerLock:
+    """This process's own lock. `id` is its name among the workers of a database."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.id = new_id()
+        self._folder = folder
+        self._path = folder / f"{self.id}.lock"
+        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def is_dead(self, worker_id: str) -> bool:
+        """Whether another worker's process has ended."""
+        path = self._folder / f"{worker_id}.lock"
+        try:
+            other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            path.unlink(missing_ok=True)
+            return True
+        finally:
+            os.close(other)
+
+    def release(self) -> None:
+        """Let the others know that this process is done."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file while something is done that only one process may do at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,163 @@
+"""The one thread of a process that writes: it takes small commands and commits them in groups.
+
+While one group is being flushed to the disk, the next collects; so the cost of a durable commit is shared by
+everybody who waits for it, and nobody waits for a timer. A command that raises is undone by its savepoint and
+does not disturb its neighbours. Results and rows are handed to the event loop only after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from data.base import StorageError
+from data.records import Row
+from data.transactions import Transaction
+
+Command = Callable[[Transaction], Any]
+_Job = tuple[Command, "asyncio.Future[Any]"]
+_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+GROUP = 512
+"""Commands in one transaction at most: bounds how long a commit can take."""
+POLL_SECONDS = 0.1
+"""How often an idle writer looks whether another process has committed."""
+
+
+class Writer:
+    """Owns the writing connection. `on_commit(rows)` runs on the event loop, before the commands' results arrive.
+
+    `on_foreign_commit` runs there too, when another process has committed to the same file. `beat` is a command that
+    is committed every `beat_seconds` whatever else happens: it does not depend on the event loop, which a user's
+    graph may block.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        on_commit: Callable[[Sequence[Row]], None],
+        on_foreign_commit: Callable[[], None],
+        beat: Command,
+        beat_seconds: float,
+    ) -> None:
+        self._connect = connect
+        self._on_commit = on_commit
+        self._on_foreign_commit = on_foreign_commit
+        self._beat = beat
+        self._beat_seconds = beat_seconds
+        self._next_beat = 0.0
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="antiphon-writer", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    def submit(self, command: Command) -> asyncio.Future[Any]:
+        """Queue a command. The future has its result after the commit, or the error that undid it."""
+        if self._closed:
+            raise StorageError("the database is closed")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._jobs.put((command, future))
+        return future
+
+    async def close(self) -> None:
+        """Commit what was submitted, then end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        connection = self._connect()
+        version = _data_version(connection)
+        try:
+            while (group := self._next_group()) is not None:
+                if version != (version := _data_version(connection)):
+                    self._call(self._on_foreign_commit)
+                rows, outcomes = self._commit(connection, group)
+                if outcomes:
+                    self._call(self._settle, rows, outcomes)
+        finally:
+            connection.close()
+
+    def _next_group(self) -> list[_Job] | None:
+        """Everything that waits, or an empty group after a while, or None at the end."""
+        try:
+            first = self._jobs.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return []
+        group: list[_Job] = []
+        while first is not None:
+            group.append(first)
+            if len(group) == GROUP or self._jobs.empty():
+                return group
+            first = self._jobs.get()
+        self._jobs.put(None)  # the end mark: finish this group first, then stop
+        return group or None
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
+        beat_due = time.monotonic() >= self._next_beat
+        if not group and not beat_due:
+            return [], []
+        rows: list[Row] = []
+        outcomes: list[_Outcome] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for command, future in group:
+                outcomes.append((future, *_apply(connection, command, rows)))
+            if beat_due:
+                self._beat(Transaction(connection))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            failure = StorageError(f"not stored: {error}")
+            return [], [(future, None, failure) for _, future in group]
+        if beat_due:
+            self._next_beat = time.monotonic() + self._beat_seconds
+        return rows, outcomes
+
+    def _call(self, callback: Callable[..., None], *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is gone: nobody waits any more
+            return
+
+    def _settle(self, rows: list[Row], outcomes: list[_Outcome]) -> None:
+        if rows:
+            self._on_commit(rows)
+        for future, result, error in outcomes:
+            if future.cancelled():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+
+def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) -> tuple[Any, BaseException | None]:
+    """Run one command inside a savepoint. Its rows count only if it succeeds."""
+    transaction = Transaction(connection)
+    connection.execute("SAVEPOINT command")
+    try:
+        result = command(transaction)
+    except sqlite3.OperationalError:
+        raise  # the disk, not the command: the whole group fails
+    except Exception as error:
+        connection.execute("ROLLBACK TO command")
+        connection.execute("RELEASE command")
+        return None, error
+    connection.execute("RELEASE command")
+    rows.extend(transaction.rows)
+    return result, None
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection has committed to the file."""
+    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return version

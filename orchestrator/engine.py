@@ -1,0 +1,513 @@
+"""The engine: accepts messages, executes runs in the background, lets anyone follow them, recovers them after a crash.
+
+It is the only writer of the log. Connections, notebooks and tests are its readers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from data import open_database
+from data import records as data_records
+from data.base import Busy, Database, IdempotencyConflict, NotFound, StorageError, Watch
+from data.ids import new_id
+from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
+from orchestrator.agents import TEAM
+from orchestrator.clock import Clock, now_ms
+from orchestrator.errors import (
+    AntiphonError,
+    BadRequest,
+    EmptyMessage,
+    KeyConflict,
+    NotInterrupted,
+    ThingNotFound,
+    ThreadBusy,
+    TooLarge,
+    Unavailable,
+    UnknownGraph,
+)
+from orchestrator.events import (
+    AnyEvent,
+    Interrupt,
+    InterruptAnswered,
+    MessageSaved,
+    Recorded,
+    RunCancelled,
+    RunStart,
+    encode,
+)
+from orchestrator.execution import Execution, body_of, recorded
+from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.routing import MODES
+from orchestrator.run import Run
+from orchestrator.team import Team
+
+log = logging.getLogger("antiphon.engine")
+T = TypeVar("T")
+
+LOCAL_USER = "local"
+MESSAGE_LIMIT = 32_000
+"""Characters of one message."""
+BATCH_EVENTS = 256
+BATCH_BYTES = 256 * 1024
+"""A reader is given at most this much at once."""
+SCAN_SECONDS = 1.0
+"""How often an engine looks for orphaned runs and for requests to cancel its own."""
+
+
+class Engine:
+    """Runs graphs against one database. Make it with `open_engine`."""
+
+    def __init__(
+        self,
+        database: Database,
+        graphs: Sequence[ServedGraph],
+        *,
+        clock: Clock = now_ms,
+        lease_seconds: float = 10.0,
+        max_attempts: int = 3,
+    ) -> None:
+        if not graphs:
+            raise ValueError("an engine needs a graph to serve")
+        self.graphs = {served.name: served for served in graphs}
+        self.default_graph = graphs[0].name
+        self.database = database
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
+        self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+        self.draining = False
+        """Whether readers are being sent away, to come back to another process."""
+
+    # -- runs ---------------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        message: str,
+        *,
+        user: str = LOCAL_USER,
+        thread_id: str | None = None,
+        thread_name: tuple[str, str] | None = None,
+        graph: str | None = None,
+        primary: str | None = None,
+        supporting: Sequence[str] = (),
+        mode: str | None = None,
+        on_busy: OnBusy = "enqueue",
+        idempotency_key: str | None = None,
+        message_id: str | None = None,
+        dialect: str = "native",
+        access: Collection[str] = ("public",),
+        options: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Accept a message and begin to answer it. When this returns, both are stored for good.
+
+        `thread_name` is `(namespace, name)`: a client's own name for a thread, created on first use. A message for a
+        thread whose run waits for a human is the human's answer. Raises `EmptyMessage`, `TooLarge`, `BadRequest`,
+        `UnknownGraph`, `UnknownAgent`, `ThingNotFound`, `ThreadBusy`, `KeyConflict`, `Unavailable`.
+        """
+        served = self._served(graph)
+        given = RunInput(
+            message=_checked_message(message),
+            primary=_checked_agent(served, primary),
+            supporting=[name for one in supporting if (name := _checked_agent(served, one))],
+            mode=_checked_mode(mode),
+            access=tuple(sorted(access)),
+            options=dict(options or {}),
+        )
+        if waiting := await self._waiting_run(user, thread_id, thread_name):
+            return await self._answer(waiting, message, user)
+        run_id, reply_id = new_id(), new_id()
+
+        def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
+            shown = msgspec.to_builtins(given)
+            shown.pop("access", None)
+            start = RunStart(input=shown, graph=served.name, dialect=dialect, reply_id=reply_id)
+            return [self._new_event(start), self._new_event(MessageSaved(message=body_of(stored)))]
+
+        acceptance = Acceptance(
+            run_id=run_id,
+            message_id=message_id or new_id(),
+            reply_message_id=reply_id,
+            user_id=user,
+            graph=served.name,
+            content=given.message,
+            input=msgspec.json.encode(given),
+            at=self._clock(),
+            worker=self.database.worker_id,
+            events=first_events,
+            thread_id=thread_id,
+            thread_name=thread_name,
+            idempotency=(idempotency_key, _digest(given, served.name, thread_id, thread_name))
+            if idempotency_key
+            else None,
+            on_busy=on_busy,
+        )
+        accepted = await _translated(self.database.accept(acceptance))
+        if accepted.created and accepted.run.owner == self.database.worker_id:
+            self._spawn(accepted.run)
+        for interrupted in accepted.interrupted:
+            await self.cancel(interrupted, user)
+        return Run(self, accepted.run, created=accepted.created)
+
+    async def run(self, run_id: str, user: str = LOCAL_USER) -> Run:
+        """A run by id, whoever started it in this user's name. Raises `ThingNotFound`."""
+        return Run(self, await self.record(run_id, user), created=False)
+
+    async def record(self, run_id: str, user: str) -> data_records.Run:
+        """A run's stored record. Raises `ThingNotFound`."""
+        record = await _translated(self.database.run(run_id))
+        if record is None or record.user_id != user:
+            raise ThingNotFound
+        return record
+
+    async def cancel(self, run_id: str, user: str = LOCAL_USER) -> None:
+        """Stop a run; one that has ended stays as it is. Raises `ThingNotFound`."""
+        await self.record(run_id, user)
+        end = RunCancelled(by=user)
+        await _translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
+        if entry := self._executions.get(run_id):
+            entry[0].cancel(user)
+
+    async def answer(
+        self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None
+    ) -> Run:
+        """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`."""
+        return await self._answer(await self.record(run_id, user), answer, user, idempotency_key)
+
+    async def _answer(self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None) -> Run:
+        digest = hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
+        idempotency = (user, key, digest) if key else None
+        if idempotency is not None and await _translated(self.database.repeated(*idempotency)) is not None:
+            return Run(self, waiting, created=False)
+        asked = await self._open_question(waiting) if waiting.status == "interrupted" else None
+        if asked is None:
+            raise NotInterrupted
+        event = InterruptAnswered(id=asked.event.id, answer=answer, by=user)  # type: ignore[union-attr]
+        record = await _translated(self.database.answer(waiting.id, self.database.worker_id, [self._new_event(event)]))
+        if record is None:
+            raise NotInterrupted
+        self._spawn(record)
+        return Run(self, record, answered=asked.seq)
+
+    async def _waiting_run(
+        self, user: str, thread_id: str | None, thread_name: tuple[str, str] | None
+    ) -> data_records.Run | None:
+        """The run of a thread that waits for a human, if this user's thread has one."""
+        thread = None
+        if thread_id is not None:
+            thread = await _translated(self.database.thread(thread_id))
+        elif thread_name is not None:
+            thread = await _translated(self.database.named_thread(user, *thread_name))
+        if thread is None or thread.user_id != user:
+            return None
+        run = await _translated(self.database.latest_run(thread.id))
+        return run if run is not None and run.status == "interrupted" else None
+
+    async def _open_question(self, run: data_records.Run) -> Recorded | None:
+        asked = None
+        async for batch in self.follow(run.thread_id, run.first_seq - 1, run_id=run.id):
+            asked = batch[-1]
+        return asked if asked is not None and isinstance(asked.event, Interrupt) else None
+
+    # -- threads ------------------------------------------------------------------------------------------------
+
+    async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
+        """A thread of this user. Raises `ThingNotFound`."""
+        thread = await _translated(self.database.thread(thread_id))
+        if thread is None or thread.user_id != user:
+            raise ThingNotFound
+        return thread
+
+    async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:
+        """A user's threads, the newest first."""
+        return await _translated(self.database.threads(user, limit))
+
+    async def messages(self, thread_id: str, user: str = LOCAL_USER) -> list[Message]:
+        """Messages of a thread of this user, the oldest first. Raises `ThingNotFound`."""
+        await self.thread(thread_id, user)
+        return await _translated(self.database.messages(thread_id))
+
+    async def latest_run(self, user: str, thread_name: tuple[str, str]) -> Run | None:
+        """The run that was accepted last in the thread that this user's client calls so."""
+        thread = await _translated(self.database.named_thread(user, *thread_name))
+        record = await _translated(self.database.latest_run(thread.id)) if thread else None
+        return Run(self, record, created=False) if record else None
+
+    async def follow(
+        self, thread_id: str, after: int = 0, *, run_id: str | None = None, tick: float | None = None
+    ) -> AsyncIterator[list[Recorded]]:
+        """Batches of a thread's events with `seq > after`, for ever; of one run, until it ends or waits for a human.
+
+        Reads rows, never a queue: a slow caller costs nothing but its cursor. An empty batch says that `tick` seconds
+        have passed. Ends early when the engine is about to close. Access is the caller's to check.
+        """
+        loop = asyncio.get_running_loop()
+        next_tick = loop.time() + tick if tick else None
+        asked = False
+        with self.database.watch(thread_id) as watch:
+            while not self.draining:
+                watch.clear()
+                rows = await _translated(self.database.read(thread_id, after, BATCH_EVENTS))
+                if not rows:
+                    if asked:
+                        return
+                    await _until(watch, next_tick)
+                else:
+                    rows = _bounded(rows)
+                    after = rows[-1].seq
+                    batch = [recorded(row) for row in rows if run_id is None or row.run_id == run_id]
+                    if batch:
+                        yield batch
+                        if run_id is not None and batch[-1].ends_run:
+                            return
+                        asked = run_id is not None and isinstance(batch[-1].event, Interrupt)
+                if tick and next_tick and loop.time() >= next_tick:
+                    next_tick += tick
+                    yield []
+                await asyncio.sleep(0)  # a replay must not starve the loop
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take up what earlier processes left behind, and keep looking. Called by `open_engine`."""
+        self._tasks = [
+            asyncio.create_task(self._recover(), name="recovery"),
+            asyncio.create_task(self._heed_cancels(), name="cancel requests"),
+        ]
+
+    def drain(self) -> None:
+        """End all followers; their callers resume elsewhere. Runs go on until `close`."""
+        self.draining = True
+        self.database.wake()
+
+    async def close(self) -> None:
+        """Hand unfinished runs back, uncharged, and release everything. Idempotent."""
+        self._closing = True
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+        for execution, _ in list(self._executions.values()):
+            execution.hand_back()
+        running = [task for _, task in self._executions.values()]
+        await asyncio.gather(*self._tasks, *running, return_exceptions=True)
+        await self.database.close()
+
+    def _spawn(self, record: data_records.Run) -> asyncio.Task[None]:
+        execution = Execution(self.database, self.graphs[record.graph], record, self._clock, self._max_attempts)
+        task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}")
+        self._executions[record.id] = (execution, task)
+        if self._closing:
+            execution.hand_back()
+        return task
+
+    async def _execute(self, execution: Execution) -> None:
+        try:
+            await execution()
+        finally:
+            self._executions.pop(execution.run.id, None)
+        if execution.successor is not None and not self._closing:
+            await self._take_up(execution.successor)
+
+    async def _take_up(self, run_id: str, held_by: str | None = None) -> asyncio.Task[None] | None:
+        """Claim a run and execute it; None where another worker was first."""
+        try:
+            record = await self.database.claim(run_id, self.database.worker_id, held_by=held_by)
+        except StorageError:
+            log.exception("run %s could not be claimed", run_id)
+            return None
+        return self._spawn(record) if record is not None else None
+
+    async def _recover(self) -> None:
+        """Take over orphaned runs, one at a time: a run that kills its process must not take others with it."""
+        while True:
+            try:
+                orphans = await self.database.orphans(self._lease_seconds)
+            except StorageError:
+                log.exception("cannot look for orphaned runs")
+                orphans = []
+            for run in orphans:
+                if run.graph in self.graphs and (task := await self._take_up(run.id, run.owner)):
+                    log.info("run %s continues after its worker was lost", run.id)
+                    await asyncio.wait([task])
+            await asyncio.sleep(SCAN_SECONDS)
+
+    async def _heed_cancels(self) -> None:
+        """Stop own runs that another process was asked to cancel."""
+        while True:
+            await asyncio.sleep(SCAN_SECONDS / 2)
+            if not self._executions:
+                continue
+            try:
+                requested = await self.database.cancel_requests()
+            except StorageError:
+                continue
+            for run in requested:
+                if (entry := self._executions.get(run.id)) and run.cancel_requested_by:
+                    entry[0].cancel(run.cancel_requested_by)
+
+    def _served(self, name: str | None) -> ServedGraph:
+        served = self.graphs.get(name or self.default_graph)
+        if served is None:
+            raise UnknownGraph(f"There is no graph {name!r}; this server has {', '.join(self.graphs)}.")
+        return served
+
+    def _new_event(self, event: AnyEvent) -> NewEvent:
+        return NewEvent(type=event.type, payload=encode(event), at=self._clock())
+
+
+@asynccontextmanager
+async def open_engine(
+    database: str | None = None,
+    *,
+    graphs: Iterable[str | Any] = (),
+    model: str | Any = "offline",
+    api_key: str | None = None,
+    base_url: str | None = None,
+    team: Team = TEAM,
+    retriever: Any = None,
+    clock: Clock = now_ms,
+    lease_seconds: float = 10.0,
+    max_attempts: int = 3,
+) -> AsyncIterator[Engine]:
+    """An engine for as long as the `async with` block lasts.
+
+    `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
+    beside the built-in team, the first one as the default: compiled graphs or `path.py:name`. `model` is a spec or a
+    LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins with the shipped
+    sample.
+    """
+    from orchestrator.graphs import load_graph, serve_graph
+    from orchestrator.models import chat_model
+    from orchestrator.served_team import serve_team
+
+    url = database or default_database()
+    chat = chat_model(model, api_key=api_key, base_url=base_url) if isinstance(model, str) else model
+    store = None
+    if retriever is None:
+        store, retriever = await asyncio.to_thread(_knowledge, url)
+    served = [
+        load_graph(g) if isinstance(g, str) else g if isinstance(g, ServedGraph) else serve_graph(_name(g), g)
+        for g in graphs
+    ]
+    served.append(serve_team(team, chat, retriever))
+    engine = Engine(
+        await open_database(url), served, clock=clock, lease_seconds=lease_seconds, max_attempts=max_attempts
+    )
+    engine.begin()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+        if store is not None:
+            store.close()
+
+
+def _name(graph: Any) -> str:
+    return str(getattr(graph, "name", None) or "graph")
+
+
+def default_database() -> str:
+    """The URL of the database in the user's own state folder."""
+    from platformdirs import user_state_path
+
+    return f"sqlite:///{user_state_path('antiphon') / 'antiphon.db'}"
+
+
+def knowledge_url(database: str) -> str:
+    """Where the knowledge of a database lies: a file beside it, so that indexing never delays the log."""
+    path = Path(database.removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(path.stem + '-knowledge.db')}"
+
+
+def _knowledge(database: str) -> tuple[Any, Any]:
+    from rag import open_store
+    from rag.ingest import ingest_sample
+    from rag.retriever import Retriever
+
+    store = open_store(knowledge_url(database))
+    if ingest_sample(store):
+        log.info("loaded the sample handbook into the empty knowledge base")
+    return store, Retriever(store)
+
+
+async def _until(watch: Watch, deadline: float | None) -> None:
+    """Wait for a hint, or until a time of the event loop."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await watch.wait()
+    except TimeoutError:
+        return
+
+
+def _bounded(rows: list[data_records.Row]) -> list[data_records.Row]:
+    """As many rows as fit a batch, at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(row.payload)
+        if size > BATCH_BYTES and count:
+            return rows[:count]
+    return rows
+
+
+def _checked_message(message: Any) -> str:
+    if not isinstance(message, str):
+        raise BadRequest("The message must be a text.")
+    if not message.strip():
+        raise EmptyMessage
+    if len(message) > MESSAGE_LIMIT:
+        raise TooLarge(f"A message may have {MESSAGE_LIMIT} characters; this one has {len(message)}.")
+    try:
+        message.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("The message is not valid Unicode.") from None
+    return message.replace("\0", "")
+
+
+def _checked_agent(served: ServedGraph, name: str | None) -> str | None:
+    from orchestrator.errors import UnknownAgent
+
+    if not name:
+        return None
+    if served.agents and name not in served.agents:
+        raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(served.agents)}.")
+    return name
+
+
+def _checked_mode(mode: str | None) -> str | None:
+    if mode == "enhanced_collaborative":
+        return "collaborative"
+    if mode and mode not in MODES:
+        raise BadRequest(f"The mode must be one of {', '.join(MODES)}.")
+    return mode or None
+
+
+def _digest(given: RunInput, graph: str, thread_id: str | None, thread_name: tuple[str, str] | None) -> bytes:
+    return hashlib.sha256(msgspec.json.encode([given, graph, thread_id, thread_name])).digest()
+
+
+async def _translated(work: Awaitable[T]) -> T:
+    """Await a database call; its errors become those that callers may show."""
+    try:
+        return await work
+    except NotFound:
+        raise ThingNotFound from None
+    except Busy:
+        raise ThreadBusy from None
+    except IdempotencyConflict:
+        raise KeyConflict from None
+    except StorageError as error:
+        log.exception("the store failed")
+        raise Unavailable from error
+
+
+__all__ = ["AntiphonError", "Engine", "open_engine"]

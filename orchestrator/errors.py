@@ -1,0 +1,142 @@
+"""What can go wrong, as stable codes. Messages here are written for users: nothing internal is ever put into them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class AntiphonError(Exception):
+    """Base of the errors that callers may show. `code` is stable; `message` is clean."""
+
+    code = "INTERNAL"
+    message = "Something went wrong on our side."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+        self.message = message or self.message
+
+
+class BadRequest(AntiphonError):
+    """The request itself is wrong."""
+
+    code = "BAD_REQUEST"
+    message = "The request is not valid."
+
+
+class EmptyMessage(BadRequest):
+    """There is no text to answer."""
+
+    code = "EMPTY_MESSAGE"
+    message = "The message is empty."
+
+
+class TooLarge(BadRequest):
+    """The message is longer than the limit."""
+
+    code = "TOO_LARGE"
+    message = "The message is too large."
+
+
+class UnknownAgent(BadRequest):
+    """An agent was asked for that the team does not have."""
+
+    code = "UNKNOWN_AGENT"
+    message = "There is no such agent."
+
+
+class UnknownGraph(BadRequest):
+    """A graph was asked for that is not served."""
+
+    code = "UNKNOWN_GRAPH"
+    message = "There is no such graph."
+
+
+class ThingNotFound(AntiphonError):
+    """Missing, or somebody else's: the caller cannot tell which."""
+
+    code = "NOT_FOUND"
+    message = "There is no such thing here."
+
+
+class ThreadBusy(AntiphonError):
+    """The thread has a run under way."""
+
+    code = "BUSY"
+    message = "The conversation is still answering the previous message."
+
+
+class KeyConflict(AntiphonError):
+    """An idempotency key was used for another request."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+    message = "This Idempotency-Key was used for a different request."
+
+
+class NotInterrupted(AntiphonError):
+    """The run is not waiting for an answer."""
+
+    code = "NOT_INTERRUPTED"
+    message = "The run is not waiting for an answer."
+
+
+class Unavailable(AntiphonError):
+    """The store cannot take anything right now."""
+
+    code = "UNAVAILABLE"
+    message = "The service cannot store anything right now. Please try again."
+
+
+class ModelCut(AntiphonError):
+    """The model's answer ended before its end."""
+
+    code = "MODEL_CUT"
+    message = "The model stopped in the middle of its answer."
+
+
+class CrashLoop(AntiphonError):
+    """The run took its process down again and again."""
+
+    code = "CRASH_LOOP"
+    message = "The run failed repeatedly and was given up."
+
+
+class Failure(NamedTuple):
+    """How a failure is told: a stable code, a clean sentence, and whether trying again may help."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+_BY_NAME = {
+    "RateLimitError": Failure("MODEL_RATE_LIMITED", "The model is receiving too many requests.", True),
+    "APITimeoutError": Failure("MODEL_TIMEOUT", "The model did not answer in time.", True),
+    "StreamChunkTimeoutError": Failure("MODEL_TIMEOUT", "The model did not answer in time.", True),
+    "ReadTimeout": Failure("MODEL_TIMEOUT", "The model did not answer in time.", True),
+    "APIConnectionError": Failure("MODEL_UNAVAILABLE", "The model cannot be reached.", True),
+    "ReadError": Failure("MODEL_UNAVAILABLE", "The connection to the model broke.", True),
+    "RemoteProtocolError": Failure("MODEL_UNAVAILABLE", "The connection to the model broke.", True),
+    "InternalServerError": Failure("MODEL_UNAVAILABLE", "The model reported an error.", True),
+    "APIError": Failure("MODEL_UNAVAILABLE", "The model reported an error.", True),
+    "JSONDecodeError": Failure("MODEL_GARBAGE", "The model sent something that is not an answer.", True),
+    "ModelCut": Failure(ModelCut.code, ModelCut.message, True),
+    "AuthenticationError": Failure("MODEL_AUTH", "The model refused the server's credentials.", False),
+    "PermissionDeniedError": Failure("MODEL_AUTH", "The model refused the server's credentials.", False),
+    "NotFoundError": Failure("MODEL_NOT_FOUND", "The configured model does not exist.", False),
+    "BadRequestError": Failure("MODEL_REFUSED", "The model refused the request.", False),
+    "GraphRecursionError": Failure("RECURSION_LIMIT", "The graph took more steps than it may.", False),
+    "NodeTimeoutError": Failure("AGENT_TIMEOUT", "An agent took longer than it may.", True),
+}
+"""By class name along the exception's ancestry, so that no model library is imported just to tell errors apart."""
+
+_UNKNOWN = Failure("AGENT_FAILED", "An agent failed.", False)
+
+
+def describe(error: BaseException) -> Failure:
+    """How to tell an exception to a user. Never contains the exception's own text."""
+    for cls in type(error).__mro__:
+        if found := _BY_NAME.get(cls.__name__):
+            return found
+    if isinstance(error, AntiphonError):
+        return Failure(error.code, error.message, False)
+    return _UNKNOWN

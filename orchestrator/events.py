@@ -1,0 +1,316 @@
+"""The canonical vocabulary: everything that can happen in a thread, one class each.
+
+The classes are frozen and tagged; the wire tag is the class name in snake case. `Recorded` is an event with its place
+in the log. Pure: this file imports nothing but msgspec.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["classifier", "retriever", "supporting", "primary", "synthesis", "element"]
+Channel = Literal["answer", "draft", "reasoning"]
+Stage = Literal["starting", "agent_routing", "rag_retrieval", "generating", "finishing"]
+InteractionKind = Literal["route", "consult", "handoff", "retrieve", "return"]
+
+
+def _tag(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=_tag, omit_defaults=True):
+    """Base of all events."""
+
+    @property
+    def type(self) -> str:
+        """The wire tag."""
+        tag: str = self.__struct_config__.tag  # type: ignore[assignment]
+        return tag
+
+
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stored message as events carry it. `parent` is the message that it follows."""
+
+    id: str
+    role: str
+    content: str
+    parent: str | None = None
+    author: str | None = None
+    partial: bool = False
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One retrieved passage. `score` is the ranker's, higher is better; `span` its place in the document."""
+
+    id: str
+    title: str
+    uri: str | None = None
+    score: float = 0.0
+    snippet: str = ""
+    span: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens as the model counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+        )
+
+
+class Superseded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new attempt replaces: text of `spans` (which belong to `agents`) with a number above `after`."""
+
+    after: int
+    agents: list[str]
+    spans: list[str]
+
+
+class RunStart(Event, frozen=True):
+    """A run was accepted. `reply_id` is the id that the answer's message will have."""
+
+    input: dict[str, Any]
+    graph: str
+    dialect: str
+    reply_id: str
+    resumed_from: str | None = None
+
+
+class RunAttempt(Event, frozen=True):
+    """Execution begins again after a failure; readers drop the text that it supersedes."""
+
+    attempt: int
+    reason: str
+    supersedes: Superseded
+
+
+class MessageSaved(Event, frozen=True):
+    """A message is stored for good."""
+
+    message: MessageBody
+
+
+class Progress(Event, frozen=True):
+    """How far a run is: 0 to 1, never back."""
+
+    value: float
+    stage: Stage
+    message: str
+
+
+class AgentStart(Event, frozen=True):
+    """An agent begins. A span is one invocation of one agent."""
+
+    span: str
+    agent: str
+    role: Role = "element"
+    parent: str | None = None
+    query: str | None = None
+
+
+class AgentChunk(Event, frozen=True):
+    """A piece of an agent's text."""
+
+    span: str
+    agent: str
+    text: str
+    role: Role = "element"
+    channel: Channel = "answer"
+
+
+class AgentComplete(Event, frozen=True):
+    """An agent is done. `text` is the concatenation of its answer or draft chunks."""
+
+    span: str
+    agent: str
+    text: str
+    role: Role = "element"
+    duration_ms: int = 0
+    outputs: dict[str, Any] = {}
+    usage: Usage | None = None
+    finish_reason: str | None = None
+
+
+class AgentError(Event, frozen=True):
+    """An agent failed. Where `recoverable`, the run goes on without it."""
+
+    span: str
+    agent: str
+    code: str
+    message: str
+    recoverable: bool
+    role: Role = "element"
+
+
+class Interaction(Event, frozen=True):
+    """One agent turns to another."""
+
+    source: str
+    target: str
+    kind: InteractionKind
+    query: str
+    response: str | None = None
+    reason: str | None = None
+
+
+class Sources(Event, frozen=True):
+    """What was retrieved for a query."""
+
+    query: str
+    hits: list[Hit]
+    withheld: int | None = None
+
+
+class ToolStart(Event, frozen=True):
+    """A tool is called."""
+
+    span: str
+    call_id: str
+    name: str
+    args: Any = None
+
+
+class ToolChunk(Event, frozen=True):
+    """A piece of a tool's output."""
+
+    span: str
+    call_id: str
+    name: str
+    text: str
+
+
+class ToolComplete(Event, frozen=True):
+    """A tool answered."""
+
+    span: str
+    call_id: str
+    name: str
+    output: Any = None
+
+
+class ToolError(Event, frozen=True):
+    """A tool failed."""
+
+    span: str
+    call_id: str
+    name: str
+    code: str
+
+
+class Interrupt(Event, frozen=True):
+    """The graph asks a human and waits. `questions` holds every open question by id where there are several."""
+
+    id: str
+    question: Any
+    reason: str = "input_required"
+    schema: dict[str, Any] | None = None
+    options: list[Any] | None = None
+    expires_at: int | None = None
+    questions: dict[str, Any] = {}
+
+
+class InterruptAnswered(Event, frozen=True):
+    """The human answered."""
+
+    id: str
+    answer: Any
+    by: str
+
+
+class RunComplete(Event, frozen=True):
+    """The run ended with an answer, stored as message `message_id`."""
+
+    message_id: str
+    text: str
+    primary_agent: str | None = None
+    confidence: float | None = None
+    sources: list[Hit] = []
+    usage: Usage = Usage()
+    execution_order: list[str] = []
+
+
+class RunError(Event, frozen=True):
+    """The run ended without a full answer."""
+
+    code: str
+    message: str
+    retryable: bool
+    partial_message_id: str | None = None
+    partial_text: str = ""
+
+
+class RunCancelled(Event, frozen=True):
+    """Somebody stopped the run."""
+
+    by: str
+    partial_message_id: str | None = None
+    partial_text: str = ""
+
+
+class Custom(Event, frozen=True):
+    """What a user's own graph writes."""
+
+    name: str
+    value: Any = None
+
+
+AnyEvent = (
+    RunStart
+    | RunAttempt
+    | MessageSaved
+    | Progress
+    | AgentStart
+    | AgentChunk
+    | AgentComplete
+    | AgentError
+    | Interaction
+    | Sources
+    | ToolStart
+    | ToolChunk
+    | ToolComplete
+    | ToolError
+    | Interrupt
+    | InterruptAnswered
+    | RunComplete
+    | RunError
+    | RunCancelled
+    | Custom
+)
+
+EVENT_TYPES: tuple[type[Event], ...] = AnyEvent.__args__
+TERMINAL = (RunComplete, RunError, RunCancelled)
+"""Exactly one of these ends a run, and nothing of the run stands behind it."""
+
+encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def decode(payload: bytes) -> AnyEvent:
+    """An event from its stored form. Raises `msgspec.ValidationError`."""
+    event: AnyEvent = _decoder.decode(payload)
+    return event
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with its place in the log: `seq` is dense per thread, `at` is milliseconds since the epoch."""
+
+    thread_id: str
+    seq: int
+    run_id: str | None
+    attempt: int
+    at: int
+    event: AnyEvent
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether this is the run's terminal event."""
+        return isinstance(self.event, TERMINAL)

@@ -1,0 +1,268 @@
+"""One execution of one run: from its claim to its terminal event, its question to a human, or its loss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from langgraph.types import Command
+
+from data.base import Database, Fenced
+from data.records import Message, Row, Run, RunStatus
+from orchestrator.callbacks import EventHandler, custom_event, plain
+from orchestrator.checkpoints import RunCheckpoints
+from orchestrator.clock import Clock
+from orchestrator.errors import CrashLoop, describe
+from orchestrator.events import (
+    AnyEvent,
+    Interrupt,
+    MessageBody,
+    MessageSaved,
+    Progress,
+    Recorded,
+    RunAttempt,
+    RunCancelled,
+    RunComplete,
+    RunError,
+    decode,
+    encode,
+)
+from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
+from orchestrator.view import RECOVERED, RunView
+from orchestrator.writer import RunWriter
+
+log = logging.getLogger("antiphon.run")
+
+RECURSION_LIMIT = 60
+"""Steps that a graph may take."""
+PAGE = 1000
+
+
+class Execution:
+    """Executes a claimed run as a task of its own; the connection that asked for it may come and go."""
+
+    def __init__(self, database: Database, served: ServedGraph, run: Run, clock: Clock, max_attempts: int) -> None:
+        self.run = run
+        self.successor: str | None = None
+        """The thread's next queued run, once this one has ended."""
+        self._database = database
+        self._served = served
+        self._clock = clock
+        self._max_attempts = max_attempts
+        self._cancelled_by: str | None = run.cancel_requested_by
+        self._handing_back = False
+        self._graph_task: asyncio.Task[Mapping[str, Any]] | None = None
+
+    def cancel(self, by: str) -> None:
+        """Stop the graph; the run ends as cancelled, with what was said so far."""
+        self._cancelled_by = self._cancelled_by or by
+        self._stop()
+
+    def hand_back(self) -> None:
+        """Stop the graph; another worker continues the run."""
+        self._handing_back = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._graph_task is not None:
+            self._graph_task.cancel()
+
+    async def __call__(self) -> None:
+        """Execute. Never raises: what goes wrong becomes the run's end, or is another worker's business."""
+        view = await self._past()
+        writer = RunWriter(self._database, self.run, self._clock, view)
+        writer.on_error = self._stop
+        try:
+            await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt))
+        except Fenced:
+            log.warning("run %s is another worker's now", self.run.id)
+        except Exception:
+            log.exception("run %s was abandoned", self.run.id)
+            await self._database.hand_back(writer.fence, charged=True)
+        finally:
+            await writer.close()
+
+    async def _past(self) -> RunView:
+        """What earlier executions of this run have left in the log."""
+        view = RunView()
+        after = self.run.first_seq - 1
+        while rows := await self._database.read(self.run.thread_id, after, PAGE):
+            after = rows[-1].seq
+            for row in rows:
+                if row.run_id == self.run.id:
+                    view.see(decode(row.payload), row.seq)
+        return view
+
+    async def _execute(self, writer: RunWriter, handler: EventHandler) -> None:
+        view = writer.view
+        if self.run.attempt > view.attempt:
+            writer.emit(RunAttempt(attempt=self.run.attempt, reason=RECOVERED, supersedes=view.unfinished()))
+        if self.run.charges > self._max_attempts:
+            await self._end_early(writer, handler, "failed", CrashLoop())
+            return
+        self._graph_task = asyncio.create_task(self._drive(writer, handler), name=f"run {self.run.id}")
+        if self._cancelled_by is not None or self._handing_back:
+            self._graph_task.cancel()
+        await asyncio.wait([self._graph_task])
+        cancelled = self._graph_task.cancelled()
+        error = writer.error if cancelled else self._graph_task.exception()
+        if isinstance(error, Fenced):
+            raise error
+        if self._handing_back and cancelled:
+            await writer.flush()
+            await self._database.hand_back(writer.fence, charged=False)
+        elif self._cancelled_by is not None and (cancelled or error is not None):
+            await self._end_early(writer, handler, "cancelled", None)
+        elif error is not None or cancelled:
+            await self._end_early(writer, handler, "failed", error or asyncio.CancelledError())
+        elif handler.interrupts:
+            await self._ask_human(writer, handler)
+        else:
+            await self._complete(writer, self._graph_task.result())
+
+    async def _drive(self, writer: RunWriter, handler: EventHandler) -> Mapping[str, Any]:
+        """Run the graph from where it stands, and return its last state."""
+        given = msgspec.json.decode(self.run.input, type=RunInput)
+        graph = self._served.graph.copy(update={"checkpointer": RunCheckpoints(self._database, writer)})
+        writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
+        state: Mapping[str, Any] = {}
+        async for namespace, mode, part in graph.astream(
+            await self._entry(given, writer.view),
+            {
+                "callbacks": [handler],
+                "configurable": {"thread_id": self.run.id, "run_id": self.run.id},
+                "recursion_limit": RECURSION_LIMIT,
+            },
+            context=self._served.make_context(given, writer.emit),
+            stream_mode=["values", "custom"],
+            durability="sync",
+            subgraphs=True,
+        ):
+            if mode == "custom":
+                name = part.get("type", "custom") if isinstance(part, dict) else "custom"
+                writer.emit(custom_event(str(name), part))
+            elif not namespace and isinstance(part, Mapping):
+                state = part
+        return state
+
+    async def _entry(self, given: RunInput, view: RunView) -> Any:
+        """What the graph is invoked with: its input, or a human's answer, or nothing to go on where it stood."""
+        if await self._database.checkpoint(self.run.id, "", None) is None:
+            return self._served.make_input(given, await self._history())
+        return Command(resume=view.resume) if view.resume is not None else None
+
+    async def _history(self) -> list[HistoryMessage]:
+        """The conversation before this run's message, along its branch of the tree."""
+        messages = {message.id: message for message in await self._database.messages(self.run.thread_id)}
+        path: list[HistoryMessage] = []
+        at = messages[self.run.input_message_id].parent_id
+        while at is not None and (message := messages.get(at)):
+            path.append(HistoryMessage(role=message.role, content=message.content))
+            at = message.parent_id
+        return path[::-1]
+
+    async def _ask_human(self, writer: RunWriter, handler: EventHandler) -> None:
+        questions = {interrupt.id: plain(interrupt.value) for interrupt in handler.interrupts}
+        first = handler.interrupts[0]
+        value = questions[first.id]
+        details = value if isinstance(value, dict) else {}
+        options, schema = details.get("options"), details.get("schema")
+        writer.emit(
+            Interrupt(
+                id=first.id,
+                question=details.get("question", value),
+                options=options if isinstance(options, list) else None,
+                schema=schema if isinstance(schema, dict) else None,
+                questions=questions if len(questions) > 1 else {},
+            )
+        )
+        await writer.pause()
+
+    async def _complete(self, writer: RunWriter, state: Mapping[str, Any]) -> None:
+        text = self._served.read_answer(state) or writer.view.answer
+        route = state.get("route") or {}
+        author = state.get("answered_by") or route.get("primary")
+        reply = self._reply(text, author, partial=False)
+        writer.emit(MessageSaved(message=body_of(reply)))
+        writer.emit(Progress(value=1.0, stage="finishing", message="Done"))
+        terminal = RunComplete(
+            message_id=reply.id,
+            text=text,
+            primary_agent=author or (writer.view.order[-1] if writer.view.order else None),
+            confidence=route.get("confidence"),
+            sources=writer.view.cited(text),
+            usage=writer.view.usage,
+            execution_order=writer.view.order,
+        )
+        await self._finish(writer, "completed", terminal, reply)
+
+    async def _end_early(
+        self, writer: RunWriter, handler: EventHandler, status: RunStatus, error: BaseException | None
+    ) -> None:
+        """End with what was said so far, stored as a partial message."""
+        handler.close(status)
+        text = writer.view.answer
+        reply = self._reply(text, None, partial=True) if text else None
+        if reply is not None:
+            writer.emit(MessageSaved(message=body_of(reply)))
+        partial_id = reply.id if reply else None
+        terminal: AnyEvent
+        if error is None:
+            by = self._cancelled_by or "unknown"
+            terminal = RunCancelled(by=by, partial_message_id=partial_id, partial_text=text)
+        else:
+            failure = describe(error)
+            log.error("run %s failed with %s", self.run.id, failure.code, exc_info=error)
+            terminal = RunError(
+                code=failure.code,
+                message=failure.message,
+                retryable=failure.retryable,
+                partial_message_id=partial_id,
+                partial_text=text,
+            )
+        await self._finish(writer, status, terminal, reply)
+
+    async def _finish(self, writer: RunWriter, status: RunStatus, terminal: AnyEvent, reply: Message | None) -> None:
+        writer.release()
+        writer.emit(terminal)
+        self.successor = await writer.finish(status, reply, encode(terminal))
+
+    def _reply(self, text: str, author: str | None, partial: bool) -> Message:
+        return Message(
+            id=self.run.reply_message_id,
+            thread_id=self.run.thread_id,
+            run_id=self.run.id,
+            role="assistant",
+            content=text,
+            parent_id=self.run.input_message_id,
+            author=author or self._served.name,
+            partial=partial,
+            created_at=self._clock(),
+        )
+
+
+def body_of(message: Message) -> MessageBody:
+    """A stored message as events carry it."""
+    return MessageBody(
+        id=message.id,
+        role=message.role,
+        content=message.content,
+        parent=message.parent_id,
+        author=message.author,
+        partial=message.partial,
+    )
+
+
+def recorded(row: Row) -> Recorded:
+    """A stored row as an event with its place."""
+    return Recorded(
+        thread_id=row.thread_id,
+        seq=row.seq,
+        run_id=row.run_id,
+        attempt=row.attempt,
+        at=row.at,
+        event=decode(row.payload),
+    )

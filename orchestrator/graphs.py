@@ -1,0 +1,151 @@
+"""Graphs that can be served: the built-in team, or any compiled LangGraph graph of the user's.
+
+`path.py:name` loads one; a `langgraph.json` names several. What is served is copied with the run's own checkpointer,
+so a graph brings no storage of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+
+from orchestrator.callbacks import GraphShape, reply_text
+from orchestrator.events import AnyEvent
+
+TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
+"""State keys that take the user's message in a graph without `messages`."""
+
+
+class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see."""
+
+    message: str
+    primary: str | None = None
+    supporting: list[str] = []
+    mode: str | None = None
+    access: tuple[str, ...] = ("public",)
+    options: dict[str, Any] = {}
+    """What the dialect's fold must know of the request."""
+
+
+class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """An earlier message of the conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ServedGraph:
+    """A graph and how to talk to it. The defaults fit any graph with `messages` or one text key."""
+
+    name: str
+    graph: Pregel[Any, Any, Any, Any]
+    shape: GraphShape
+    make_input: Callable[[RunInput, list[HistoryMessage]], Any]
+    make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
+    read_answer: Callable[[Mapping[str, Any]], str] = reply_text
+    agents: tuple[str, ...] = field(default=())
+    """Names that a request may choose; empty where the graph decides alone."""
+
+
+def serve_graph(name: str, graph: Any) -> ServedGraph:
+    """Any graph of the user's: compiled, a builder, or a factory without arguments.
+
+    Raises `TypeError` for something else and `ValueError` for a graph that takes no text.
+    """
+    if inspect.isfunction(graph):
+        graph = graph()
+    if isinstance(graph, StateGraph):
+        graph = graph.compile()
+    if not isinstance(graph, Pregel):
+        raise TypeError(f"{name} is a {type(graph).__name__}, not a LangGraph graph")
+    return ServedGraph(name=name, graph=graph, shape=shape_of(graph), make_input=_input_for(name, graph))
+
+
+def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
+    """Which nodes of a graph answer, and which may fail."""
+    drawn = graph.get_graph(xray=True)
+    ends = {edge.source for edge in drawn.edges if edge.target == "__end__"}
+    answering = {":".join(path.split(":")[:n]) for path in ends for n in range(1, path.count(":") + 2)}
+    inner = {":".join(path.split(":")[:n]) for path in drawn.nodes for n in range(1, path.count(":") + 2)}
+    forgiving = {
+        name
+        for name, node in graph.nodes.items()
+        if getattr(node, "error_handler_node", None) or getattr(node, "retry_policy", None)
+    }
+    return GraphShape(nodes=frozenset(inner), answering=frozenset(answering), forgiving=frozenset(forgiving))
+
+
+def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage]], Any]:
+    properties: dict[str, Any] = graph.get_input_jsonschema().get("properties", {})
+    if "messages" in properties:
+        return lambda given, history: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}
+    texts = [key for key in TEXT_KEYS if key in properties]
+    if not texts and len(properties) == 1:
+        texts = list(properties)
+    if not texts:
+        raise ValueError(f"graph {name!r} takes neither `messages` nor one of {', '.join(TEXT_KEYS)}")
+    return lambda given, history: {texts[0]: given.message}
+
+
+def _as_message(message: HistoryMessage) -> BaseMessage:
+    return AIMessage(message.content) if message.role == "assistant" else HumanMessage(message.content)
+
+
+def load_graph(spec: str) -> ServedGraph:
+    """The graph that `path.py:name` names. Raises `ValueError`, `FileNotFoundError` or `TypeError`."""
+    path, _, attribute = spec.rpartition(":")
+    if not path or not attribute:
+        raise ValueError(f"{spec!r} is not of the form path.py:name")
+    return serve_graph(attribute, _attribute(Path(path), attribute))
+
+
+def load_langgraph_json(path: Path) -> list[ServedGraph]:
+    """The graphs that a `langgraph.json` lists, in its order. Raises `ValueError` for one that cannot be read."""
+
+    class Listing(msgspec.Struct):
+        graphs: dict[str, str | dict[str, Any]]
+
+    try:
+        listing = msgspec.json.decode(path.read_bytes(), type=Listing)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path}: {error}") from error
+    served = []
+    for name, entry in listing.graphs.items():
+        spec = entry if isinstance(entry, str) else str(entry.get("path", ""))
+        file, _, attribute = spec.rpartition(":")
+        if not file or not attribute:
+            raise ValueError(f"{path}: graph {name!r} is not of the form path.py:name")
+        served.append(serve_graph(name, _attribute(path.parent / file, attribute)))
+    return served
+
+
+def _attribute(path: Path, name: str) -> Any:
+    """A name out of a file, which is imported like a script: its own folder is on the import path."""
+    path = path.resolve()
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module_name = f"antiphon_graph_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise ValueError(f"{path} has no {name!r}")
+    return getattr(module, name)

@@ -1,0 +1,1 @@
+"""The node functions of the team's graph, one kind per file."""

@@ -1,0 +1,48 @@
+"""The built-in team as a graph to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from orchestrator.events import AnyEvent
+from orchestrator.graph import team_graph
+from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph, shape_of
+from orchestrator.models import StructuredOutput
+from orchestrator.nodes.context import Search, TeamContext
+from orchestrator.routing import route_schema
+from orchestrator.team import Team
+
+NAME = "team"
+
+
+def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGraph:
+    """The team's graph with its model and its knowledge."""
+    graph = team_graph(team).compile(name=NAME)
+    router = StructuredOutput(model, route_schema(team.names))
+
+    def context(given: RunInput, emit: Callable[[AnyEvent], None]) -> TeamContext:
+        return TeamContext(
+            team=team, model=model, router=router, retriever=retriever, access=tuple(given.access), emit=emit
+        )
+
+    return ServedGraph(
+        name=NAME,
+        graph=graph,
+        shape=shape_of(graph),
+        make_input=_make_input,
+        make_context=context,
+        agents=team.names,
+    )
+
+
+def _make_input(given: RunInput, history: list[HistoryMessage]) -> dict[str, Any]:
+    return {
+        "question": given.message,
+        "history": [{"role": message.role, "content": message.content} for message in history],
+        "primary": given.primary,
+        "supporting": given.supporting,
+        "mode": given.mode,
+    }

@@ -1,0 +1,96 @@
+"""What a run's events add up to: a fold, for the live run and for what the log says of an earlier attempt.
+
+Pure. Feed it every event of a run in order; events that are not numbered yet have `seq` 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentError,
+    AgentStart,
+    AnyEvent,
+    Hit,
+    Interrupt,
+    InterruptAnswered,
+    Progress,
+    RunAttempt,
+    Sources,
+    Superseded,
+    Usage,
+)
+
+
+class RunView:
+    """The state of a run so far."""
+
+    def __init__(self) -> None:
+        self.progress = 0.0
+        self.attempt = 1
+        self.order: list[str] = []
+        """Agents in the order in which they began."""
+        self.usage = Usage()
+        self.hits: dict[str, Hit] = {}
+        self.resume: dict[str, Any] | None = None
+        """The human's answers by interrupt id, once given."""
+        self._questions: tuple[str, ...] = ()
+        self._open: dict[str, tuple[str, int]] = {}
+        self._answers: dict[str, str] = {}
+
+    def see(self, event: AnyEvent, seq: int = 0) -> None:
+        """Take the next event."""
+        match event:
+            case AgentChunk(channel="answer"):
+                self._answers[event.span] = self._answers.get(event.span, "") + event.text
+            case AgentStart():
+                self._open[event.span] = (event.agent, seq)
+                self.order.append(event.agent)
+            case AgentComplete():
+                self._open.pop(event.span, None)
+                self.usage += event.usage or Usage()
+            case AgentError():
+                self._open.pop(event.span, None)
+            case RunAttempt():
+                self.attempt = max(self.attempt, event.attempt)
+                for span in event.supersedes.spans:
+                    self._answers.pop(span, None)
+                    if event.reason == RECOVERED:
+                        self._open.pop(span, None)
+            case Progress():
+                self.progress = max(self.progress, event.value)
+            case Sources():
+                self.hits.update({hit.id: hit for hit in event.hits})
+            case Interrupt():
+                self._questions = tuple(event.questions) or (event.id,)
+            case InterruptAnswered():
+                self.resume = _by_question(self._questions, event.answer)
+
+    @property
+    def answer(self) -> str:
+        """The text that was shown as the answer and still stands."""
+        return "".join(self._answers.values())
+
+    def unfinished(self) -> Superseded:
+        """What an attempt left half done: the text of these spans will be said anew."""
+        after = min((seq for _, seq in self._open.values()), default=1) - 1
+        agents = sorted({agent for agent, _ in self._open.values()})
+        return Superseded(after=max(after, 0), agents=agents, spans=list(self._open))
+
+    def cited(self, text: str) -> list[Hit]:
+        """The passages whose document the text cites as `[uri]`, one per document, the first cited first."""
+        found = {hit.uri: hit for hit in reversed(self.hits.values()) if hit.uri and f"[{hit.uri}]" in text}
+        return sorted(found.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
+
+
+RECOVERED = "recovered"
+"""The reason of an attempt that begins after a crash, as opposed to a retry inside an attempt."""
+
+
+def _by_question(questions: tuple[str, ...], answer: Any) -> dict[str, Any]:
+    """One answer for one question; for several, a dictionary by question id."""
+    if len(questions) > 1 and isinstance(answer, dict) and set(answer) <= set(questions):
+        return answer
+    return dict.fromkeys(questions, answer)

@@ -1,0 +1,203 @@
+"""The way of a run's events into the log.
+
+Events are buffered and committed one group at a time; while a commit is under way, further pieces of the same text
+merge with the last one. So the first token leaves at once, and a burst costs few rows: chunking adapts by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, NamedTuple
+
+import msgspec
+
+from data.base import EventLog, Fenced, StorageError
+from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
+from orchestrator.clock import Clock
+from orchestrator.events import AgentChunk, AnyEvent, Progress, encode
+from orchestrator.view import RunView
+
+HIGH_WATER = 64 * 1024
+"""Characters of uncommitted text beyond which `drain` holds back whoever produces it."""
+
+
+class _Pending(NamedTuple):
+    """An event on its way: pieces of text are encoded late, because they may still grow."""
+
+    event: AnyEvent
+    at: int
+    payload: bytes | None
+
+    def numbered_next(self) -> NewEvent:
+        """What the log is given."""
+        return NewEvent(type=self.event.type, payload=self.payload or encode(self.event), at=self.at)
+
+
+class RunWriter:
+    """Writes one run under one fence. `emit` never waits; `drain` waits while the log is behind."""
+
+    def __init__(self, log: EventLog, run: Run, clock: Clock, view: RunView) -> None:
+        self.view = view
+        """What the run adds up to, with everything emitted so far."""
+        self.fence = Fence(run_id=run.id, epoch=run.lease_epoch)
+        self.last_seq = run.first_seq
+        """A number that everything emitted from now on will be above."""
+        self.error: BaseException | None = None
+        self.on_error: Callable[[], object] = lambda: None
+        self._log = log
+        self._clock = clock
+        self._expected = run.emitted
+        self._pending: list[_Pending] = []
+        self._pending_text = 0
+        self._held: dict[str, list[_Pending]] = {}
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._pump = asyncio.create_task(self._run(), name=f"writer {run.id}")
+
+    def emit(self, event: AnyEvent) -> None:
+        """Queue an event. Progress never goes back; pieces of one span's text may merge.
+
+        Raises `TypeError` for an event that cannot be stored.
+        """
+        if isinstance(event, Progress):
+            event = msgspec.structs.replace(event, value=max(self.view.progress, min(event.value, 1.0)))
+        pending = self._seen(event)
+        if not (isinstance(event, AgentChunk) and self._merge(event)):
+            self._pending.append(pending)
+        self._wake.set()
+
+    def hold(self, task: str, event: AnyEvent) -> None:
+        """Queue an event that may only be seen together with the result of a graph task.
+
+        `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for the tasks of subgraphs. What
+        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order.
+        """
+        pending = self._seen(event)
+        inner = [path for path in self._held if path.startswith(f"{task}|")]
+        held = [earlier for path in inner for earlier in self._held.pop(path)]
+        self._held.setdefault(task, []).extend([*held, pending])
+
+    def _seen(self, event: AnyEvent) -> _Pending:
+        payload = None if isinstance(event, AgentChunk) else encode(event)
+        self.view.see(event)
+        return _Pending(event, self._clock(), payload)
+
+    def release(self) -> None:
+        """Queue what is still held, now that the graph has stopped."""
+        for path in list(self._held):
+            self._pending.extend(self._held.pop(path))
+
+    async def drain(self) -> None:
+        """Wait while more text is uncommitted than is good: this holds back the model's stream."""
+        if self._pending_text > HIGH_WATER:
+            await _undisturbed(self.flush())
+
+    async def flush(self) -> None:
+        """Commit everything that was emitted so far."""
+        if self._pending or self._lock.locked():
+            await self._commit(lambda events: self._log.append(self.fence, self._expected, events), ())
+
+    async def put_writes(self, namespace: str, checkpoint_id: str, writes: Sequence[CheckpointWrite]) -> None:
+        """Commit a task's result together with the events that announce it."""
+        rows = [(namespace, checkpoint_id, write) for write in writes]
+        tasks = {write.task_id for write in writes}
+        await _undisturbed(
+            self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows), tasks)
+        )
+
+    async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Commit a checkpoint, and what was emitted before it."""
+        await _undisturbed(
+            self._commit(lambda events: self._log.put_checkpoint(self.fence, self._expected, events, checkpoint), ())
+        )
+
+    async def pause(self) -> None:
+        """Commit everything, with the run waiting for a human."""
+        await self._commit(lambda events: self._log.pause(self.fence, self._expected, events), None)
+
+    async def finish(self, status: RunStatus, message: Message | None, result: bytes) -> str | None:
+        """Commit everything, with the run's end. Returns the thread's next queued run."""
+        successor: str | None = await self._commit(
+            lambda events: self._log.finish(
+                self.fence, self._expected, events, status=status, message=message, result=result
+            ),
+            None,
+        )
+        return successor
+
+    async def close(self) -> None:
+        """Stop committing. What was not committed is lost on purpose: call `flush` or `finish` first."""
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+
+    def _merge(self, chunk: AgentChunk) -> bool:
+        """Join a chunk with the last one of its span, if only chunks of others stand between them."""
+        self._pending_text += len(chunk.text)
+        for index in range(len(self._pending) - 1, -1, -1):
+            other = self._pending[index].event
+            if not isinstance(other, AgentChunk):
+                return False
+            if other.span == chunk.span:
+                if other.channel != chunk.channel:
+                    return False
+                longer = msgspec.structs.replace(other, text=other.text + chunk.text)
+                self._pending[index] = self._pending[index]._replace(event=longer)
+                return True
+        return False
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.flush()
+            except Exception as error:
+                self._fail(error)
+                return
+
+    def _fail(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+            self.on_error()
+
+    async def _commit(self, store: Callable[[list[NewEvent]], Awaitable[Any]], tasks: Collection[str] | None) -> Any:
+        """One commit at a time: pending events, then those held for `tasks` (all of them for None).
+
+        A store that cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
+        """
+        async with self._lock:
+            if self.error is not None:
+                raise self.error
+            events = [pending.numbered_next() for pending in self._take(tasks)]
+            for delay in _backoff():
+                try:
+                    result = await store(events)
+                except Fenced as error:
+                    self._fail(error)
+                    raise
+                except StorageError:
+                    await asyncio.sleep(delay)
+                else:
+                    self._expected += len(events)
+                    if isinstance(result, int) and result:
+                        self.last_seq = result
+                    return result
+        return None
+
+    def _take(self, tasks: Collection[str] | None) -> list[_Pending]:
+        batch, self._pending, self._pending_text = self._pending, [], 0
+        for path in list(self._held):
+            if tasks is None or path.rpartition(":")[2] in tasks:
+                batch.extend(self._held.pop(path))
+        return batch
+
+
+async def _undisturbed(commit: Coroutine[Any, Any, Any]) -> None:
+    """Wait for a commit that runs to its end even when the graph that asked for it is cancelled meanwhile."""
+    await asyncio.shield(asyncio.ensure_future(commit))
+
+
+def _backoff() -> Iterator[float]:
+    return chain((0.05, 0.1, 0.2, 0.5), repeat(1.0))

@@ -1,0 +1,1 @@
+"""One knowledge store per file."""

@@ -1,0 +1,97 @@
+"""FTS5 in an SQLite file of its own: stemmed full text, titles weighted, access labels inside the match.
+
+A label is a token of a column with weight 0, so what a reader may not see is never even ranked.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Collection, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from rag.types import Chunk, Document, Hit
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL);
+CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(
+    heading, body, label, document UNINDEXED, ordinal UNINDEXED, access UNINDEXED, tokenize = 'porter unicode61'
+);
+"""
+
+_SEARCH = """
+SELECT document, ordinal, heading, body, access, -bm25(chunks, 3.0, 1.0, 0.0) AS score
+FROM chunks WHERE chunks MATCH ? ORDER BY score DESC, document, ordinal LIMIT ?
+"""
+
+
+class SqliteStore:
+    """`rag.stores.base.Store` on one file. Safe to call from several threads."""
+
+    def __init__(self, url: str) -> None:
+        path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.executescript(_SCHEMA)
+
+    def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
+        """Replace a document, atomically."""
+        with self._lock, self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM chunks WHERE document = ?", (document.uri,))
+            connection.execute(
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (document.uri, document.title, document.access)
+            )
+            connection.executemany(
+                "INSERT INTO chunks (heading, body, label, document, ordinal, access) VALUES (?, ?, ?, ?, ?, ?)",
+                [(c.heading, c.text, _label(c.access), c.document, c.ordinal, c.access) for c in chunks],
+            )
+
+    def search(self, words: Sequence[str], access: Collection[str], limit: int) -> list[Hit]:
+        """BM25 over headings and bodies of what may be seen."""
+        if not words or not access:
+            return []
+        terms = " OR ".join(_quoted(word) for word in words)
+        labels = " OR ".join(_label(one) for one in access)
+        with self._lock:
+            rows = self._connection.execute(
+                _SEARCH, (f"label : ({labels}) AND {{heading body}} : ({terms})", limit)
+            ).fetchall()
+        return [
+            Hit(
+                chunk=Chunk(document=document, ordinal=ordinal, heading=heading, text=body, access=label),
+                score=round(score, 4),
+            )
+            for document, ordinal, heading, body, label, score in rows
+        ]
+
+    def documents(self) -> int:
+        """How many documents there are."""
+        with self._lock:
+            count: int = self._connection.execute("SELECT count(*) FROM documents").fetchone()[0]
+        return count
+
+    def clear(self) -> None:
+        """Forget all documents."""
+        with self._lock, self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM chunks")
+            connection.execute("DELETE FROM documents")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+
+def _quoted(word: str) -> str:
+    """A word as an FTS5 string: nothing in it is syntax."""
+    return '"' + word.replace('"', '""') + '"'
+
+
+def _label(access: str) -> str:
+    """A token that no text contains and no user text can forge."""
+    return "label" + sha256(access.encode()).hexdigest()[:16]
