@@ -11,6 +11,7 @@ from typing import Any
 
 from litestar import Litestar, Request
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
@@ -22,7 +23,7 @@ from api.routes import ROUTES
 from api.routes.responses import on_error
 from api.services import Services
 from api.settings import Settings
-from orchestrator.engine import open_engine
+from orchestrator.opening import open_engine
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 ASSETS = "/schema/assets"
@@ -68,8 +69,8 @@ def create_app(settings: Settings) -> Litestar:
     return app
 
 
-def _services(request: Any) -> Services:
-    services: Services = request.app.state.services
+def _services(state: State) -> Services:
+    services: Services = state.services
     return services
 
 

@@ -56,7 +56,7 @@ def serve(**given: Any) -> None:
 @click.option("--clear", is_flag=True, help="Forget all documents first, the shipped sample as well.")
 def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> None:
     """Add Markdown and text files to the knowledge base."""
-    from orchestrator.engine import default_database, knowledge_url
+    from orchestrator.opening import default_database, knowledge_url
     from rag import open_store
     from rag.ingest import ingest as load
 

@@ -152,7 +152,10 @@ class Conversations(Protocol):
         """A user's threads, the newest first."""
 
     async def messages(self, thread_id: str) -> list[Message]:
-        """Messages of a thread, the oldest first."""
+        """Messages of a thread, the oldest first; without replies of which nothing was said yet."""
+
+    async def branch(self, message_id: str) -> list[Message]:
+        """A message and what it follows, up to the thread's first message, the oldest first."""
 
     async def run(self, run_id: str) -> Run | None:
         """A run by id."""

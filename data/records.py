@@ -12,7 +12,7 @@ RunStatus = Literal["queued", "running", "interrupted", "completed", "failed", "
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 """Statuses that a run never leaves."""
 
-OnBusy = Literal["enqueue", "reject", "interrupt"]
+OnBusy = Literal["enqueue", "reject", "interrupt", "rollback"]
 """What a message does that arrives while the thread's run is under way."""
 
 
@@ -71,8 +71,8 @@ class Run(Record, frozen=True):
 
     `lease_epoch` is the fencing token: it grows with every claim, and nothing that an earlier holder writes is taken.
     `attempt` counts its executions; `charges` those that were begun since a node last completed, so that a run which
-    kills its worker again and again can be told. `emitted` counts the run's events; `first_seq` is where the run begins
-    in its thread, `last_seq` its terminal event.
+    kills its worker again and again can be told; `crashes` how often it was taken over from a lost worker. `emitted`
+    counts the run's events; `first_seq` is where the run begins in its thread, `last_seq` its terminal event.
     """
 
     id: str
@@ -85,6 +85,7 @@ class Run(Record, frozen=True):
     reply_message_id: str
     attempt: int
     charges: int
+    crashes: int
     lease_epoch: int
     owner: str | None
     emitted: int

@@ -59,6 +59,7 @@ runs = Table(
     Column("reply_message_id", String, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("charges", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
     Column("lease_epoch", Integer, nullable=False),
     Column("owner", String),
     Column("emitted", Integer, nullable=False),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import ColumnElement, FromClause, Select, and_, create_engine, event, exists, select, text
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, create_engine, event, exists, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -45,6 +45,8 @@ from data.writer import Writer
 BUSY_MS = 10_000
 """How long a statement waits for another process's transaction."""
 BEAT_SECONDS = 2.0
+BLOCKED_SECONDS = 1.0
+"""How long taking over may be blocked by the very worker whose lease is over, before that one is killed."""
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -83,7 +85,13 @@ class SqliteDatabase:
         return accepted
 
     async def claim(self, run_id: str, worker: str, *, held_by: str | None = None) -> Run | None:
-        run: Run | None = await self._writer.submit(lambda tx: transactions.claim(tx, run_id, worker, held_by))
+        claimed = self._writer.submit(lambda tx: transactions.claim(tx, run_id, worker, held_by))
+        if held_by is not None:
+            # a worker that was stopped inside a transaction blocks the file for everybody, and for ever
+            _, blocked = await asyncio.wait([claimed], timeout=BLOCKED_SECONDS)
+            if blocked:
+                await asyncio.to_thread(self._lock.end, held_by)
+        run: Run | None = await claimed
         return run
 
     async def append(self, fence: Fence, expected: int, events: Sequence[NewEvent], writes: Writes = ()) -> int:
@@ -223,7 +231,15 @@ class SqliteDatabase:
 
     async def messages(self, thread_id: str) -> list[Message]:
         table = schema.messages
-        query = select(table).where(table.c.thread_id == thread_id).order_by(table.c.created_at, table.c.id)
+        query = select(table).where(table.c.thread_id == thread_id, ~_unsaid(table))
+        query = query.order_by(table.c.created_at, table.c.id)
+        return await self._all(Message, query)
+
+    async def branch(self, message_id: str) -> list[Message]:
+        table = schema.messages
+        path = select(table).where(table.c.id == message_id).cte("path", recursive=True)
+        path = path.union_all(select(table).where(table.c.id == path.c.parent_id))
+        query = select(path).where(~_unsaid(path)).order_by(path.c.created_at, path.c.id)
         return await self._all(Message, query)
 
     async def run(self, run_id: str) -> Run | None:
@@ -301,6 +317,11 @@ class SqliteDatabase:
 def _record(record: type[R], row: SqlRow[Any]) -> R:
     values = row._mapping
     return record(**{field: values[field] for field in record.__struct_fields__})
+
+
+def _unsaid(messages: FromClause) -> ColumnElement[bool]:
+    """Whether a row is a reply's place of which nothing was said yet."""
+    return and_(messages.c.role == "assistant", messages.c.content == "", messages.c.partial)
 
 
 def _monotonic_ms() -> int:

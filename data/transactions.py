@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from data.base import Busy, Fenced, IdempotencyConflict, NotFound
 from data.ids import new_id
 from data.records import (
@@ -67,7 +69,8 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
         return Accepted(run=earlier, created=False)
     thread = _thread_for(tx, a)
     active = tx.connection.execute(
-        f"SELECT id FROM runs WHERE thread_id = ? AND status IN {ACTIVE}", (thread.id,)
+        f"SELECT id, input_message_id FROM runs WHERE thread_id = ? AND status IN {ACTIVE} ORDER BY first_seq",
+        (thread.id,),
     ).fetchall()
     if active and a.on_busy == "reject":
         raise Busy(thread.id)
@@ -77,16 +80,18 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
         run_id=a.run_id,
         role="user",
         content=a.content,
-        parent_id=thread.head_message_id,
+        parent_id=_parent_for(tx, thread, a, active),
         author=a.user_id,
         partial=False,
         created_at=a.at,
     )
     _insert_message(tx, message)
+    _insert_message(tx, _reply_to(message, a))
     claimed = not active
     tx.connection.execute(
         "INSERT INTO runs (id, thread_id, user_id, graph, status, input, input_message_id, reply_message_id, attempt,"
-        " charges, lease_epoch, owner, emitted, first_seq, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,0,?,?)",
+        " charges, crashes, lease_epoch, owner, emitted, first_seq, created_at)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,0,?,?,0,?,?)",
         (
             *(a.run_id, thread.id, a.user_id, a.graph, "running" if claimed else "queued", a.input),
             *(a.message_id, a.reply_message_id, int(claimed), int(claimed), int(claimed)),
@@ -96,8 +101,8 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
     if a.idempotency:
         tx.connection.execute("INSERT INTO requests VALUES (?,?,?,?)", (a.user_id, *a.idempotency, a.run_id))
     interrupted: tuple[str, ...] = ()
-    if active and a.on_busy == "interrupt":
-        interrupted = tuple(run_id for (run_id,) in active)
+    if active and a.on_busy in ("interrupt", "rollback"):
+        interrupted = tuple(run_id for run_id, _ in active)
         tx.connection.executemany(
             "UPDATE runs SET cancel_requested_by = ? WHERE id = ?", [(a.user_id, run_id) for run_id in interrupted]
         )
@@ -133,6 +138,14 @@ def _thread_for(tx: Transaction, a: Acceptance) -> Thread:
     return Thread(**dict(zip(Thread.__struct_fields__, row, strict=True)))
 
 
+def _parent_for(tx: Transaction, thread: Thread, a: Acceptance, active: Sequence[tuple[str, str]]) -> str | None:
+    """What the message follows: the thread's head, or after a rollback what the first run under way had followed."""
+    if active and a.on_busy == "rollback":
+        found = tx.one("SELECT parent_id FROM messages WHERE id = ?", active[0][1])
+        return found[0] if found else None
+    return thread.head_message_id
+
+
 def _new_thread(tx: Transaction, a: Acceptance) -> Thread:
     thread = Thread(
         id=new_id(),
@@ -150,6 +163,13 @@ def _new_thread(tx: Transaction, a: Acceptance) -> Thread:
     if a.thread_name is not None:
         tx.connection.execute("INSERT INTO thread_names VALUES (?,?,?,?)", (a.user_id, *a.thread_name, thread.id))
     return thread
+
+
+def _reply_to(message: Message, a: Acceptance) -> Message:
+    """The reply's place in the tree, held from the beginning: a message that comes meanwhile stands behind it."""
+    return msgspec.structs.replace(
+        message, id=a.reply_message_id, role="assistant", content="", parent_id=message.id, author=None, partial=True
+    )
 
 
 def _insert_message(tx: Transaction, message: Message) -> None:
@@ -243,9 +263,17 @@ def finish(
     """End a run: last events, reply and status together; its checkpoints are no longer needed."""
     if append(tx, fence, expected, events) is not None:
         if message is not None:
-            _insert_message(tx, message)
+            _store_reply(tx, message)
         _end(tx, fence.run_id, status, result, events[-1].at)
     return _next_queued(tx, tx.existing_run(fence.run_id).thread_id)
+
+
+def _store_reply(tx: Transaction, message: Message) -> None:
+    tx.connection.execute(
+        "UPDATE messages SET content = ?, author = ?, partial = ? WHERE id = ?",
+        (message.content, message.author, message.partial, message.id),
+    )
+    tx.connection.execute("UPDATE threads SET updated_at = ? WHERE id = ?", (message.created_at, message.thread_id))
 
 
 def _end(tx: Transaction, run_id: str, status: RunStatus, result: bytes, at: int) -> None:
@@ -273,14 +301,14 @@ def claim(tx: Transaction, run_id: str, worker: str, held_by: str | None) -> Run
         allowed = first and not taken
     else:
         allowed = run.status == "running" and run.owner == held_by
-    return _take(tx, run_id, worker, charge=1) if allowed else None
+    return _take(tx, run_id, worker, charge=1, crash=int(held_by is not None)) if allowed else None
 
 
-def _take(tx: Transaction, run_id: str, worker: str, charge: int) -> Run:
+def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0) -> Run:
     tx.connection.execute(
         "UPDATE runs SET status = 'running', owner = ?, lease_epoch = lease_epoch + 1, attempt = attempt + ?,"
-        " charges = charges + ? WHERE id = ?",
-        (worker, charge, charge, run_id),
+        " charges = charges + ?, crashes = crashes + ? WHERE id = ?",
+        (worker, charge, charge, crash, run_id),
     )
     return tx.existing_run(run_id)
 

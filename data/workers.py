@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,16 @@ class WorkerLock:
         self._path = folder / f"{self.id}.lock"
         self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        os.write(self._file, f"{os.getpid()} {_started(os.getpid())}".encode())
+
+    def end(self, worker_id: str) -> None:
+        """Kill another worker's process, if it is still the one that took the lock."""
+        try:
+            pid, started = (self._folder / f"{worker_id}.lock").read_text().split()
+        except (OSError, ValueError):
+            return
+        if started != "unknown" and _started(int(pid)) == started:
+            os.kill(int(pid), signal.SIGKILL)
 
     def is_dead(self, worker_id: str) -> bool:
         """Whether another worker's process has ended."""
@@ -55,6 +66,14 @@ class WorkerLock:
         """Let the others know that this process is done."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+def _started(pid: int) -> str:
+    """When a process began, so that its number cannot be mistaken for a later one's."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "unknown"
 
 
 @contextmanager

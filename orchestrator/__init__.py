@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator import events
-    from orchestrator.engine import Engine, open_engine
+    from orchestrator.engine import Engine
+    from orchestrator.opening import open_engine
     from orchestrator.run import Run, RunFailed
     from orchestrator.team import Agent, Team
 
@@ -26,7 +27,7 @@ _HOME = {
     "Run": "orchestrator.run",
     "RunFailed": "orchestrator.run",
     "Team": "orchestrator.team",
-    "open_engine": "orchestrator.engine",
+    "open_engine": "orchestrator.opening",
 }
 
 __all__ = ["Agent", "Engine", "Run", "RunFailed", "Team", "events", "open_engine"]

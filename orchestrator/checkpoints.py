@@ -31,8 +31,10 @@ from orchestrator.writer import RunWriter
 class RunCheckpoints(BaseCheckpointSaver[str]):
     """Checkpoints of one run: read from the database, written through the run's writer."""
 
-    def __init__(self, database: Checkpoints, writer: RunWriter) -> None:
+    def __init__(self, database: Checkpoints, writer: RunWriter, *, fresh: bool = False) -> None:
+        """`fresh` says that nothing is stored yet, which spares a new run its first reads."""
         super().__init__(serde=JsonPlusSerializer())
+        self._fresh = fresh
         self._database = database
         self._writer = writer
 
@@ -42,6 +44,8 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names, or the newest one of its namespace."""
+        if self._fresh:
+            return None
         run_id, namespace = _place(config)
         stored = await self._database.checkpoint(run_id, namespace, get_checkpoint_id(config))
         return self._tuple(run_id, stored) if stored else None
@@ -79,6 +83,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint under the run's fence."""
+        self._fresh = False
         run_id, namespace = _place(config)
         kind, value = self.serde.dumps_typed(checkpoint)
         _, described = self.serde.dumps_typed(get_checkpoint_metadata(config, metadata))

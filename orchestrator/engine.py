@@ -8,30 +8,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from data import open_database
 from data import records as data_records
-from data.base import Busy, Database, IdempotencyConflict, NotFound, StorageError, Watch
+from data.base import Database, StorageError, Watch
 from data.ids import new_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
-from orchestrator.agents import TEAM
 from orchestrator.clock import Clock, now_ms
 from orchestrator.errors import (
-    AntiphonError,
-    BadRequest,
-    EmptyMessage,
-    KeyConflict,
     NotInterrupted,
     ThingNotFound,
-    ThreadBusy,
-    TooLarge,
-    Unavailable,
     UnknownGraph,
 )
 from orchestrator.events import (
@@ -46,16 +35,12 @@ from orchestrator.events import (
 )
 from orchestrator.execution import Execution, body_of, recorded
 from orchestrator.graphs import RunInput, ServedGraph
-from orchestrator.routing import MODES
+from orchestrator.requests import checked_agent, checked_message, checked_mode, digest_of, translated
 from orchestrator.run import Run
-from orchestrator.team import Team
 
 log = logging.getLogger("antiphon.engine")
-T = TypeVar("T")
 
 LOCAL_USER = "local"
-MESSAGE_LIMIT = 32_000
-"""Characters of one message."""
 BATCH_EVENTS = 256
 BATCH_BYTES = 256 * 1024
 """A reader is given at most this much at once."""
@@ -117,10 +102,10 @@ class Engine:
         """
         served = self._served(graph)
         given = RunInput(
-            message=_checked_message(message),
-            primary=_checked_agent(served, primary),
-            supporting=[name for one in supporting if (name := _checked_agent(served, one))],
-            mode=_checked_mode(mode),
+            message=checked_message(message),
+            primary=checked_agent(served, primary),
+            supporting=[name for one in supporting if (name := checked_agent(served, one))],
+            mode=checked_mode(mode),
             access=tuple(sorted(access)),
             options=dict(options or {}),
         )
@@ -147,12 +132,12 @@ class Engine:
             events=first_events,
             thread_id=thread_id,
             thread_name=thread_name,
-            idempotency=(idempotency_key, _digest(given, served.name, thread_id, thread_name))
+            idempotency=(idempotency_key, digest_of(given, served.name, thread_id, thread_name))
             if idempotency_key
             else None,
             on_busy=on_busy,
         )
-        accepted = await _translated(self.database.accept(acceptance))
+        accepted = await translated(self.database.accept(acceptance))
         if accepted.created and accepted.run.owner == self.database.worker_id:
             self._spawn(accepted.run)
         for interrupted in accepted.interrupted:
@@ -165,7 +150,7 @@ class Engine:
 
     async def record(self, run_id: str, user: str) -> data_records.Run:
         """A run's stored record. Raises `ThingNotFound`."""
-        record = await _translated(self.database.run(run_id))
+        record = await translated(self.database.run(run_id))
         if record is None or record.user_id != user:
             raise ThingNotFound
         return record
@@ -174,7 +159,7 @@ class Engine:
         """Stop a run; one that has ended stays as it is. Raises `ThingNotFound`."""
         await self.record(run_id, user)
         end = RunCancelled(by=user)
-        await _translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
+        await translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
         if entry := self._executions.get(run_id):
             entry[0].cancel(user)
 
@@ -187,13 +172,13 @@ class Engine:
     async def _answer(self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None) -> Run:
         digest = hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
         idempotency = (user, key, digest) if key else None
-        if idempotency is not None and await _translated(self.database.repeated(*idempotency)) is not None:
+        if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
             return Run(self, waiting, created=False)
         asked = await self._open_question(waiting) if waiting.status == "interrupted" else None
         if asked is None:
             raise NotInterrupted
         event = InterruptAnswered(id=asked.event.id, answer=answer, by=user)  # type: ignore[union-attr]
-        record = await _translated(self.database.answer(waiting.id, self.database.worker_id, [self._new_event(event)]))
+        record = await translated(self.database.answer(waiting.id, self.database.worker_id, [self._new_event(event)]))
         if record is None:
             raise NotInterrupted
         self._spawn(record)
@@ -205,12 +190,12 @@ class Engine:
         """The run of a thread that waits for a human, if this user's thread has one."""
         thread = None
         if thread_id is not None:
-            thread = await _translated(self.database.thread(thread_id))
+            thread = await translated(self.database.thread(thread_id))
         elif thread_name is not None:
-            thread = await _translated(self.database.named_thread(user, *thread_name))
+            thread = await translated(self.database.named_thread(user, *thread_name))
         if thread is None or thread.user_id != user:
             return None
-        run = await _translated(self.database.latest_run(thread.id))
+        run = await translated(self.database.latest_run(thread.id))
         return run if run is not None and run.status == "interrupted" else None
 
     async def _open_question(self, run: data_records.Run) -> Recorded | None:
@@ -223,24 +208,24 @@ class Engine:
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
         """A thread of this user. Raises `ThingNotFound`."""
-        thread = await _translated(self.database.thread(thread_id))
+        thread = await translated(self.database.thread(thread_id))
         if thread is None or thread.user_id != user:
             raise ThingNotFound
         return thread
 
     async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:
         """A user's threads, the newest first."""
-        return await _translated(self.database.threads(user, limit))
+        return await translated(self.database.threads(user, limit))
 
     async def messages(self, thread_id: str, user: str = LOCAL_USER) -> list[Message]:
         """Messages of a thread of this user, the oldest first. Raises `ThingNotFound`."""
         await self.thread(thread_id, user)
-        return await _translated(self.database.messages(thread_id))
+        return await translated(self.database.messages(thread_id))
 
     async def latest_run(self, user: str, thread_name: tuple[str, str]) -> Run | None:
         """The run that was accepted last in the thread that this user's client calls so."""
-        thread = await _translated(self.database.named_thread(user, *thread_name))
-        record = await _translated(self.database.latest_run(thread.id)) if thread else None
+        thread = await translated(self.database.named_thread(user, *thread_name))
+        record = await translated(self.database.latest_run(thread.id)) if thread else None
         return Run(self, record, created=False) if record else None
 
     async def follow(
@@ -257,7 +242,7 @@ class Engine:
         with self.database.watch(thread_id) as watch:
             while not self.draining:
                 watch.clear()
-                rows = await _translated(self.database.read(thread_id, after, BATCH_EVENTS))
+                rows = await translated(self.database.read(thread_id, after, BATCH_EVENTS))
                 if not rows:
                     if asked:
                         return
@@ -365,81 +350,6 @@ class Engine:
         return NewEvent(type=event.type, payload=encode(event), at=self._clock())
 
 
-@asynccontextmanager
-async def open_engine(
-    database: str | None = None,
-    *,
-    graphs: Iterable[str | Any] = (),
-    model: str | Any = "offline",
-    api_key: str | None = None,
-    base_url: str | None = None,
-    team: Team = TEAM,
-    retriever: Any = None,
-    clock: Clock = now_ms,
-    lease_seconds: float = 10.0,
-    max_attempts: int = 3,
-) -> AsyncIterator[Engine]:
-    """An engine for as long as the `async with` block lasts.
-
-    `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
-    beside the built-in team, the first one as the default: compiled graphs or `path.py:name`. `model` is a spec or a
-    LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins with the shipped
-    sample.
-    """
-    from orchestrator.graphs import load_graph, serve_graph
-    from orchestrator.models import chat_model
-    from orchestrator.served_team import serve_team
-
-    url = database or default_database()
-    chat = chat_model(model, api_key=api_key, base_url=base_url) if isinstance(model, str) else model
-    store = None
-    if retriever is None:
-        store, retriever = await asyncio.to_thread(_knowledge, url)
-    served = [
-        load_graph(g) if isinstance(g, str) else g if isinstance(g, ServedGraph) else serve_graph(_name(g), g)
-        for g in graphs
-    ]
-    served.append(serve_team(team, chat, retriever))
-    engine = Engine(
-        await open_database(url), served, clock=clock, lease_seconds=lease_seconds, max_attempts=max_attempts
-    )
-    engine.begin()
-    try:
-        yield engine
-    finally:
-        await engine.close()
-        if store is not None:
-            store.close()
-
-
-def _name(graph: Any) -> str:
-    return str(getattr(graph, "name", None) or "graph")
-
-
-def default_database() -> str:
-    """The URL of the database in the user's own state folder."""
-    from platformdirs import user_state_path
-
-    return f"sqlite:///{user_state_path('antiphon') / 'antiphon.db'}"
-
-
-def knowledge_url(database: str) -> str:
-    """Where the knowledge of a database lies: a file beside it, so that indexing never delays the log."""
-    path = Path(database.removeprefix("sqlite:///"))
-    return f"sqlite:///{path.with_name(path.stem + '-knowledge.db')}"
-
-
-def _knowledge(database: str) -> tuple[Any, Any]:
-    from rag import open_store
-    from rag.ingest import ingest_sample
-    from rag.retriever import Retriever
-
-    store = open_store(knowledge_url(database))
-    if ingest_sample(store):
-        log.info("loaded the sample handbook into the empty knowledge base")
-    return store, Retriever(store)
-
-
 async def _until(watch: Watch, deadline: float | None) -> None:
     """Wait for a hint, or until a time of the event loop."""
     try:
@@ -457,57 +367,3 @@ def _bounded(rows: list[data_records.Row]) -> list[data_records.Row]:
         if size > BATCH_BYTES and count:
             return rows[:count]
     return rows
-
-
-def _checked_message(message: Any) -> str:
-    if not isinstance(message, str):
-        raise BadRequest("The message must be a text.")
-    if not message.strip():
-        raise EmptyMessage
-    if len(message) > MESSAGE_LIMIT:
-        raise TooLarge(f"A message may have {MESSAGE_LIMIT} characters; this one has {len(message)}.")
-    try:
-        message.encode()
-    except UnicodeEncodeError:
-        raise BadRequest("The message is not valid Unicode.") from None
-    return message.replace("\0", "")
-
-
-def _checked_agent(served: ServedGraph, name: str | None) -> str | None:
-    from orchestrator.errors import UnknownAgent
-
-    if not name:
-        return None
-    if served.agents and name not in served.agents:
-        raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(served.agents)}.")
-    return name
-
-
-def _checked_mode(mode: str | None) -> str | None:
-    if mode == "enhanced_collaborative":
-        return "collaborative"
-    if mode and mode not in MODES:
-        raise BadRequest(f"The mode must be one of {', '.join(MODES)}.")
-    return mode or None
-
-
-def _digest(given: RunInput, graph: str, thread_id: str | None, thread_name: tuple[str, str] | None) -> bytes:
-    return hashlib.sha256(msgspec.json.encode([given, graph, thread_id, thread_name])).digest()
-
-
-async def _translated(work: Awaitable[T]) -> T:
-    """Await a database call; its errors become those that callers may show."""
-    try:
-        return await work
-    except NotFound:
-        raise ThingNotFound from None
-    except Busy:
-        raise ThreadBusy from None
-    except IdempotencyConflict:
-        raise KeyConflict from None
-    except StorageError as error:
-        log.exception("the store failed")
-        raise Unavailable from error
-
-
-__all__ = ["AntiphonError", "Engine", "open_engine"]

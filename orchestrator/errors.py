@@ -100,6 +100,13 @@ class CrashLoop(AntiphonError):
     message = "The run failed repeatedly and was given up."
 
 
+class Crashed(AntiphonError):
+    """The run's process died, and its graph is one that is not to be continued."""
+
+    code = "CRASHED"
+    message = "The run was interrupted by a crash."
+
+
 class Failure(NamedTuple):
     """How a failure is told: a stable code, a clean sentence, and whether trying again may help."""
 

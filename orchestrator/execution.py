@@ -15,7 +15,7 @@ from data.records import Message, Row, Run, RunStatus
 from orchestrator.callbacks import EventHandler, custom_event, plain
 from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.clock import Clock
-from orchestrator.errors import CrashLoop, describe
+from orchestrator.errors import AntiphonError, Crashed, CrashLoop, describe
 from orchestrator.events import (
     AnyEvent,
     Interrupt,
@@ -100,8 +100,8 @@ class Execution:
         view = writer.view
         if self.run.attempt > view.attempt:
             writer.emit(RunAttempt(attempt=self.run.attempt, reason=RECOVERED, supersedes=view.unfinished()))
-        if self.run.charges > self._max_attempts:
-            await self._end_early(writer, handler, "failed", CrashLoop())
+        if hopeless := self._hopeless():
+            await self._end_early(writer, handler, "failed", hopeless)
             return
         self._graph_task = asyncio.create_task(self._drive(writer, handler), name=f"run {self.run.id}")
         if self._cancelled_by is not None or self._handing_back:
@@ -123,14 +123,22 @@ class Execution:
         else:
             await self._complete(writer, self._graph_task.result())
 
+    def _hopeless(self) -> AntiphonError | None:
+        """Why a run that was lost with its process is not tried again, if it is not."""
+        if self.run.charges > self._max_attempts:
+            return CrashLoop()
+        return Crashed() if self.run.crashes and self._served.on_crash == "fail" else None
+
     async def _drive(self, writer: RunWriter, handler: EventHandler) -> Mapping[str, Any]:
         """Run the graph from where it stands, and return its last state."""
         given = msgspec.json.decode(self.run.input, type=RunInput)
-        graph = self._served.graph.copy(update={"checkpointer": RunCheckpoints(self._database, writer)})
+        fresh = self.run.attempt <= 1 and writer.view.resume is None
+        saver = RunCheckpoints(self._database, writer, fresh=fresh)
+        graph = self._served.graph.copy(update={"checkpointer": saver})
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         state: Mapping[str, Any] = {}
         async for namespace, mode, part in graph.astream(
-            await self._entry(given, writer.view),
+            await self._entry(given, writer.view, fresh),
             {
                 "callbacks": [handler],
                 "configurable": {"thread_id": self.run.id, "run_id": self.run.id},
@@ -148,21 +156,16 @@ class Execution:
                 state = part
         return state
 
-    async def _entry(self, given: RunInput, view: RunView) -> Any:
+    async def _entry(self, given: RunInput, view: RunView, fresh: bool) -> Any:
         """What the graph is invoked with: its input, or a human's answer, or nothing to go on where it stood."""
-        if await self._database.checkpoint(self.run.id, "", None) is None:
+        if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             return self._served.make_input(given, await self._history())
         return Command(resume=view.resume) if view.resume is not None else None
 
     async def _history(self) -> list[HistoryMessage]:
         """The conversation before this run's message, along its branch of the tree."""
-        messages = {message.id: message for message in await self._database.messages(self.run.thread_id)}
-        path: list[HistoryMessage] = []
-        at = messages[self.run.input_message_id].parent_id
-        while at is not None and (message := messages.get(at)):
-            path.append(HistoryMessage(role=message.role, content=message.content))
-            at = message.parent_id
-        return path[::-1]
+        branch = await self._database.branch(self.run.input_message_id)
+        return [HistoryMessage(role=message.role, content=message.content) for message in branch[:-1]]
 
     async def _ask_human(self, writer: RunWriter, handler: EventHandler) -> None:
         questions = {interrupt.id: plain(interrupt.value) for interrupt in handler.interrupts}
@@ -184,18 +187,19 @@ class Execution:
     async def _complete(self, writer: RunWriter, state: Mapping[str, Any]) -> None:
         text = self._served.read_answer(state) or writer.view.answer
         route = state.get("route") or {}
-        author = state.get("answered_by") or route.get("primary")
+        order = writer.view.order
+        author = state.get("answered_by") or route.get("primary") or (order[-1] if order else None)
         reply = self._reply(text, author, partial=False)
         writer.emit(MessageSaved(message=body_of(reply)))
         writer.emit(Progress(value=1.0, stage="finishing", message="Done"))
         terminal = RunComplete(
             message_id=reply.id,
             text=text,
-            primary_agent=author or (writer.view.order[-1] if writer.view.order else None),
+            primary_agent=author,
             confidence=route.get("confidence"),
             sources=writer.view.cited(text),
             usage=writer.view.usage,
-            execution_order=writer.view.order,
+            execution_order=order,
         )
         await self._finish(writer, "completed", terminal, reply)
 

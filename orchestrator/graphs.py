@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -22,6 +22,7 @@ from langgraph.pregel import Pregel
 from orchestrator.callbacks import GraphShape, reply_text
 from orchestrator.events import AnyEvent
 
+OnCrash = Literal["resume", "fail"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
 """State keys that take the user's message in a graph without `messages`."""
 
@@ -55,11 +56,13 @@ class ServedGraph:
     make_input: Callable[[RunInput, list[HistoryMessage]], Any]
     make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
     read_answer: Callable[[Mapping[str, Any]], str] = reply_text
+    on_crash: OnCrash = "resume"
+    """Whether a run goes on after its process died, or ends as failed."""
     agents: tuple[str, ...] = field(default=())
     """Names that a request may choose; empty where the graph decides alone."""
 
 
-def serve_graph(name: str, graph: Any) -> ServedGraph:
+def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGraph:
     """Any graph of the user's: compiled, a builder, or a factory without arguments.
 
     Raises `TypeError` for something else and `ValueError` for a graph that takes no text.
@@ -70,7 +73,9 @@ def serve_graph(name: str, graph: Any) -> ServedGraph:
         graph = graph.compile()
     if not isinstance(graph, Pregel):
         raise TypeError(f"{name} is a {type(graph).__name__}, not a LangGraph graph")
-    return ServedGraph(name=name, graph=graph, shape=shape_of(graph), make_input=_input_for(name, graph))
+    return ServedGraph(
+        name=name, graph=graph, shape=shape_of(graph), make_input=_input_for(name, graph), on_crash=on_crash
+    )
 
 
 def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
@@ -103,6 +108,15 @@ def _as_message(message: HistoryMessage) -> BaseMessage:
     return AIMessage(message.content) if message.role == "assistant" else HumanMessage(message.content)
 
 
+def load(graph: Any) -> list[ServedGraph]:
+    """What somebody wants served: a graph, `path.py:name`, or the path of a `langgraph.json`."""
+    if isinstance(graph, ServedGraph):
+        return [graph]
+    if not isinstance(graph, str | Path):
+        return [serve_graph(str(getattr(graph, "name", None) or "graph"), graph)]
+    return load_langgraph_json(Path(graph)) if str(graph).endswith(".json") else [load_graph(str(graph))]
+
+
 def load_graph(spec: str) -> ServedGraph:
     """The graph that `path.py:name` names. Raises `ValueError`, `FileNotFoundError` or `TypeError`."""
     path, _, attribute = spec.rpartition(":")
@@ -127,7 +141,8 @@ def load_langgraph_json(path: Path) -> list[ServedGraph]:
         file, _, attribute = spec.rpartition(":")
         if not file or not attribute:
             raise ValueError(f"{path}: graph {name!r} is not of the form path.py:name")
-        served.append(serve_graph(name, _attribute(path.parent / file, attribute)))
+        on_crash: OnCrash = "fail" if isinstance(entry, dict) and entry.get("on_crash") == "fail" else "resume"
+        served.append(serve_graph(name, _attribute(path.parent / file, attribute), on_crash))
     return served
 
 

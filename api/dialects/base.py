@@ -39,7 +39,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     primary: str | None = None
     supporting: tuple[str, ...] = ()
     mode: str | None = None
-    on_busy: Literal["enqueue", "reject", "interrupt"] = "enqueue"
+    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
     idempotency_key: str | None = None
     options: dict[str, Any] = {}
     """What the dialect's fold must know of the request; recorded with the run."""

@@ -101,8 +101,8 @@ def read_ask(frame: dict[str, Any]) -> Ask:
     if agents is not None and not isinstance(agents, dict):
         raise Problem("BAD_REQUEST", "agents must be an object with primary and supporting.")
     on_busy: Any = frame.get("on_busy") or "enqueue"
-    if on_busy not in ("enqueue", "reject", "interrupt"):
-        raise Problem("BAD_REQUEST", "on_busy must be enqueue, reject or interrupt.")
+    if on_busy not in ("enqueue", "reject", "interrupt", "rollback"):
+        raise Problem("BAD_REQUEST", "on_busy must be enqueue, reject, interrupt or rollback.")
     return Ask(
         message=text_field(frame, "message") if "message" in frame else "",
         thread_id=name_field(frame, "thread_id"),

@@ -45,7 +45,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     graph: str | None = None
     agents: Agents | None = None
     mode: str | None = None
-    on_busy: Literal["enqueue", "reject", "interrupt"] | None = None
+    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] | None = None
 
 
 class AnswerRequest(msgspec.Struct, frozen=True, kw_only=True):

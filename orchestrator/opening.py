@@ -1,0 +1,86 @@
+"""The engine's composition root: from plain arguments to a running engine and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_state_path
+
+from data import open_database
+from orchestrator.agents import TEAM
+from orchestrator.clock import Clock, now_ms
+from orchestrator.engine import Engine
+from orchestrator.graphs import load
+from orchestrator.models import chat_model
+from orchestrator.nodes.context import Search
+from orchestrator.served_team import serve_team
+from orchestrator.team import Team
+from rag import open_store
+from rag.ingest import ingest_sample
+from rag.retriever import Retriever
+from rag.stores.base import Store
+
+log = logging.getLogger("antiphon.engine")
+
+
+@asynccontextmanager
+async def open_engine(
+    database: str | None = None,
+    *,
+    graphs: Iterable[str | Any] = (),
+    model: str | Any = "offline",
+    api_key: str | None = None,
+    base_url: str | None = None,
+    team: Team = TEAM,
+    retriever: Search | None = None,
+    clock: Clock = now_ms,
+    lease_seconds: float = 10.0,
+    max_attempts: int = 3,
+) -> AsyncIterator[Engine]:
+    """An engine for as long as the `async with` block lasts.
+
+    `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
+    beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or a `langgraph.json`.
+    `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins
+    with the shipped sample.
+    """
+    url = database or default_database()
+    chat = chat_model(model, api_key=api_key, base_url=base_url) if isinstance(model, str) else model
+    served = [one for graph in graphs for one in load(graph)]
+    store = None
+    if retriever is None:
+        store = await asyncio.to_thread(_knowledge, url)
+        retriever = Retriever(store)
+    served.append(serve_team(team, chat, retriever))
+    log_database = await open_database(url)
+    engine = Engine(log_database, served, clock=clock, lease_seconds=lease_seconds, max_attempts=max_attempts)
+    engine.begin()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+        if store is not None:
+            store.close()
+
+
+def default_database() -> str:
+    """The URL of the database in the user's own state folder."""
+    return f"sqlite:///{user_state_path('antiphon') / 'antiphon.db'}"
+
+
+def knowledge_url(database: str) -> str:
+    """Where the knowledge of a database lies: a file beside it, so that indexing never delays the log."""
+    path = Path(database.removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(path.stem + '-knowledge.db')}"
+
+
+def _knowledge(database: str) -> Store:
+    store = open_store(knowledge_url(database))
+    if ingest_sample(store):
+        log.info("loaded the sample handbook into the empty knowledge base")
+    return store

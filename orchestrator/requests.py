@@ -1,0 +1,83 @@
+"""What a request must be before it is accepted, and how the store's errors are told."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import msgspec
+
+from data.base import Busy, IdempotencyConflict, NotFound, StorageError
+from orchestrator.errors import (
+    BadRequest,
+    EmptyMessage,
+    KeyConflict,
+    ThingNotFound,
+    ThreadBusy,
+    TooLarge,
+    Unavailable,
+    UnknownAgent,
+)
+from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.routing import MODES
+
+log = logging.getLogger("antiphon.engine")
+T = TypeVar("T")
+
+MESSAGE_LIMIT = 32_000
+"""Characters of one message."""
+
+
+def checked_message(message: Any) -> str:
+    """A message that can be answered and stored. Raises `BadRequest`, `EmptyMessage`, `TooLarge`."""
+    if not isinstance(message, str):
+        raise BadRequest("The message must be a text.")
+    if not message.strip():
+        raise EmptyMessage
+    if len(message) > MESSAGE_LIMIT:
+        raise TooLarge(f"A message may have {MESSAGE_LIMIT} characters; this one has {len(message)}.")
+    try:
+        message.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("The message is not valid Unicode.") from None
+    return message.replace("\0", "")
+
+
+def checked_agent(served: ServedGraph, name: str | None) -> str | None:
+    """An agent that the graph has, or None for no choice. Raises `UnknownAgent`."""
+    if not name:
+        return None
+    if served.agents and name not in served.agents:
+        raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(served.agents)}.")
+    return name
+
+
+def checked_mode(mode: str | None) -> str | None:
+    """A way of working together. Raises `BadRequest`."""
+    if mode == "enhanced_collaborative":
+        return "collaborative"
+    if mode and mode not in MODES:
+        raise BadRequest(f"The mode must be one of {', '.join(MODES)}.")
+    return mode or None
+
+
+def digest_of(given: RunInput, graph: str, thread_id: str | None, thread_name: tuple[str, str] | None) -> bytes:
+    """What tells whether two requests with one idempotency key are the same."""
+    return hashlib.sha256(msgspec.json.encode([given, graph, thread_id, thread_name])).digest()
+
+
+async def translated(work: Awaitable[T]) -> T:
+    """Await a database call; its errors become those that callers may show."""
+    try:
+        return await work
+    except NotFound:
+        raise ThingNotFound from None
+    except Busy:
+        raise ThreadBusy from None
+    except IdempotencyConflict:
+        raise KeyConflict from None
+    except StorageError as error:
+        log.exception("the store failed")
+        raise Unavailable from error
