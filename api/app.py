@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from litestar.static_files import create_static_files_router
 
 from api.auth import Authenticator, Principal
 from api.guard import Door
+from api.limits import Limits
 from api.routes import ROUTES
 from api.routes.responses import on_error
 from api.services import Services
@@ -32,6 +34,7 @@ ASSETS = "/schema/assets"
 def create_app(settings: Settings) -> Litestar:
     """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`."""
     settings = settings.check()
+    limits = Limits(settings)
 
     @asynccontextmanager
     async def engine_lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -44,8 +47,10 @@ def create_app(settings: Settings) -> Litestar:
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
         ) as engine:
-            app.state.services = Services(engine, Authenticator(settings), settings)
+            services = app.state.services = Services(engine, Authenticator(settings), settings, limits)
+            watching = asyncio.create_task(services.watch_revocations())
             yield
+            watching.cancel()
 
     app = Litestar(
         route_handlers=[
@@ -57,7 +62,7 @@ def create_app(settings: Settings) -> Litestar:
             "services": Provide(_services, sync_to_thread=False),
             "principal": Provide(_principal, sync_to_thread=False),
         },
-        middleware=[Door(settings)],
+        middleware=[Door(settings, limits)],
         cors_config=_cors(settings),
         exception_handlers={Exception: on_error},
         openapi_config=_openapi(),
@@ -78,7 +83,9 @@ def _principal(request: Request[Any, Any, Any]) -> Principal:
     """Who asks, by header or by `?token=`. Raises `Problem`."""
     services: Services = request.app.state.services
     token = request.headers.get("authorization") or request.query_params.get("token")
-    return services.authenticator.principal(token)
+    principal = services.authenticator.principal(token)
+    services.limits.request("user", principal.id)
+    return principal
 
 
 def _cors(settings: Settings) -> CORSConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jwt
@@ -9,6 +10,7 @@ import msgspec
 
 from api.problems import Problem
 from api.settings import Settings
+from data.ids import new_id
 
 LEEWAY_SECONDS = 5
 TOKEN_BYTES = 8192
@@ -24,6 +26,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     access: tuple[str, ...] = ("public",)
     expires_at: float | None = None
+    token_id: str | None = None
+    issued_at: float | None = None
 
 
 LOCAL = Principal(id="local", email="local@localhost", name="Local user")
@@ -36,6 +40,20 @@ class Authenticator:
     def __init__(self, settings: Settings) -> None:
         self.required = settings.auth_on
         self._settings = settings
+        self._revoked: dict[tuple[str, str], int] = {}
+
+    def note_revocations(self, revocations: Iterable[tuple[str, str, int]]) -> None:
+        """Take the store's present list of `(kind, value, at)`."""
+        self._revoked = {(kind, value): at for kind, value, at in revocations}
+
+    def check(self, principal: Principal, now: int) -> None:
+        """Raise `Problem` AUTH_INVALID where a principal's time is over or its token was revoked; `now` in ms."""
+        if principal.expires_at is not None and now / 1000 > principal.expires_at:
+            raise Problem("AUTH_INVALID", "The token has expired.")
+        before = self._revoked.get(("user", principal.id))
+        old = before is not None and (principal.issued_at is None or principal.issued_at * 1000 <= before)
+        if old or ("jti", principal.token_id or "") in self._revoked:
+            raise Problem("AUTH_INVALID", "The token was revoked.")
 
     def principal(self, token: str | None) -> Principal:
         """The caller behind a token (`Bearer ` in front is ignored). Raises `Problem` AUTH_REQUIRED or AUTH_INVALID."""
@@ -62,16 +80,18 @@ class Authenticator:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["sub", "exp"], "verify_aud": settings.jwt_audience is not None},
             )
-            return _principal(claims)
+            principal = _principal(claims)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise Problem("AUTH_INVALID", "Invalid token") from None
+        self.check(principal, 0)
+        return principal
 
     def mint(self, user: str, seconds: int, now: int, **claims: Any) -> str:
         """A token for trying out. `now` in seconds since the epoch. Raises `Problem` where auth is off."""
         settings = self._settings
         if not self.required or settings.jwt_secret is None:
             raise Problem("BAD_REQUEST", "Authentication is off: set ANTIPHON_JWT_SECRET first.")
-        payload = {"sub": user, "iat": now, "exp": now + seconds, **claims}
+        payload = {"sub": user, "jti": new_id(), "iat": now, "exp": now + seconds, **claims}
         if settings.jwt_audience:
             payload["aud"] = settings.jwt_audience
         if settings.jwt_issuer:
@@ -91,6 +111,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
         name=_text(claims.get("name")),
         access=tuple(sorted({"public", *listed})),
         expires_at=float(claims["exp"]),
+        token_id=_text(claims.get("jti")),
+        issued_at=float(claims["iat"]) if "iat" in claims else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from importlib.metadata import distribution, packages_distributions, version
@@ -13,6 +14,8 @@ import click
 from api.auth import Authenticator
 from api.problems import Problem
 from api.settings import Settings, SettingsError, read_settings
+from data import open_database
+from orchestrator.clock import now_ms
 
 
 def _settings(**given: Any) -> Settings:
@@ -89,6 +92,29 @@ def token(user: str, email: str | None, name: str | None, access: tuple[str, ...
         click.echo(Authenticator(_settings()).mint(user, int(hours * 3600), now, **claims))
     except Problem as problem:
         raise click.ClickException(problem.message) from None
+
+
+@main.command()
+@click.option("--user", help="Every token that this user has now.")
+@click.option("--jti", help="The one token with this id.")
+@click.option("--db", "database_url", help="Database URL of the server.")
+def revoke(user: str | None, jti: str | None, database_url: str | None) -> None:
+    """Refuse tokens from now on, in every server on the database; open connections are closed."""
+    from orchestrator.opening import default_database
+
+    if (user is None) == (jti is None):
+        raise click.UsageError("give either --user or --jti")
+    url = _settings(database_url=database_url).database_url or default_database()
+    asyncio.run(_revoke(url, "user" if user else "jti", user or jti or ""))
+    click.echo("revoked")
+
+
+async def _revoke(url: str, kind: str, value: str) -> None:
+    database = await open_database(url)
+    try:
+        await database.revoke(kind, value, now_ms())
+    finally:
+        await database.close()
 
 
 @main.command()

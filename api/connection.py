@@ -75,10 +75,16 @@ class Conversation:
         return [Perform(command, self.principal)]
 
     def authenticated(self, principal: Principal, at: int, *, asked: bool) -> list[Action]:
-        """The client is who it says; `asked` where it said so by a message."""
+        """The client is who it says; `asked` where it said so by a message. A renewal must be the same user's."""
+        if self.principal is not None and self.principal.id != principal.id:
+            return self.refused(Problem("AUTH_INVALID", "This connection is another user's."), at)
         self.principal = principal
         welcome = self._dialect.welcome(self._connection_id, principal, asked, at)
         return [Send(welcome)] if welcome is not None else []
+
+    def expired(self, problem: Problem, at: int) -> list[Action]:
+        """The login is not valid any more, and nobody renewed it."""
+        return [Send(self._dialect.refused(problem, at)), Close(4401)]
 
     def refused(self, problem: Problem, at: int) -> list[Action]:
         """A login failed. What was valid before stays valid."""

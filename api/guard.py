@@ -14,7 +14,8 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.problems import Problem
+from api.limits import Limits
+from api.problems import CODES, Problem
 from api.settings import Settings, is_loopback
 
 log = logging.getLogger("antiphon.guard")
@@ -25,22 +26,27 @@ class Door(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, limits: Limits) -> None:
         self._settings = settings
+        self._limits = limits
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass on what may pass."""
         headers = Headers.from_scope(scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._host_allowed(host) and (origin is None or self.origin_allowed(origin, host)):
-            await next_app(scope, receive, send)
-            return
-        log.warning("refused %s from origin %s at host %s", scope["path"], origin, host)
-        if scope["type"] == ScopeType.WEBSOCKET:
+        try:
+            client = scope.get("client")
+            self._limits.request("address", client[0] if client else "")
+            if not self._host_allowed(host) or (origin is not None and not self.origin_allowed(origin, host)):
+                raise Problem("FORBIDDEN", "This page or host name may not use this server.")
+        except Problem as problem:
+            log.warning("refused %s from origin %s at host %s: %s", scope["path"], origin, host, problem.code)
+            if scope["type"] != ScopeType.WEBSOCKET:
+                raise
             await receive()
-            await send({"type": "websocket.close", "code": 4403, "reason": "forbidden"})
+            await send({"type": "websocket.close", "code": CODES[problem.code].close or 1008, "reason": problem.code})
             return
-        raise Problem("FORBIDDEN", "This page or host name may not use this server.")
+        await next_app(scope, receive, send)
 
     def _host_allowed(self, host: str) -> bool:
         """With auth off only names of this machine count: a page elsewhere cannot reach us by a name of its own."""

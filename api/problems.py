@@ -31,6 +31,7 @@ CODES: dict[str, Answer] = {
     "TOO_LARGE": Answer(413, 1009),
     "UNSUPPORTED_DATA": Answer(415),
     "IDEMPOTENCY_CONFLICT": Answer(422),
+    "RATE_LIMITED": Answer(429, 4429),
     "INTERNAL": Answer(500, 1011),
     "UNAVAILABLE": Answer(503),
     "SLOW_READER": Answer(503, 1013),
@@ -40,8 +41,10 @@ CODES: dict[str, Answer] = {
 class Problem(Exception):
     """Something to tell the client: a stable code and a clean sentence."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which trying again makes sense."""
         self.code = code
         self.message = message
 

@@ -18,6 +18,7 @@ from litestar import Litestar
 
 from api.app import create_app
 from api.logs import configure
+from api.protocol import PatientProtocol
 from api.settings import Settings
 
 SEND_BUFFER = 64 * 1024
@@ -59,7 +60,7 @@ def make_server(settings: Settings, on_ready: Callable[[], None] = lambda: None)
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=PatientProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=settings.body_bytes,

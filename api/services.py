@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import logging
+import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from litestar import Request
 
 from api.auth import Authenticator, Principal
 from api.dialects.base import Ask
+from api.limits import Limits
 from api.problems import Problem
 from api.settings import Settings
 from api.streams import START, Cursor, check_cursor, read_cursor
+from data.base import StorageError
 from orchestrator.clock import Clock, now_ms
 from orchestrator.engine import Engine
 from orchestrator.errors import AntiphonError, ThingNotFound
 from orchestrator.run import Run
 
+log = logging.getLogger("antiphon.access")
+
+TICKET_SECONDS = 30
+TICK_SECONDS = 2.0
+"""How often an open stream looks whether its reader may still read."""
+REVOCATION_SECONDS = 1.0
 POSITIONS = 10_000
 """WebSocket connections whose place is remembered for a reconnection; the oldest go first."""
 
@@ -29,6 +42,7 @@ class Services:
     engine: Engine
     authenticator: Authenticator
     settings: Settings
+    limits: Limits
     clock: Clock = now_ms
     positions: OrderedDict[tuple[str, str, str], tuple[str, int]] = field(default_factory=OrderedDict)
 
@@ -40,7 +54,9 @@ class Services:
             self.positions.popitem(last=False)
 
     async def start(self, ask: Ask, principal: Principal, dialect: str, idempotency_key: str | None = None) -> Run:
-        """Accept a client's message. Raises what `Engine.start` raises."""
+        """Accept a client's message. Raises what `Engine.start` raises, and `Problem` RATE_LIMITED."""
+        if self.limits.counts_runs:
+            self.limits.runs(await self.engine.active_runs(principal.id))
         return await self.engine.start(
             ask.message,
             user=principal.id,
@@ -57,6 +73,30 @@ class Services:
             options=ask.options,
         )
 
+    async def issue_ticket(self, principal: Principal) -> str:
+        """A ticket that opens one WebSocket within `TICKET_SECONDS` in a principal's name."""
+        ticket = secrets.token_urlsafe(32)
+        now = self.clock()
+        holder = msgspec.json.encode(principal)
+        await self.engine.database.issue_ticket(_digest(ticket), holder, now, now + TICKET_SECONDS * 1000)
+        return ticket
+
+    async def redeem_ticket(self, ticket: str) -> Principal:
+        """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
+        holder = await self.engine.database.redeem_ticket(_digest(ticket), self.clock())
+        if holder is None:
+            raise Problem("AUTH_INVALID", "The ticket is not valid.")
+        return msgspec.json.decode(holder, type=Principal)
+
+    async def watch_revocations(self) -> None:
+        """Keep the authenticator's list of revocations up to date, for ever."""
+        while True:
+            try:
+                self.authenticator.note_revocations(await self.engine.database.revocations())
+            except StorageError:
+                log.exception("cannot read revocations")
+            await asyncio.sleep(REVOCATION_SECONDS)
+
     async def resumed(self, request: Request[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
         """The run and the place that a request resumes; None for a request that begins something.
 
@@ -72,6 +112,10 @@ class Services:
             raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.") from None
         await check_cursor(self.engine, run.thread_id, cursor, principal.id)
         return run, cursor
+
+
+def _digest(ticket: str) -> bytes:
+    return hashlib.sha256(ticket.encode()).digest()
 
 
 def start_of(run: Run) -> Cursor:

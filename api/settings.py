@@ -47,6 +47,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a WebSocket may stay without a login."""
     send_seconds: float = 30.0
     """How long a reader may take no data before it is disconnected."""
+    requests_per_minute: int = 600
+    """Requests of one user; a sixth of it at once. 0 is no limit, here and below; with auth off nobody is limited."""
+    address_requests_per_minute: int = 3000
+    """Requests from one address, before anybody asks who it is."""
+    frames_per_second: int = 50
+    """WebSocket frames of one connection; twice as many at once."""
+    connections_per_user: int = 64
+    """Open streams and WebSockets of one user."""
+    anonymous_sockets: int = 500
+    """WebSockets that have not logged in yet."""
+    runs_per_user: int = 32
+    """Runs of one user that have not ended."""
     body_bytes: int = 1024 * 1024
     """Size of a request body or a WebSocket message at most."""
     drain_seconds: float = 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -86,13 +86,25 @@ async def thread_frames(
         yield framer.frames(batch) if batch else None
 
 
-async def sse_body(frames: AsyncIterator[list[tuple[str, Frame]] | None]) -> AsyncIterator[bytes]:
-    """The bytes of an SSE response. Several events that are there at once go out together."""
+async def sse_body(
+    frames: AsyncIterator[list[tuple[str, Frame]] | None],
+    ticks: int = 1,
+    may_read: Callable[[], bool] = lambda: True,
+) -> AsyncIterator[bytes]:
+    """The bytes of an SSE response. Several events that are there at once go out together.
+
+    Every `ticks`-th tick is a heartbeat; at each tick, and before each piece, the reader must still be allowed to read.
+    """
     yield sse.OPEN
     first = True
+    ticked = 0
     async for some in frames:
+        if not may_read():
+            return
         if some is None:
-            yield sse.HEARTBEAT
+            ticked += 1
+            if ticked % ticks == 0:
+                yield sse.HEARTBEAT
         elif some:
             body = b"".join(sse.encode(msgspec.json.encode(f.data), cursor, f.event) for cursor, f in some)
             yield sse.RETRY + body if first else body

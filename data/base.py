@@ -174,11 +174,30 @@ class Workers(Protocol):
     async def orphans(self, lease_seconds: float) -> list[Run]:
         """Running runs whose worker is dead or silent for a lease, and queued ones whose thread is idle."""
 
+    async def active_runs(self, user_id: str) -> int:
+        """How many runs of a user have not ended."""
+
     async def cancel_requests(self) -> list[Run]:
         """Runs of this worker that somebody asked to stop."""
 
 
-class Database(EventLog, Checkpoints, Conversations, Workers, Protocol):
+class Access(Protocol):
+    """Who may no longer come in, and tickets that let somebody in once."""
+
+    async def revoke(self, kind: str, value: str, at: int) -> None:
+        """Refuse a token (`kind` jti) or a user's tokens issued before `at` (`kind` user; ms)."""
+
+    async def revocations(self) -> list[tuple[str, str, int]]:
+        """All revocations as `(kind, value, at)`."""
+
+    async def issue_ticket(self, digest: bytes, holder: bytes, now: int, expires_at: int) -> None:
+        """Store a ticket by its digest; times in ms."""
+
+    async def redeem_ticket(self, digest: bytes, now: int) -> bytes | None:
+        """Take a ticket out of the store: its holder, or None where it is unknown, used or too old."""
+
+
+class Database(EventLog, Checkpoints, Conversations, Workers, Access, Protocol):
     """One backend: everything above on one store."""
 
     async def facts(self) -> dict[str, str]:

@@ -12,6 +12,9 @@ RunStatus = Literal["queued", "running", "interrupted", "completed", "failed", "
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 """Statuses that a run never leaves."""
 
+ACTIVE = ("queued", "running", "interrupted")
+"""Statuses of a run that has not ended."""
+
 OnBusy = Literal["enqueue", "reject", "interrupt", "rollback"]
 """What a message does that arrives while the thread's run is under way."""
 

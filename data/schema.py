@@ -123,6 +123,22 @@ checkpoint_writes = Table(
     sqlite_with_rowid=False,
 )
 
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("kind", String, primary_key=True, comment="jti or user"),
+    Column("value", String, primary_key=True),
+    Column("at", Integer, nullable=False, comment="a user's tokens issued before are not valid, ms"),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("holder", LargeBinary, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,

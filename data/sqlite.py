@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, Select, and_, create_engine, event, exists, select, text
+from sqlalchemy import ColumnElement, FromClause, Select, and_, create_engine, event, exists, func, select, text
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -24,6 +24,7 @@ from data import schema, transactions
 from data.base import StorageError, Watch
 from data.hints import Hints
 from data.records import (
+    ACTIVE,
     Acceptance,
     Accepted,
     Checkpoint,
@@ -289,6 +290,12 @@ class SqliteDatabase:
         row = seen.get(worker_id)
         return row is None or row.boot_id != self._boot_id or _monotonic_ms() - row.seen_at > lease_seconds * 1000
 
+    async def active_runs(self, user_id: str) -> int:
+        table = schema.runs
+        query = select(func.count().label("n")).where(table.c.user_id == user_id, table.c.status.in_(ACTIVE))
+        count: int = (await self._rows(query))[0].n
+        return count
+
     async def cancel_requests(self) -> list[Run]:
         table = schema.runs
         return await self._all(
@@ -297,6 +304,21 @@ class SqliteDatabase:
                 table.c.status == "running", table.c.owner == self.worker_id, table.c.cancel_requested_by.is_not(None)
             ),
         )
+
+    # -- access -------------------------------------------------------------------------------------------------
+
+    async def revoke(self, kind: str, value: str, at: int) -> None:
+        await self._writer.submit(lambda tx: transactions.revoke(tx, kind, value, at))
+
+    async def revocations(self) -> list[tuple[str, str, int]]:
+        return [(row.kind, row.value, row.at) for row in await self._rows(select(schema.revocations))]
+
+    async def issue_ticket(self, digest: bytes, holder: bytes, now: int, expires_at: int) -> None:
+        await self._writer.submit(lambda tx: transactions.issue_ticket(tx, digest, holder, now, expires_at))
+
+    async def redeem_ticket(self, digest: bytes, now: int) -> bytes | None:
+        holder: bytes | None = await self._writer.submit(lambda tx: transactions.redeem_ticket(tx, digest, now))
+        return holder
 
     # -- the rest -----------------------------------------------------------------------------------------------
 

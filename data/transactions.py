@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from data import records
 from data.base import Busy, Fenced, IdempotencyConflict, NotFound
 from data.ids import new_id
 from data.records import (
@@ -32,7 +33,7 @@ RUN_COLUMNS = ", ".join(Run.__struct_fields__)
 THREAD_COLUMNS = ", ".join(Thread.__struct_fields__)
 MESSAGE_COLUMNS = ", ".join(Message.__struct_fields__)
 
-ACTIVE = "('queued', 'running', 'interrupted')"
+ACTIVE = f"({', '.join(map(repr, records.ACTIVE))})"
 TAKEN = "('running', 'interrupted')"
 
 Writes = Sequence[tuple[str, str, CheckpointWrite]]
@@ -357,6 +358,23 @@ def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
         " WHERE id = ? AND lease_epoch = ? AND status = 'running'",
         (int(not charged), fence.run_id, fence.epoch),
     )
+
+
+def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:
+    """Remember that a token, or a user's tokens so far, are no longer valid."""
+    tx.connection.execute("INSERT OR REPLACE INTO revocations VALUES (?,?,?)", (kind, value, at))
+
+
+def issue_ticket(tx: Transaction, digest: bytes, holder: bytes, now: int, expires_at: int) -> None:
+    """Store a ticket, and forget those whose time is over."""
+    tx.connection.execute("DELETE FROM tickets WHERE expires_at < ?", (now,))
+    tx.connection.execute("INSERT INTO tickets VALUES (?,?,?)", (digest, holder, expires_at))
+
+
+def redeem_ticket(tx: Transaction, digest: bytes, now: int) -> bytes | None:
+    """The holder of a ticket, once: the ticket is gone with it."""
+    found = tx.one("DELETE FROM tickets WHERE digest = ? RETURNING holder, expires_at", digest)
+    return found[0] if found is not None and found[1] >= now else None
 
 
 def heartbeat(tx: Transaction, worker: str, boot_id: str, now: int) -> None:

@@ -204,6 +204,10 @@ class Engine:
             asked = batch[-1]
         return asked if asked is not None and isinstance(asked.event, Interrupt) else None
 
+    async def active_runs(self, user: str) -> int:
+        """How many runs of a user have not ended."""
+        return await translated(self.database.active_runs(user))
+
     # -- threads ------------------------------------------------------------------------------------------------
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:

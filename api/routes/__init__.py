@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 
-from api.routes import chat, health, multi_agent, native
+from api.routes import access, chat, health, multi_agent, native
 
-ROUTES: Sequence[ControllerRouterHandler] = (*native.ROUTES, *multi_agent.ROUTES, *chat.ROUTES, *health.ROUTES)
+ROUTES: Sequence[ControllerRouterHandler] = (
+    *native.ROUTES,
+    *multi_agent.ROUTES,
+    *chat.ROUTES,
+    *access.ROUTES,
+    *health.ROUTES,
+)

@@ -57,7 +57,7 @@ async def stream(
         ask = read_request(msgspec.to_builtins(data))
         run = await services.start(ask, principal, MULTI_AGENT.name, idempotency_key(request))
         cursor = start_of(run)
-    return event_stream(run_frames(run, MULTI_AGENT, cursor, services.settings.heartbeat_seconds))
+    return event_stream(services, principal, lambda tick: run_frames(run, MULTI_AGENT, cursor, tick))
 
 
 @post("/api/multi-agent/process", status_code=200, opt=OPT)

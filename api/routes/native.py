@@ -77,7 +77,7 @@ async def start_run(
         run = await services.start(read_ask(msgspec.to_builtins(data)), principal, "native", idempotency_key(request))
         cursor = start_of(run)
     if _wants_stream(request):
-        return event_stream(run_frames(run, NATIVE, cursor, services.settings.heartbeat_seconds))
+        return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))
     return Response(_accepted(run), status_code=202)
 
 
@@ -130,7 +130,7 @@ async def run_events(
     if record.last_seq is not None and cursor.seq >= record.last_seq:
         return Response(None, status_code=204)
     run = Run(services.engine, record)
-    return event_stream(run_frames(run, NATIVE, cursor, services.settings.heartbeat_seconds))
+    return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))
 
 
 def _cursor(request: Request[Any, Any, Any], after: str | None) -> Cursor:
@@ -166,7 +166,7 @@ async def resume_run(
     """Answer the question that a run waits with. With `Accept: text/event-stream`, what follows is the response."""
     run = await services.engine.answer(run_id, data.answer, principal.id, idempotency_key=idempotency_key(request))
     if _wants_stream(request):
-        return event_stream(run_frames(run, NATIVE, start_of(run), services.settings.heartbeat_seconds))
+        return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, start_of(run), tick))
     return Response(_accepted(run), status_code=202)
 
 
@@ -214,7 +214,9 @@ async def thread_events(
     await services.engine.thread(thread_id, principal.id)
     cursor = _cursor(request, after)
     await check_cursor(services.engine, thread_id, cursor, principal.id)
-    return event_stream(thread_frames(services.engine, thread_id, NATIVE, cursor, services.settings.heartbeat_seconds))
+    return event_stream(
+        services, principal, lambda tick: thread_frames(services.engine, thread_id, NATIVE, cursor, tick)
+    )
 
 
 @websocket("/api/v1/ws")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from litestar import Request, Response
@@ -10,10 +10,11 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from litestar.response import Stream
 
 from api import sse
+from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Frame
 from api.problems import Problem
-from api.services import Services, as_problem
+from api.services import TICK_SECONDS, Services, as_problem
 from api.streams import sse_body
 
 Frames = AsyncIterator[list[tuple[str, Frame]] | None]
@@ -29,9 +30,28 @@ _BY_STATUS = {
 }
 
 
-def event_stream(frames: Frames) -> Stream:
-    """An SSE response."""
-    return Stream(sse_body(frames), media_type=sse.MEDIA_TYPE, status_code=200, headers=sse.HEADERS)
+def event_stream(services: Services, principal: Principal, frames: Callable[[float], Frames]) -> Stream:
+    """An SSE response: `frames(tick)` are its frames, with None every `tick` seconds.
+
+    It ends when the reader's token expires or is revoked; the run goes on. Raises `Problem` RATE_LIMITED.
+    """
+    services.limits.check_connections(principal.id)
+    heartbeat = services.settings.heartbeat_seconds
+    ticks = max(1, round(heartbeat / TICK_SECONDS)) if principal.expires_at is not None else 1
+
+    def may_read() -> bool:
+        try:
+            services.authenticator.check(principal, services.clock())
+        except Problem:
+            return False
+        return True
+
+    async def body() -> AsyncIterator[bytes]:
+        with services.limits.connection(principal.id):
+            async for piece in sse_body(frames(heartbeat / ticks), ticks, may_read):
+                yield piece
+
+    return Stream(body(), media_type=sse.MEDIA_TYPE, status_code=200, headers=sse.HEADERS)
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -45,8 +65,8 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
     headers = {"Cache-Control": "no-store"}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if problem.status == 503:
-        headers["Retry-After"] = "1"
+    if problem.retry_after is not None or problem.status == 503:
+        headers["Retry-After"] = str(problem.retry_after or 1)
     body = dialect.problem(problem, services.clock())
     return Response(body, status_code=problem.status, media_type="application/json", headers=headers)
 

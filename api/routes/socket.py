@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from api.auth import Principal
 from api.connection import Action, Close, Conversation, Perform, Send, Verify
 from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume
 from api.problems import Problem
-from api.services import Services, as_problem, start_of
+from api.services import TICK_SECONDS, Services, as_problem, start_of
 from api.streams import ALL_FRAMES, Cursor, check_cursor, run_frames, thread_frames
 from orchestrator.errors import AntiphonError
 from orchestrator.run import Run
@@ -41,6 +42,8 @@ async def converse(
     talk = _Talk(socket, dialect, services, connection_id or "")
     try:
         await talk.serve(offered)
+    except Problem as problem:
+        await talk.fail(problem)
     except (WebSocketDisconnect, OSError):
         return
     finally:
@@ -61,13 +64,18 @@ class _Talk:
         self._current: Run | None = None
         self._sending = asyncio.Lock()
         self._closed = False
+        self._count_frame = services.limits.frames()
+        self._counted = ExitStack()
 
     async def serve(self, offered: list[str]) -> None:
         """Log in by what the request carries, then obey frames until the client leaves."""
         if self._dialect.serial:
             self._spawn(self._take_turns())
+        self._counted.enter_context(self._services.limits.anonymous())
         token = _token(self._socket, offered)
-        if token is not None or not self._services.authenticator.required:
+        if ticket := self._socket.query_params.get("ticket"):
+            await self._redeem(ticket)
+        elif token is not None or not self._services.authenticator.required:
             await self._verify(token, asked=False)
         elif self._socket.query_params.get("token") == "":
             await self._verify("", asked=False)
@@ -80,10 +88,17 @@ class _Talk:
                 problem = Problem("AUTH_TIMEOUT", "Nobody logged in.")
                 await self._act(self._conversation.problem(problem, self._now()))
                 return
+            self._count_frame()
             await self._act(self._conversation.receive(text, self._now()))
+
+    async def fail(self, problem: Problem) -> None:
+        """Tell the client why it has to go, and close."""
+        with suppress(WebSocketDisconnect, OSError):
+            await self._act(self._conversation.problem(problem, self._now()))
 
     async def end(self) -> None:
         """Stop following; runs go on."""
+        self._counted.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,19 +124,51 @@ class _Talk:
                     await self._perform(action)
 
     async def _verify(self, token: str | None, *, asked: bool) -> None:
-        first = self._conversation.principal is None
         try:
             principal = self._services.authenticator.principal(token)
         except Problem as problem:
-            log.warning("refused a login on %s: %s", self._socket.scope["path"], problem.code)
-            await self._act(self._conversation.refused(problem, self._now()))
-            return
-        if first and not asked and token is None and self._dialect.name == "chat":
-            self._conversation.authenticated(principal, self._now(), asked=False)  # nobody asked, nothing to say
+            await self._refuse(problem)
         else:
-            await self._act(self._conversation.authenticated(principal, self._now(), asked=asked))
+            await self._let_in(principal, asked=asked, silently=token is None)
+
+    async def _redeem(self, ticket: str) -> None:
+        try:
+            principal = await self._services.redeem_ticket(ticket)
+        except Problem as problem:
+            await self._refuse(problem)
+        else:
+            await self._let_in(principal, asked=False)
+
+    async def _refuse(self, problem: Problem) -> None:
+        log.warning("refused a login on %s: %s", self._socket.scope["path"], problem.code)
+        await self._act(self._conversation.refused(problem, self._now()))
+
+    async def _let_in(self, principal: Principal, *, asked: bool, silently: bool = False) -> None:
+        """Welcome a client; `silently` where it neither sent a token nor needed one. A renewal only moves its end."""
+        first = self._conversation.principal is None
         if first:
+            self._services.limits.check_connections(principal.id)
+            self._counted.close()
+            self._counted.enter_context(self._services.limits.connection(principal.id))
+        actions = self._conversation.authenticated(principal, self._now(), asked=asked)
+        if not (silently and self._dialect.name == "chat"):
+            await self._act(actions)
+        if first:
+            if principal.expires_at is not None:
+                self._spawn(self._watch_login())
             await self._come_back(principal)
+
+    async def _watch_login(self) -> None:
+        """Close the connection when its login is not valid any more; the runs go on."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            principal = self._conversation.principal
+            try:
+                if principal is not None:
+                    self._services.authenticator.check(principal, self._now())
+            except Problem as problem:
+                await self._act(self._conversation.expired(problem, self._now()))
+                return
 
     async def _perform(self, action: Perform) -> None:
         command, principal = action.command, action.principal

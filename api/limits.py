@@ -1,0 +1,120 @@
+"""How much one client may ask for: token buckets by address, by user and by connection, and counts of what is open.
+
+Limits of 0 do not exist. Where authentication is off there is one user on this machine, and nobody is limited. State is
+this process's own; it holds the newest few thousand callers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from api.problems import Problem
+from api.settings import Settings
+
+CALLERS = 20_000
+"""Callers that are remembered; the least recently seen go first."""
+
+Monotonic = Callable[[], float]
+
+
+class Bucket:
+    """A token bucket: `rate` a second, `burst` at once."""
+
+    __slots__ = ("burst", "level", "rate", "seen")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self.level = burst
+        self.seen = now
+
+    def take(self, now: float) -> float:
+        """Take one; returns the seconds to wait when there is none, else 0."""
+        self.level = min(self.burst, self.level + (now - self.seen) * self.rate)
+        self.seen = now
+        if self.level < 1:
+            return (1 - self.level) / self.rate
+        self.level -= 1
+        return 0.0
+
+
+class Limits:
+    """All counters of a server."""
+
+    def __init__(self, settings: Settings, monotonic: Monotonic = time.monotonic) -> None:
+        self._settings = settings
+        self._on = settings.auth_on
+        self._monotonic = monotonic
+        self._buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+        self._connections: Counter[str] = Counter()
+        self.anonymous_sockets = 0
+
+    def request(self, kind: str, caller: str) -> None:
+        """Count a request of `kind` address or user. Raises `Problem` RATE_LIMITED."""
+        name = "requests_per_minute" if kind == "user" else "address_requests_per_minute"
+        per_minute = getattr(self._settings, name)
+        if not self._on or not per_minute:
+            return
+        now = self._monotonic()
+        bucket = self._buckets.get((kind, caller))
+        if bucket is None:
+            bucket = self._buckets[kind, caller] = Bucket(per_minute / 60, max(per_minute / 6, 1), now)
+        self._buckets.move_to_end((kind, caller))
+        while len(self._buckets) > CALLERS:
+            self._buckets.popitem(last=False)
+        _refuse(bucket.take(now), "Too many requests.")
+
+    def frames(self) -> Callable[[], None]:
+        """A counter of one connection's frames; calling it raises `Problem` RATE_LIMITED beyond the rate."""
+        rate = self._settings.frames_per_second
+        if not self._on or not rate:
+            return lambda: None
+        bucket = Bucket(rate, rate * 2, self._monotonic())
+        return lambda: _refuse(bucket.take(self._monotonic()), "Too many frames.")
+
+    def check_connections(self, user: str) -> None:
+        """Raise `Problem` RATE_LIMITED where a user has as many streams open as may be."""
+        limit = self._settings.connections_per_user
+        if self._on and limit and self._connections[user] >= limit:
+            raise Problem("RATE_LIMITED", f"A user may have {limit} streams open.", retry_after=5)
+
+    @contextmanager
+    def connection(self, user: str) -> Iterator[None]:
+        """Count an open stream of a user while it lasts."""
+        self._connections[user] += 1
+        try:
+            yield
+        finally:
+            self._connections[user] -= 1
+            if not self._connections[user]:
+                del self._connections[user]
+
+    @contextmanager
+    def anonymous(self) -> Iterator[None]:
+        """Count a WebSocket that has not logged in. Raises `Problem` RATE_LIMITED."""
+        if self._on and self.anonymous_sockets >= self._settings.anonymous_sockets:
+            raise Problem("RATE_LIMITED", "Too many connections wait for a login.", retry_after=5)
+        self.anonymous_sockets += 1
+        try:
+            yield
+        finally:
+            self.anonymous_sockets -= 1
+
+    def runs(self, active: int) -> None:
+        """Check how many runs a user has under way. Raises `Problem` RATE_LIMITED."""
+        limit = self._settings.runs_per_user
+        if self._on and limit and active >= limit:
+            raise Problem("RATE_LIMITED", f"A user may have {limit} runs under way.", retry_after=2)
+
+    @property
+    def counts_runs(self) -> bool:
+        """Whether the number of a user's runs matters at all."""
+        return self._on and self._settings.runs_per_user > 0
+
+
+def _refuse(wait: float, message: str) -> None:
+    if wait > 0:
+        raise Problem("RATE_LIMITED", message, retry_after=int(wait) + 1)
