@@ -21,6 +21,7 @@ from litestar.static_files import create_static_files_router
 from api.auth import Authenticator, Principal
 from api.guard import Door
 from api.limits import Limits
+from api.metrics import Metrics
 from api.routes import ROUTES
 from api.routes.responses import on_error
 from api.services import Services
@@ -34,7 +35,7 @@ ASSETS = "/schema/assets"
 def create_app(settings: Settings) -> Litestar:
     """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`."""
     settings = settings.check()
-    limits = Limits(settings)
+    limits, metrics = Limits(settings), Metrics()
 
     @asynccontextmanager
     async def engine_lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -46,8 +47,9 @@ def create_app(settings: Settings) -> Litestar:
             base_url=settings.openai_base_url,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
+            observe=metrics.observe,
         ) as engine:
-            services = app.state.services = Services(engine, Authenticator(settings), settings, limits)
+            services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)
             watching = asyncio.create_task(services.watch_revocations())
             yield
             watching.cancel()

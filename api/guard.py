@@ -18,7 +18,7 @@ from api.limits import Limits
 from api.problems import CODES, Problem
 from api.settings import Settings, is_loopback
 
-log = logging.getLogger("antiphon.guard")
+audit = logging.getLogger("antiphon.audit")
 
 
 class Door(ASGIMiddleware):
@@ -40,7 +40,10 @@ class Door(ASGIMiddleware):
             if not self._host_allowed(host) or (origin is not None and not self.origin_allowed(origin, host)):
                 raise Problem("FORBIDDEN", "This page or host name may not use this server.")
         except Problem as problem:
-            log.warning("refused %s from origin %s at host %s: %s", scope["path"], origin, host, problem.code)
+            audit.warning(
+                "refused a client at the door",
+                extra={"code": problem.code, "path": scope["path"], "origin": origin, "host": host},
+            )
             if scope["type"] != ScopeType.WEBSOCKET:
                 raise
             await receive()

@@ -1,25 +1,71 @@
-"""What the server writes to its log: plain lines, and never a token."""
+"""What the server writes to its log: one line per entry, with correlation ids, never with a token or a user's text.
+
+On a terminal the lines are for people, elsewhere they are JSON. Exceptions are told by their type and their place:
+their own texts may quote a prompt or a key.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+import msgspec
 
 _SECRETS = re.compile(r"((?:token|ticket|api_key|password)=|bearer[ .]|sk-)[^\s&\"',;]+", re.IGNORECASE)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class Redacted(logging.Formatter):
-    """Takes secrets out of the finished line, whoever wrote it and wherever they stand in it."""
+    """Lines for people. Takes secrets out of the finished line, whoever wrote it and wherever they stand in it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line without secrets."""
-        return _SECRETS.sub(r"\1[redacted]", super().format(record))
+        return _SECRETS.sub(r"\1[redacted]", self.line(record))
+
+    def line(self, record: logging.LogRecord) -> str:
+        """The whole line: time, level, logger, message, and what was given as `extra`."""
+        details = "".join(f" {name}={value}" for name, value in _extra(record).items())
+        head, newline, rest = super().format(record).partition("\n")
+        return head + details + newline + rest
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name is logging's
+        """Where and of which type, without the exception's own text."""
+        frames = "".join(traceback.format_tb(ei[2])) if ei[2] else ""
+        return f"{frames}{ei[0].__name__ if ei[0] else 'no exception'}"
+
+
+class Structured(Redacted):
+    """Lines for machines: JSON."""
+
+    def line(self, record: logging.LogRecord) -> str:
+        """The entry as a JSON object."""
+        entry: dict[str, Any] = {
+            "at": round(record.created * 1000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry, enc_hook=str).decode()
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
 
 
 def configure(level: str) -> None:
     """Send everything to standard error through one formatter, uvicorn's lines as well."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Redacted("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
+    line = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+    handler.setFormatter(Redacted(line) if sys.stderr.isatty() else Structured())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)

@@ -16,6 +16,7 @@ from litestar import Request
 from api.auth import Authenticator, Principal
 from api.dialects.base import Ask
 from api.limits import Limits
+from api.metrics import Metrics
 from api.problems import Problem
 from api.settings import Settings
 from api.streams import START, Cursor, check_cursor, read_cursor
@@ -43,6 +44,7 @@ class Services:
     authenticator: Authenticator
     settings: Settings
     limits: Limits
+    metrics: Metrics
     clock: Clock = now_ms
     positions: OrderedDict[tuple[str, str, str], tuple[str, int]] = field(default_factory=OrderedDict)
 
@@ -106,6 +108,7 @@ class Services:
         if not text:
             return None
         cursor = read_cursor(text)
+        self.metrics.resumes.labels("sse").inc()
         try:
             run = await self.engine.run(cursor.run_id, principal.id)
         except ThingNotFound:

@@ -11,3 +11,11 @@ Clock = Callable[[], int]
 def now_ms() -> int:
     """Wall-clock time in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+Observe = Callable[[str, float], None]
+"""Is told what happens, by name and amount, for metrics."""
+
+
+def unobserved(name: str, value: float) -> None:
+    """Nobody is watching."""

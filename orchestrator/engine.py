@@ -17,7 +17,7 @@ from data import records as data_records
 from data.base import Database, StorageError, Watch
 from data.ids import new_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
-from orchestrator.clock import Clock, now_ms
+from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.errors import (
     NotInterrupted,
     ThingNotFound,
@@ -39,6 +39,7 @@ from orchestrator.requests import checked_agent, checked_message, checked_mode, 
 from orchestrator.run import Run
 
 log = logging.getLogger("antiphon.engine")
+audit = logging.getLogger("antiphon.audit")
 
 LOCAL_USER = "local"
 BATCH_EVENTS = 256
@@ -59,6 +60,7 @@ class Engine:
         clock: Clock = now_ms,
         lease_seconds: float = 10.0,
         max_attempts: int = 3,
+        observe: Observe = unobserved,
     ) -> None:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
@@ -68,6 +70,7 @@ class Engine:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
+        self._observe = observe
         self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -152,6 +155,8 @@ class Engine:
         """A run's stored record. Raises `ThingNotFound`."""
         record = await translated(self.database.run(run_id))
         if record is None or record.user_id != user:
+            if record is not None:
+                audit.warning("refused another user's run", extra={"user": user, "run_id": run_id})
             raise ThingNotFound
         return record
 
@@ -214,6 +219,8 @@ class Engine:
         """A thread of this user. Raises `ThingNotFound`."""
         thread = await translated(self.database.thread(thread_id))
         if thread is None or thread.user_id != user:
+            if thread is not None:
+                audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
             raise ThingNotFound
         return thread
 
@@ -292,7 +299,10 @@ class Engine:
         await self.database.close()
 
     def _spawn(self, record: data_records.Run) -> asyncio.Task[None]:
-        execution = Execution(self.database, self.graphs[record.graph], record, self._clock, self._max_attempts)
+        self._observe("run_started", 1)
+        execution = Execution(
+            self.database, self.graphs[record.graph], record, self._clock, self._max_attempts, self._observe
+        )
         task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}")
         self._executions[record.id] = (execution, task)
         if self._closing:
@@ -312,7 +322,7 @@ class Engine:
         try:
             record = await self.database.claim(run_id, self.database.worker_id, held_by=held_by)
         except StorageError:
-            log.exception("run %s could not be claimed", run_id)
+            log.exception("a run could not be claimed", extra={"run_id": run_id})
             return None
         return self._spawn(record) if record is not None else None
 
@@ -326,7 +336,8 @@ class Engine:
                 orphans = []
             for run in orphans:
                 if run.graph in self.graphs and (task := await self._take_up(run.id, run.owner)):
-                    log.info("run %s continues after its worker was lost", run.id)
+                    self._observe("recovered", 1)
+                    log.info("a run continues after its worker was lost", extra={"run_id": run.id})
                     await asyncio.wait([task])
             await asyncio.sleep(SCAN_SECONDS)
 

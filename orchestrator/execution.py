@@ -14,7 +14,7 @@ from data.base import Database, Fenced
 from data.records import Message, Row, Run, RunStatus
 from orchestrator.callbacks import EventHandler, custom_event, plain
 from orchestrator.checkpoints import RunCheckpoints
-from orchestrator.clock import Clock
+from orchestrator.clock import Clock, Observe
 from orchestrator.errors import AntiphonError, Crashed, CrashLoop, describe
 from orchestrator.events import (
     AnyEvent,
@@ -44,7 +44,9 @@ PAGE = 1000
 class Execution:
     """Executes a claimed run as a task of its own; the connection that asked for it may come and go."""
 
-    def __init__(self, database: Database, served: ServedGraph, run: Run, clock: Clock, max_attempts: int) -> None:
+    def __init__(
+        self, database: Database, served: ServedGraph, run: Run, clock: Clock, max_attempts: int, observe: Observe
+    ) -> None:
         self.run = run
         self.successor: str | None = None
         """The thread's next queued run, once this one has ended."""
@@ -52,6 +54,7 @@ class Execution:
         self._served = served
         self._clock = clock
         self._max_attempts = max_attempts
+        self._observe = observe
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
         self._graph_task: asyncio.Task[Mapping[str, Any]] | None = None
@@ -73,17 +76,20 @@ class Execution:
     async def __call__(self) -> None:
         """Execute. Never raises: what goes wrong becomes the run's end, or is another worker's business."""
         view = await self._past()
-        writer = RunWriter(self._database, self.run, self._clock, view)
+        writer = RunWriter(self._database, self.run, self._clock, view, self._observe)
         writer.on_error = self._stop
         try:
             await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt))
         except Fenced:
-            log.warning("run %s is another worker's now", self.run.id)
+            log.warning("a run is another worker's now", extra=self._who())
         except Exception:
-            log.exception("run %s was abandoned", self.run.id)
+            log.exception("a run was abandoned", extra=self._who())
             await self._database.hand_back(writer.fence, charged=True)
         finally:
             await writer.close()
+
+    def _who(self) -> dict[str, str]:
+        return {"run_id": self.run.id, "thread_id": self.run.thread_id}
 
     async def _past(self) -> RunView:
         """What earlier executions of this run have left in the log."""
@@ -219,7 +225,7 @@ class Execution:
             terminal = RunCancelled(by=by, partial_message_id=partial_id, partial_text=text)
         else:
             failure = describe(error)
-            log.error("run %s failed with %s", self.run.id, failure.code, exc_info=error)
+            log.error("a run failed with %s", failure.code, exc_info=error, extra=self._who())
             terminal = RunError(
                 code=failure.code,
                 message=failure.message,
@@ -233,6 +239,7 @@ class Execution:
         writer.release()
         writer.emit(terminal)
         self.successor = await writer.finish(status, reply, encode(terminal))
+        self._observe(f"ended:{status}", 1)
 
     def _reply(self, text: str, author: str | None, partial: bool) -> Message:
         return Message(

@@ -13,7 +13,7 @@ from platformdirs import user_state_path
 
 from data import open_database
 from orchestrator.agents import TEAM
-from orchestrator.clock import Clock, now_ms
+from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.engine import Engine
 from orchestrator.graphs import load
 from orchestrator.models import chat_model
@@ -41,6 +41,7 @@ async def open_engine(
     clock: Clock = now_ms,
     lease_seconds: float = 10.0,
     max_attempts: int = 3,
+    observe: Observe = unobserved,
 ) -> AsyncIterator[Engine]:
     """An engine for as long as the `async with` block lasts.
 
@@ -58,7 +59,9 @@ async def open_engine(
         retriever = Retriever(store)
     served.append(serve_team(team, chat, retriever))
     log_database = await open_database(url)
-    engine = Engine(log_database, served, clock=clock, lease_seconds=lease_seconds, max_attempts=max_attempts)
+    engine = Engine(
+        log_database, served, clock=clock, lease_seconds=lease_seconds, max_attempts=max_attempts, observe=observe
+    )
     engine.begin()
     try:
         yield engine

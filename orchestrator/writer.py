@@ -15,8 +15,8 @@ import msgspec
 
 from data.base import EventLog, Fenced, StorageError
 from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
-from orchestrator.clock import Clock
-from orchestrator.events import AgentChunk, AnyEvent, Progress, encode
+from orchestrator.clock import Clock, Observe, unobserved
+from orchestrator.events import AgentChunk, AgentComplete, AnyEvent, Progress, RunAttempt, Usage, encode
 from orchestrator.view import RunView
 
 HIGH_WATER = 64 * 1024
@@ -38,7 +38,7 @@ class _Pending(NamedTuple):
 class RunWriter:
     """Writes one run under one fence. `emit` never waits; `drain` waits while the log is behind."""
 
-    def __init__(self, log: EventLog, run: Run, clock: Clock, view: RunView) -> None:
+    def __init__(self, log: EventLog, run: Run, clock: Clock, view: RunView, observe: Observe = unobserved) -> None:
         self.view = view
         """What the run adds up to, with everything emitted so far."""
         self.fence = Fence(run_id=run.id, epoch=run.lease_epoch)
@@ -48,6 +48,8 @@ class RunWriter:
         self.on_error: Callable[[], object] = lambda: None
         self._log = log
         self._clock = clock
+        self._observe = observe
+        self._accepted_at: int | None = run.created_at if run.attempt <= 1 else None
         self._expected = run.emitted
         self._pending: list[_Pending] = []
         self._pending_text = 0
@@ -82,7 +84,20 @@ class RunWriter:
     def _seen(self, event: AnyEvent) -> _Pending:
         payload = None if isinstance(event, AgentChunk) else encode(event)
         self.view.see(event)
+        self._measure(event)
         return _Pending(event, self._clock(), payload)
+
+    def _measure(self, event: AnyEvent) -> None:
+        match event:
+            case AgentChunk():
+                self._observe("chunk", 1)
+                if event.channel == "answer" and self._accepted_at is not None:
+                    self._observe("first_token", (self._clock() - self._accepted_at) / 1000)
+                    self._accepted_at = None
+            case AgentComplete(usage=Usage() as usage):
+                self._observe("output_tokens", usage.output_tokens)
+            case RunAttempt():
+                self._observe("superseded", 1)
 
     def release(self) -> None:
         """Queue what is still held, now that the graph has stopped."""
@@ -175,6 +190,7 @@ class RunWriter:
                 try:
                     result = await store(events)
                 except Fenced as error:
+                    self._observe("fenced", 1)
                     self._fail(error)
                     raise
                 except StorageError:

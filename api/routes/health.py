@@ -8,6 +8,7 @@ from typing import Any
 from litestar import get
 from litestar.di import NamedDependency
 
+from api.auth import Principal
 from api.services import Services
 
 
@@ -24,4 +25,10 @@ async def health(services: NamedDependency[Services]) -> dict[str, Any]:
     }
 
 
-ROUTES = (health,)
+@get("/metrics", media_type="text/plain; version=0.0.4; charset=utf-8")
+async def metrics(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> bytes:
+    """Prometheus metrics. Where authentication is on, scrape with a token."""
+    return services.metrics.text()
+
+
+ROUTES = (health, metrics)

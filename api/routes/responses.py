@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem
 from api.streams import sse_body
 
+audit = logging.getLogger("antiphon.audit")
 Frames = AsyncIterator[list[tuple[str, Frame]] | None]
 
 _BY_STATUS = {
@@ -47,7 +49,7 @@ def event_stream(services: Services, principal: Principal, frames: Callable[[flo
         return True
 
     async def body() -> AsyncIterator[bytes]:
-        with services.limits.connection(principal.id):
+        with services.limits.connection(principal.id), services.metrics.streams.labels("sse").track_inprogress():
             async for piece in sse_body(frames(heartbeat / ticks), ticks, may_read):
                 yield piece
 
@@ -58,6 +60,10 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
     """Every error of every route, in the vocabulary of the client that the route serves."""
     problem = _problem(error)
     services: Services = request.app.state.services
+    services.metrics.refusals.labels(problem.code).inc()
+    if problem.status in (401, 403, 429):
+        client = request.client.host if request.client else None
+        audit.warning("refused a request", extra={"code": problem.code, "path": request.url.path, "client": client})
     if problem.code == "INTERNAL":
         request.app.state.log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     handler = request.scope.get("route_handler")

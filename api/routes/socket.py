@@ -26,6 +26,7 @@ from orchestrator.errors import AntiphonError
 from orchestrator.run import Run
 
 log = logging.getLogger("antiphon.socket")
+audit = logging.getLogger("antiphon.audit")
 
 WAITING = 8
 """Messages that may wait for their turn on one connection of a serial dialect."""
@@ -41,7 +42,8 @@ async def converse(
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     talk = _Talk(socket, dialect, services, connection_id or "")
     try:
-        await talk.serve(offered)
+        with services.metrics.streams.labels("websocket").track_inprogress():
+            await talk.serve(offered)
     except Problem as problem:
         await talk.fail(problem)
     except (WebSocketDisconnect, OSError):
@@ -140,7 +142,11 @@ class _Talk:
             await self._let_in(principal, asked=False)
 
     async def _refuse(self, problem: Problem) -> None:
-        log.warning("refused a login on %s: %s", self._socket.scope["path"], problem.code)
+        client = self._socket.client.host if self._socket.client else None
+        audit.warning(
+            "refused a login", extra={"code": problem.code, "path": self._socket.scope["path"], "client": client}
+        )
+        self._services.metrics.refusals.labels(problem.code).inc()
         await self._act(self._conversation.refused(problem, self._now()))
 
     async def _let_in(self, principal: Principal, *, asked: bool, silently: bool = False) -> None:
@@ -204,6 +210,7 @@ class _Talk:
         else:
             raise Problem("BAD_REQUEST", "resume takes run_id.")
         cursor = Cursor("", command.after, ALL_FRAMES)
+        self._services.metrics.resumes.labels("websocket").inc()
         try:
             await check_cursor(engine, thread_id, cursor, principal.id)
         except Problem:
