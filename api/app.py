@@ -20,12 +20,13 @@ from litestar.static_files import create_static_files_router
 
 from api.auth import Authenticator, Principal
 from api.guard import Door
-from api.limits import Limits
+from api.limits import Limits as ClientLimits
 from api.metrics import Metrics
 from api.routes import ROUTES
 from api.routes.responses import on_error
 from api.services import Services
 from api.settings import Settings
+from orchestrator.budget import Limits
 from orchestrator.opening import open_engine
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -35,7 +36,7 @@ ASSETS = "/schema/assets"
 def create_app(settings: Settings) -> Litestar:
     """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`."""
     settings = settings.check()
-    limits, metrics = Limits(settings), Metrics()
+    limits, metrics = ClientLimits(settings), Metrics()
 
     @asynccontextmanager
     async def engine_lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> Litestar:
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             observe=metrics.observe,
+            limits=Limits(tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls),
         ) as engine:
             services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)
             watching = asyncio.create_task(services.watch_revocations())

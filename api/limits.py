@@ -109,6 +109,12 @@ class Limits:
         if self._on and limit and active >= limit:
             raise Problem("RATE_LIMITED", f"A user may have {limit} runs under way.", retry_after=2)
 
+    def tokens(self, used: int) -> None:
+        """Check what a user has used today. Raises `Problem` BUDGET_EXCEEDED."""
+        limit = self._settings.user_tokens_per_day
+        if limit is not None and used >= limit:
+            raise Problem("BUDGET_EXCEEDED", f"A user may use {limit} tokens a day.", retry_after=3600)
+
     @property
     def counts_runs(self) -> bool:
         """Whether the number of a user's runs matters at all."""

@@ -31,6 +31,7 @@ CODES: dict[str, Answer] = {
     "TOO_LARGE": Answer(413, 1009),
     "UNSUPPORTED_DATA": Answer(415),
     "IDEMPOTENCY_CONFLICT": Answer(422),
+    "BUDGET_EXCEEDED": Answer(429),
     "RATE_LIMITED": Answer(429, 4429),
     "INTERNAL": Answer(500, 1011),
     "UNAVAILABLE": Answer(503),

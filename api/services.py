@@ -59,6 +59,8 @@ class Services:
         """Accept a client's message. Raises what `Engine.start` raises, and `Problem` RATE_LIMITED."""
         if self.limits.counts_runs:
             self.limits.runs(await self.engine.active_runs(principal.id))
+        if self.settings.user_tokens_per_day is not None:
+            self.limits.tokens(await self.engine.tokens_used_today(principal.id))
         return await self.engine.start(
             ask.message,
             user=principal.id,

@@ -59,6 +59,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """WebSockets that have not logged in yet."""
     runs_per_user: int = 32
     """Runs of one user that have not ended."""
+    run_tokens: int | None = None
+    """Pieces of text that one run's models may stream."""
+    run_seconds: float | None = 600.0
+    run_tool_calls: int | None = 100
+    user_tokens_per_day: int | None = None
+    """Tokens that the runs of one user may use in a day (UTC), as the models count them."""
     body_bytes: int = 1024 * 1024
     """Size of a request body or a WebSocket message at most."""
     drain_seconds: float = 10.0

@@ -94,6 +94,7 @@ class EventLog(Protocol):
         status: RunStatus,
         message: Message | None,
         result: bytes,
+        tokens: int = 0,
     ) -> str | None:
         """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any."""
 
@@ -173,6 +174,9 @@ class Workers(Protocol):
 
     async def orphans(self, lease_seconds: float) -> list[Run]:
         """Running runs whose worker is dead or silent for a lease, and queued ones whose thread is idle."""
+
+    async def tokens_used(self, user_id: str, now: int) -> int:
+        """Tokens that a user's runs have used on the day of `now` (ms, UTC)."""
 
     async def active_runs(self, user_id: str) -> int:
         """How many runs of a user have not ended."""

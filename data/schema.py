@@ -139,6 +139,14 @@ tickets = Table(
     Column("expires_at", Integer, nullable=False),
 )
 
+usage = Table(
+    "usage",
+    metadata,
+    Column("user_id", String, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False, comment="days since the epoch, UTC"),
+    Column("tokens", Integer, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -115,9 +115,10 @@ class SqliteDatabase:
         status: RunStatus,
         message: Message | None,
         result: bytes,
+        tokens: int = 0,
     ) -> str | None:
         successor: str | None = await self._writer.submit(
-            lambda tx: transactions.finish(tx, fence, expected, events, status, message, result)
+            lambda tx: transactions.finish(tx, fence, expected, events, status, message, result, tokens)
         )
         return successor
 
@@ -289,6 +290,12 @@ class SqliteDatabase:
             return True
         row = seen.get(worker_id)
         return row is None or row.boot_id != self._boot_id or _monotonic_ms() - row.seen_at > lease_seconds * 1000
+
+    async def tokens_used(self, user_id: str, now: int) -> int:
+        table = schema.usage
+        query = select(table.c.tokens).where(table.c.user_id == user_id, table.c.day == now // transactions.DAY_MS)
+        rows = await self._rows(query)
+        return rows[0].tokens if rows else 0
 
     async def active_runs(self, user_id: str) -> int:
         table = schema.runs

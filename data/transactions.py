@@ -34,6 +34,7 @@ THREAD_COLUMNS = ", ".join(Thread.__struct_fields__)
 MESSAGE_COLUMNS = ", ".join(Message.__struct_fields__)
 
 ACTIVE = f"({', '.join(map(repr, records.ACTIVE))})"
+DAY_MS = 86_400_000
 TAKEN = "('running', 'interrupted')"
 
 Writes = Sequence[tuple[str, str, CheckpointWrite]]
@@ -260,12 +261,18 @@ def finish(
     status: RunStatus,
     message: Message | None,
     result: bytes,
+    tokens: int = 0,
 ) -> str | None:
-    """End a run: last events, reply and status together; its checkpoints are no longer needed."""
+    """End a run: last events, reply, status and spending together; its checkpoints are no longer needed."""
     if append(tx, fence, expected, events) is not None:
         if message is not None:
             _store_reply(tx, message)
         _end(tx, fence.run_id, status, result, events[-1].at)
+        tx.connection.execute(
+            "INSERT INTO usage SELECT user_id, ?, ? FROM runs WHERE id = ?"
+            " ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens",
+            (events[-1].at // DAY_MS, tokens, fence.run_id),
+        )
     return _next_queued(tx, tx.existing_run(fence.run_id).thread_id)
 
 

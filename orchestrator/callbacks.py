@@ -22,6 +22,7 @@ from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, Interrupt
 
+from orchestrator.budget import UNLIMITED, AnswerCut, BudgetExceeded, Limits, Meter
 from orchestrator.errors import describe
 from orchestrator.events import (
     AgentChunk,
@@ -69,7 +70,15 @@ class _Span:
     """One invocation of one agent, while it lasts."""
 
     def __init__(
-        self, span: str, agent: str, role: Role, channel: Channel, parent: _Span | None, task: str, after: int
+        self,
+        span: str,
+        agent: str,
+        role: Role,
+        channel: Channel,
+        parent: _Span | None,
+        task: str,
+        after: int,
+        limits: Limits,
     ) -> None:
         self.id = span
         self.agent = agent
@@ -79,6 +88,7 @@ class _Span:
         self.task = task
         self.after = after
         self.started = time.perf_counter()
+        self.meter = Meter(limits, self.started)
         self.text: list[str] = []
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
@@ -103,7 +113,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     run_inline = True
     raise_error = True
 
-    def __init__(self, writer: RunWriter, shape: GraphShape, attempt: int) -> None:
+    def __init__(self, writer: RunWriter, shape: GraphShape, attempt: int, limits: Limits = UNLIMITED) -> None:
         self.interrupts: list[Interrupt] = []
         self._writer = writer
         self._shape = shape
@@ -114,6 +124,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._models: dict[UUID, tuple[_Span, bool]] = {}
         self._tools: dict[UUID, tuple[_Span, str, str]] = {}
         self._failed_tasks: dict[str, _Span] = {}
+        self._meter = Meter(limits, time.perf_counter())
 
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Part of the streaming marker's protocol: nothing to see here, the callbacks tell it all."""
@@ -157,6 +168,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             parent=enclosing,
             task=task,
             after=self._writer.last_seq,
+            limits=_limits(metadata, enclosing),
         )
         if failed := self._failed_tasks.pop(task, None):
             self._supersede(failed, "node_retry")
@@ -204,7 +216,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         failure = describe(error)
         node = span.task.rpartition("|")[2].partition(":")[0]
         self._failed_tasks[span.task] = span
-        if node in self._shape.forgiving and span.channel == "answer":
+        if node in self._shape.forgiving and span.channel == "answer" and not isinstance(error, BudgetExceeded):
             self._supersede(span, "agent_failed")  # somebody else will answer
         self._writer.emit(
             AgentError(
@@ -213,7 +225,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
                 role=span.role,
                 code=failure.code,
                 message=failure.message,
-                recoverable=node in self._shape.forgiving,
+                recoverable=node in self._shape.forgiving and not isinstance(error, BudgetExceeded),
             )
         )
 
@@ -279,10 +291,24 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         if span is None or silent:
             return
         if token and isinstance(token, str):
-            self._say(span, str(token), span.channel)
+            self._spend(span, str(token))
         elif isinstance(chunk, ChatGenerationChunk) and (thought := _reasoning(chunk.message)):
             self._say(span, thought, "reasoning")
         await self._writer.drain()
+
+    def _spend(self, span: _Span, text: str) -> None:
+        """Say as much as the agent and the run may still say. Raises what stops the model where that is not all."""
+        now = time.perf_counter()
+        allowed, agent_limit = span.meter.say(text, now)
+        allowed, run_limit = self._meter.say(allowed, now) if allowed else ("", None)
+        if allowed:
+            self._say(span, allowed, span.channel)
+        if run_limit or agent_limit:
+            span.finish_reason = run_limit or agent_limit
+        if run_limit:
+            raise BudgetExceeded
+        if agent_limit:
+            raise AnswerCut("".join(span.text), agent_limit)
 
     def _say(self, span: _Span, text: str, channel: Channel) -> None:
         if channel != "reasoning":
@@ -333,6 +359,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span = self._within.get(parent_run_id) if parent_run_id else None
         if span is None:
             return
+        if not self._meter.call_tool() or not span.meter.call_tool():
+            span.finish_reason = "max_tool_calls"
+            raise BudgetExceeded
         name = kwargs.get("name") or (serialized or {}).get("name") or "tool"
         call_id = str(kwargs.get("tool_call_id") or run_id)
         self._tools[run_id] = (span, call_id, name)
@@ -378,6 +407,13 @@ def custom_event(name: str, data: Any) -> AnyEvent:
         except msgspec.ValidationError:
             pass
     return Custom(name=name, value=plain(data))
+
+
+def _limits(metadata: Mapping[str, Any], enclosing: _Span | None) -> Limits:
+    """An agent's own limits, from its node's label."""
+    return (
+        msgspec.convert(metadata["limits"], Limits) if "limits" in metadata and _own(metadata, enclosing) else UNLIMITED
+    )
 
 
 def _own(metadata: Mapping[str, Any], enclosing: _Span | None) -> bool:

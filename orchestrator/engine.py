@@ -17,6 +17,7 @@ from data import records as data_records
 from data.base import Database, StorageError, Watch
 from data.ids import new_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
+from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.errors import (
     NotInterrupted,
@@ -61,6 +62,7 @@ class Engine:
         lease_seconds: float = 10.0,
         max_attempts: int = 3,
         observe: Observe = unobserved,
+        limits: Limits = UNLIMITED,
     ) -> None:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
@@ -71,6 +73,7 @@ class Engine:
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
         self._observe = observe
+        self._limits = limits
         self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -213,6 +216,10 @@ class Engine:
         """How many runs of a user have not ended."""
         return await translated(self.database.active_runs(user))
 
+    async def tokens_used_today(self, user: str) -> int:
+        """Tokens that a user's runs have used since midnight, UTC."""
+        return await translated(self.database.tokens_used(user, self._clock()))
+
     # -- threads ------------------------------------------------------------------------------------------------
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
@@ -301,7 +308,13 @@ class Engine:
     def _spawn(self, record: data_records.Run) -> asyncio.Task[None]:
         self._observe("run_started", 1)
         execution = Execution(
-            self.database, self.graphs[record.graph], record, self._clock, self._max_attempts, self._observe
+            self.database,
+            self.graphs[record.graph],
+            record,
+            self._clock,
+            self._max_attempts,
+            self._observe,
+            self._limits,
         )
         task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}")
         self._executions[record.id] = (execution, task)

@@ -12,6 +12,7 @@ from langgraph.types import Command
 
 from data.base import Database, Fenced
 from data.records import Message, Row, Run, RunStatus
+from orchestrator.budget import Limits
 from orchestrator.callbacks import EventHandler, custom_event, plain
 from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.clock import Clock, Observe
@@ -45,7 +46,14 @@ class Execution:
     """Executes a claimed run as a task of its own; the connection that asked for it may come and go."""
 
     def __init__(
-        self, database: Database, served: ServedGraph, run: Run, clock: Clock, max_attempts: int, observe: Observe
+        self,
+        database: Database,
+        served: ServedGraph,
+        run: Run,
+        clock: Clock,
+        max_attempts: int,
+        observe: Observe,
+        limits: Limits,
     ) -> None:
         self.run = run
         self.successor: str | None = None
@@ -55,6 +63,7 @@ class Execution:
         self._clock = clock
         self._max_attempts = max_attempts
         self._observe = observe
+        self._limits = limits
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
         self._graph_task: asyncio.Task[Mapping[str, Any]] | None = None
@@ -79,7 +88,7 @@ class Execution:
         writer = RunWriter(self._database, self.run, self._clock, view, self._observe)
         writer.on_error = self._stop
         try:
-            await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt))
+            await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt, self._limits))
         except Fenced:
             log.warning("a run is another worker's now", extra=self._who())
         except Exception:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
+from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
 from orchestrator.nodes.classifier import classify
 from orchestrator.nodes.context import TeamContext
@@ -38,14 +40,18 @@ def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, Team
     graph.add_edge(START, CLASSIFIER)
     graph.add_edge(CLASSIFIER, COORDINATOR)
     graph.add_edge(RETRIEVER, COORDINATOR)
-    for name in team.names:
+    for agent in team:
+        name, limits = agent.name, agent.limits
         graph.add_node(
-            name, draft_node(name), metadata=_label(name, "supporting", "draft"), error_handler=draft_failed(name)
+            name,
+            draft_node(name),
+            metadata=_label(name, "supporting", "draft", limits),
+            error_handler=draft_failed(name),
         )
         graph.add_node(
             answering(name),
             answer_node(name),
-            metadata=_label(name, "primary", "answer"),
+            metadata=_label(name, "primary", "answer", limits),
             error_handler=answer_failed(name),
         )
         graph.add_edge(name, COORDINATOR)
@@ -56,8 +62,8 @@ def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, Team
     return graph
 
 
-def _label(agent: str, role: str, channel: str) -> dict[str, Any]:
-    return {"agent_id": agent, "role": role, "channel": channel}
+def _label(agent: str, role: str, channel: str, limits: Limits = UNLIMITED) -> dict[str, Any]:
+    return {"agent_id": agent, "role": role, "channel": channel, "limits": msgspec.to_builtins(limits)}
 
 
 async def _coordinate(state: TeamState) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from orchestrator.budget import AnswerCut
 from orchestrator.errors import ModelCut, describe
 
 CONNECT_SECONDS = 5.0
@@ -57,7 +58,8 @@ def _openai(name: str, api_key: str | None, base_url: str | None) -> BaseChatMod
 async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens: int) -> str:
     """The text of a model's whole answer. One that breaks off is asked for again, and the log supersedes it.
 
-    Raises what the model raised last, or `ModelCut` for an answer that ended without saying that it ended.
+    One that reaches the agent's limits is stopped, and what was said is the answer. Raises what the model raised last,
+    or `ModelCut` for an answer that ended without saying that it ended.
     """
     async for attempt in AsyncRetrying(
         stop=stop_after_attempt(ATTEMPTS),
@@ -66,7 +68,10 @@ async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens:
         reraise=True,
     ):
         with attempt:
-            answer = await model.bind(max_tokens=max_tokens).ainvoke(list(messages))
+            try:
+                answer = await model.bind(max_tokens=max_tokens).ainvoke(list(messages))
+            except AnswerCut as cut:
+                return cut.text
             if not answer.response_metadata.get("finish_reason"):
                 raise ModelCut
             return str(answer.text)

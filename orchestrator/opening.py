@@ -13,6 +13,7 @@ from platformdirs import user_state_path
 
 from data import open_database
 from orchestrator.agents import TEAM
+from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.engine import Engine
 from orchestrator.graphs import load
@@ -42,13 +43,14 @@ async def open_engine(
     lease_seconds: float = 10.0,
     max_attempts: int = 3,
     observe: Observe = unobserved,
+    limits: Limits = UNLIMITED,
 ) -> AsyncIterator[Engine]:
     """An engine for as long as the `async with` block lasts.
 
     `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
     beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or a `langgraph.json`.
     `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins
-    with the shipped sample.
+    with the shipped sample. `limits` bound what each run may spend; `observe` is told what happens, for metrics.
     """
     url = database or default_database()
     chat = chat_model(model, api_key=api_key, base_url=base_url) if isinstance(model, str) else model
@@ -60,7 +62,13 @@ async def open_engine(
     served.append(serve_team(team, chat, retriever))
     log_database = await open_database(url)
     engine = Engine(
-        log_database, served, clock=clock, lease_seconds=lease_seconds, max_attempts=max_attempts, observe=observe
+        log_database,
+        served,
+        clock=clock,
+        lease_seconds=lease_seconds,
+        max_attempts=max_attempts,
+        observe=observe,
+        limits=limits,
     )
     engine.begin()
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from orchestrator.budget import Limits
 from orchestrator.errors import UnknownAgent
 
 CLASSIFIER = "classifier"
@@ -19,7 +20,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """A specialist: what it is for, how it is told to behave, and what it is asked.
 
     `examples` are short questions; fifteen of them are worth more to the router than any description. `max_tokens`
-    limits one answer.
+    limits one answer at the provider, `limits` what is let through.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     examples: tuple[str, ...] = ()
     max_tokens: int = 1024
+    limits: Limits = Limits(seconds=120)
 
 
 class Team(msgspec.Struct, frozen=True, kw_only=True):

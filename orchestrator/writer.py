@@ -134,9 +134,10 @@ class RunWriter:
 
     async def finish(self, status: RunStatus, message: Message | None, result: bytes) -> str | None:
         """Commit everything, with the run's end. Returns the thread's next queued run."""
+        tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
             lambda events: self._log.finish(
-                self.fence, self._expected, events, status=status, message=message, result=result
+                self.fence, self._expected, events, status=status, message=message, result=result, tokens=tokens
             ),
             None,
         )

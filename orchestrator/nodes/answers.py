@@ -12,6 +12,7 @@ from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
+from orchestrator.budget import BudgetExceeded
 from orchestrator.errors import describe
 from orchestrator.events import Interaction, Progress
 from orchestrator.models import ask
@@ -69,6 +70,9 @@ def answer_failed(name: str) -> Node:
 
 
 def _missing(name: str, state: TeamState, error: NodeError) -> dict[str, Any]:
+    """A draft that says why there is none. A run whose budget is used up has no one left to go on."""
+    if isinstance(error.error, BudgetExceeded):
+        raise error.error
     question = route_of(state).part(name, state["question"])
     told: dict[str, Any] = msgspec.to_builtins(
         Draft(agent=name, question=question, error=describe(error.error).message)
