@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -47,11 +48,15 @@ class Server(uvicorn.Server):
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT: let every reader go, to resume elsewhere."""
+        """SIGTERM or SIGINT: let every reader go, to resume elsewhere; a second SIGINT does not wait for them.
+
+        uvicorn would raise the signal again when it is done, and end as if it had been killed.
+        """
         services = getattr(self._application.state, "services", None)
         if services is not None and self._event_loop is not None:
             self._event_loop.call_soon_threadsafe(services.engine.drain)
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def make_server(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> Server:

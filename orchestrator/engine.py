@@ -46,6 +46,8 @@ LOCAL_USER = "local"
 BATCH_EVENTS = 256
 BATCH_BYTES = 256 * 1024
 """A reader is given at most this much at once."""
+QUARANTINE_SECONDS = 0.5
+"""How long a recovered run runs before the next one is taken up."""
 SCAN_SECONDS = 1.0
 """How often an engine looks for orphaned runs and for requests to cancel its own."""
 
@@ -340,7 +342,7 @@ class Engine:
         return self._spawn(record) if record is not None else None
 
     async def _recover(self) -> None:
-        """Take over orphaned runs, one at a time: a run that kills its process must not take others with it."""
+        """Take up orphaned runs, for ever."""
         while True:
             try:
                 orphans = await self.database.orphans(self._lease_seconds)
@@ -348,11 +350,24 @@ class Engine:
                 log.exception("cannot look for orphaned runs")
                 orphans = []
             for run in orphans:
-                if run.graph in self.graphs and (task := await self._take_up(run.id, run.owner)):
-                    self._observe("recovered", 1)
-                    log.info("a run continues after its worker was lost", extra={"run_id": run.id})
-                    await asyncio.wait([task])
+                if run.graph in self.graphs:
+                    await self._take_over(run)
             await asyncio.sleep(SCAN_SECONDS)
+
+    async def _take_over(self, run: data_records.Run) -> None:
+        """Continue one orphaned run, carefully: it may be what killed its process.
+
+        Runs begin one after the other; one that was lost more than once since it last got anywhere runs alone.
+        """
+        suspicious = run.charges > 1
+        if suspicious and (others := [task for _, task in self._executions.values()]):
+            await asyncio.wait(others)
+        task = await self._take_up(run.id, run.owner)
+        if task is None:
+            return
+        self._observe("recovered", 1)
+        log.info("a run continues after its worker was lost", extra={"run_id": run.id})
+        await asyncio.wait([task], timeout=None if suspicious else QUARANTINE_SECONDS)
 
     async def _heed_cancels(self) -> None:
         """Stop own runs that another process was asked to cancel."""
