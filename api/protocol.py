@@ -10,8 +10,6 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-REQUEST_SECONDS = 10.0
-"""Time from the connection, or from a request's first byte, to that request's last byte."""
 HEADER_BYTES = 64 * 1024
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -21,6 +19,8 @@ _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length
 class PatientProtocol(HttpToolsProtocol):
     """Closes connections whose request does not arrive. Patient for a while only."""
 
+    request_seconds = 10.0
+    """Time from the connection, or from a request's first byte, to that request's last byte."""
     _deadline: asyncio.TimerHandle | None = None
     _in_headers = True
     _header_bytes = 0
@@ -66,8 +66,13 @@ class PatientProtocol(HttpToolsProtocol):
         self._arrived()
         super().handle_websocket_upgrade()
 
+    @classmethod
+    def within(cls, seconds: float) -> type[PatientProtocol]:
+        """This protocol with another patience."""
+        return type(cls.__name__, (cls,), {"request_seconds": seconds})
+
     def _expect(self) -> None:
-        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._give_up, _TIMEOUT)
+        self._deadline = self.loop.call_later(self.request_seconds, self._give_up, _TIMEOUT)
 
     def _arrived(self) -> None:
         if self._deadline is not None:

@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_seconds: float = 10.0
     auth_seconds: float = 30.0
     """How long a WebSocket may stay without a login."""
+    request_seconds: float = 10.0
+    """How long a request may take to arrive."""
     send_seconds: float = 30.0
     """How long a reader may take no data before it is disconnected."""
     requests_per_minute: int = 600

@@ -12,7 +12,7 @@ import msgspec
 
 from orchestrator.errors import AntiphonError
 
-_SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*(?=\s)|\n+")
+_SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*(?=\s)|(?<=[^\s.!?…\"')\]])\n")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

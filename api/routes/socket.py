@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ WAITING = 8
 """Messages that may wait for their turn on one connection of a serial dialect."""
 SUBPROTOCOL = "chat.v1"
 RESTART = 1012
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 async def converse(
@@ -72,7 +74,7 @@ class _Talk:
     async def serve(self, offered: list[str]) -> None:
         """Log in by what the request carries, then obey frames until the client leaves."""
         if self._dialect.serial:
-            self._spawn(self._take_turns())
+            self._spawn(self._take_turns)
         self._counted.enter_context(self._services.limits.anonymous())
         token = _token(self._socket, offered)
         if ticket := self._socket.query_params.get("ticket"):
@@ -161,7 +163,7 @@ class _Talk:
             await self._act(actions)
         if first:
             if principal.expires_at is not None:
-                self._spawn(self._watch_login())
+                self._spawn(self._watch_login)
             await self._come_back(principal)
 
     async def _watch_login(self) -> None:
@@ -220,7 +222,7 @@ class _Talk:
         if run is not None:
             self._follow(run, cursor)
         else:
-            self._spawn(self._show_thread(thread_id, cursor))
+            self._spawn(partial(self._show_thread, thread_id, cursor))
 
     async def _cancel(self, command: Cancel, principal: Principal) -> None:
         if command.run_id is not None:
@@ -258,7 +260,7 @@ class _Talk:
         if self._dialect.serial:
             self._turns.put_nowait((run, cursor))
         else:
-            self._spawn(self._show(run, cursor))
+            self._spawn(partial(self._show, run, cursor))
 
     async def _take_turns(self) -> None:
         """One run after the other: these clients cannot tell the frames of two runs apart."""
@@ -302,15 +304,15 @@ class _Talk:
             self._closed = True
             await self._socket.close(code=code)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Work) -> None:
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         """Follow until the client is gone; whatever else goes wrong is told to it."""
         try:
-            await work
+            await work()
         except (WebSocketDisconnect, OSError):
             return
         except Exception as error:
