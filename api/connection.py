@@ -14,6 +14,7 @@ from api.auth import Principal
 from api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
 from api.problems import CODES, Problem
 
+POLICY = 1008
 REFUSALS = 3
 """Failed logins after which the connection is closed."""
 
@@ -93,11 +94,12 @@ class Conversation:
         return [*told, Close(4401)] if self._refusals >= REFUSALS else told
 
     def problem(self, problem: Problem, at: int) -> list[Action]:
-        """Tell the client about an error; some errors end the conversation."""
-        told: list[Action] = [Send(self._dialect.problem(problem, at))]
-        answer = CODES.get(problem.code)
-        fatal = answer is not None and answer.close is not None and problem.code != "AUTH_REQUIRED"
-        return [*told, Close(answer.close)] if fatal and answer and answer.close else told
+        """Tell the client about an error of one frame; the conversation goes on."""
+        return [Send(self._dialect.problem(problem, at))]
+
+    def fatal(self, problem: Problem, at: int) -> list[Action]:
+        """Tell the client about an error of the connection, and close."""
+        return [*self.problem(problem, at), Close(CODES[problem.code].close or POLICY)]
 
 
 def _decoded(text: str | None) -> dict[str, Any]:

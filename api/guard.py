@@ -7,7 +7,7 @@ Clients that are no browsers send no Origin and are not concerned.
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from litestar.datastructures import Headers
 from litestar.enums import ScopeType
@@ -53,7 +53,7 @@ class Door(ASGIMiddleware):
 
     def _host_allowed(self, host: str) -> bool:
         """With auth off only names of this machine count: a page elsewhere cannot reach us by a name of its own."""
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _split(f"//{host}").hostname or ""
         if self._settings.hosts:
             return name in self._settings.hosts
         return self._settings.auth_on or is_loopback(name)
@@ -62,7 +62,15 @@ class Door(ASGIMiddleware):
         """Whether a page of this origin may speak to us: our own, a listed one, with auth off any on this machine."""
         if origin in self._settings.origins or "*" in self._settings.origins:
             return True
-        page = urlsplit(origin)
+        page = _split(origin)
         if page.scheme not in ("http", "https") or not page.hostname:
             return False
         return page.netloc == host or (not self._settings.auth_on and is_loopback(page.hostname))
+
+
+def _split(address: str) -> SplitResult:
+    """An address in its parts; one that is none has none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")

@@ -95,7 +95,8 @@ class Limits:
     @contextmanager
     def anonymous(self) -> Iterator[None]:
         """Count a WebSocket that has not logged in. Raises `Problem` RATE_LIMITED."""
-        if self._on and self.anonymous_sockets >= self._settings.anonymous_sockets:
+        limit = self._settings.anonymous_sockets
+        if self._on and limit and self.anonymous_sockets >= limit:
             raise Problem("RATE_LIMITED", "Too many connections wait for a login.", retry_after=5)
         self.anonymous_sockets += 1
         try:

@@ -31,8 +31,10 @@ class Redacted(logging.Formatter):
     def line(self, record: logging.LogRecord) -> str:
         """The whole line: time, level, logger, message, and what was given as `extra`."""
         details = "".join(f" {name}={value}" for name, value in _extra(record).items())
-        head, newline, rest = super().format(record).partition("\n")
-        return head + details + newline + rest
+        exception, record.exc_info, record.exc_text = record.exc_info, None, None
+        head = (super().format(record) + details).replace("\r", "\\r").replace("\n", "\\n")
+        record.exc_info = exception
+        return f"{head}\n{self.formatException(exception)}" if exception else head
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name is logging's
         """Where and of which type, without the exception's own text."""

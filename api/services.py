@@ -46,9 +46,9 @@ class Services:
     limits: Limits
     metrics: Metrics
     clock: Clock = now_ms
-    positions: OrderedDict[tuple[str, str, str], tuple[str, int]] = field(default_factory=OrderedDict)
+    positions: OrderedDict[tuple[str, str, str], tuple[str, float]] = field(default_factory=OrderedDict)
 
-    def remember(self, key: tuple[str, str, str], run_id: str, seq: int) -> None:
+    def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
         """Note how far a connection has been served: `key` is `(dialect, user, connection)`."""
         self.positions[key] = (run_id, seq)
         self.positions.move_to_end(key)

@@ -9,13 +9,11 @@ from typing import NamedTuple
 import msgspec
 
 from api import sse
-from api.dialects.base import Dialect, Fold, Frame
+from api.dialects.base import ALL_FRAMES, Dialect, Fold, Frame, place
 from api.problems import Problem
 from orchestrator.engine import Engine
 from orchestrator.events import Recorded
 from orchestrator.run import Run
-
-ALL_FRAMES = 1 << 30
 
 
 class Cursor(NamedTuple):
@@ -27,6 +25,13 @@ class Cursor(NamedTuple):
 
 
 START = Cursor("", 0, ALL_FRAMES)
+
+
+def cursor_at(seq: float) -> Cursor:
+    """The cursor of a frame's `seq`, as WebSocket clients give it."""
+    return Cursor("", *place(seq))
+
+
 _CURSOR = re.compile(r"([0-9a-f-]{36}|-):(\d{1,15})\.(\d{1,6})")
 
 

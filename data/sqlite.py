@@ -15,7 +15,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, Select, and_, create_engine, event, exists, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    create_engine,
+    event,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -234,14 +247,16 @@ class SqliteDatabase:
     async def messages(self, thread_id: str) -> list[Message]:
         table = schema.messages
         query = select(table).where(table.c.thread_id == thread_id, ~_unsaid(table))
-        query = query.order_by(table.c.created_at, table.c.id)
-        return await self._all(Message, query)
+        in_order: ColumnElement[int] = literal_column(
+            "messages.rowid"
+        )  # of their places in the conversation, which replies have early
+        return await self._all(Message, query.order_by(in_order))
 
     async def branch(self, message_id: str) -> list[Message]:
         table = schema.messages
-        path = select(table).where(table.c.id == message_id).cte("path", recursive=True)
-        path = path.union_all(select(table).where(table.c.id == path.c.parent_id))
-        query = select(path).where(~_unsaid(path)).order_by(path.c.created_at, path.c.id)
+        path = select(table, literal(0).label("depth")).where(table.c.id == message_id).cte("path", recursive=True)
+        path = path.union_all(select(table, path.c.depth + 1).where(table.c.id == path.c.parent_id))
+        query = select(path).where(~_unsaid(path)).order_by(path.c.depth.desc())
         return await self._all(Message, query)
 
     async def run(self, run_id: str) -> Run | None:

@@ -278,15 +278,16 @@ def finish(
 
 def _store_reply(tx: Transaction, message: Message) -> None:
     tx.connection.execute(
-        "UPDATE messages SET content = ?, author = ?, partial = ? WHERE id = ?",
-        (message.content, message.author, message.partial, message.id),
+        "UPDATE messages SET content = ?, author = ?, partial = ?, created_at = ? WHERE id = ?",
+        (message.content, message.author, message.partial, message.created_at, message.id),
     )
     tx.connection.execute("UPDATE threads SET updated_at = ? WHERE id = ?", (message.created_at, message.thread_id))
 
 
 def _end(tx: Transaction, run_id: str, status: RunStatus, result: bytes, at: int) -> None:
     tx.connection.execute(
-        "UPDATE runs SET status = ?, result = ?, finished_at = ?, owner = NULL WHERE id = ?",
+        "UPDATE runs SET status = ?, result = ?, finished_at = ?, owner = NULL,"
+        " last_seq = (SELECT last_seq FROM threads WHERE id = runs.thread_id) WHERE id = ?",
         (status, result, at, run_id),
     )
     tx.connection.execute("DELETE FROM checkpoints WHERE run_id = ?", (run_id,))

@@ -146,9 +146,9 @@ def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) ->
     connection.execute("SAVEPOINT command")
     try:
         result = command(transaction)
-    except sqlite3.OperationalError:
-        raise  # the disk, not the command: the whole group fails
     except Exception as error:
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise  # the disk, not the command: the whole group fails
         connection.execute("ROLLBACK TO command")
         connection.execute("RELEASE command")
         return None, error

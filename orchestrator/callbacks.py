@@ -379,7 +379,10 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     async def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool failed."""
         self._within.pop(run_id, None)
-        if called := self._tools.pop(run_id, None):
+        called = self._tools.pop(run_id, None)
+        if called is not None and not isinstance(
+            error, GraphBubbleUp
+        ):  # that one asks a human, and will be called again
             span, call_id, name = called
             self._writer.emit(ToolError(span=span.id, call_id=call_id, name=name, code="TOOL_FAILED"))
 

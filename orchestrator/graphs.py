@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -93,15 +93,25 @@ def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
 
 
 def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage]], Any]:
-    properties: dict[str, Any] = graph.get_input_jsonschema().get("properties", {})
-    if "messages" in properties:
+    keys = _input_keys(graph)
+    if "messages" in keys:
         return lambda given, history: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}
-    texts = [key for key in TEXT_KEYS if key in properties]
-    if not texts and len(properties) == 1:
-        texts = list(properties)
+    texts = [key for key in TEXT_KEYS if key in keys]
+    if not texts and len(keys) == 1:
+        texts = list(keys)
     if not texts:
         raise ValueError(f"graph {name!r} takes neither `messages` nor one of {', '.join(TEXT_KEYS)}")
     return lambda given, history: {texts[0]: given.message}
+
+
+def _input_keys(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
+    """What a graph's input may hold: the fields of its schema, or the channels that take it."""
+    builder = getattr(graph, "builder", None)
+    schema = getattr(builder, "input_schema", None) or getattr(builder, "state_schema", None)
+    if schema is not None:
+        return list(get_type_hints(schema))
+    channels = graph.input_channels
+    return [channels] if isinstance(channels, str) else list(channels)
 
 
 def _as_message(message: HistoryMessage) -> BaseMessage:

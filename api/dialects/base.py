@@ -50,7 +50,7 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str | None = None
     thread_id: str | None = None
-    after: int = 0
+    after: float = 0
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +111,28 @@ class Dialect(Protocol):
         """A cursor cannot be served; these are the numbers that can."""
 
 
+def numbered(frames: list[dict[str, Any]], recorded: Recorded) -> list[dict[str, Any]]:
+    """Frames of one event with the numbers by which a WebSocket client resumes.
+
+    `seq` says up to where everything was delivered. The last frame of an event completes it and has its number; those
+    before it have the number before, and their own in hundredths: 6.01, 6.02, 7.
+    """
+    last = len(frames) - 1
+    for k, frame in enumerate(frames):
+        frame["run_id"] = recorded.run_id
+        frame["seq"] = recorded.seq if k == last else round(recorded.seq - 1 + (k + 1) / 100, 2)
+    return frames
+
+
+def place(seq: float) -> tuple[int, int]:
+    """The `(event, frame)` that a number of `numbered` stands for; all frames of an event for a whole number."""
+    whole, part = int(seq), round((seq - int(seq)) * 100)
+    return (whole + 1, part - 1) if part else (whole, ALL_FRAMES)
+
+
+ALL_FRAMES = 1 << 30
+
+
 class ShownText:
     """The answer as the client sees it, which cannot be taken back, beside the answer as it is.
 
@@ -136,6 +158,10 @@ class ShownText:
             self._spans[event.span] = self._spans.get(event.span, "") + event.text
             return self._news(self.text)
         return ""
+
+    def unsay(self, text: str) -> None:
+        """The end of what `feed` returned was not sent after all."""
+        self.shown = self.shown.removesuffix(text)
 
     def _news(self, text: str) -> str:
         if not text.startswith(self.shown):
@@ -175,12 +201,12 @@ def names_field(frame: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def number_field(frame: dict[str, Any], *names: str) -> int:
-    """A number of an event, 0 where it is missing. Raises `Problem`."""
+def number_field(frame: dict[str, Any], *names: str) -> float:
+    """A number of an event or of a frame in it, 0 where it is missing. Raises `Problem`."""
     value = text_field(frame, *names)
     if value is None:
         return 0
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
         raise Problem("BAD_REQUEST", f"{names[0]} must be a number of an event.")
     return value
 

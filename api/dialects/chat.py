@@ -23,6 +23,7 @@ from api.dialects.base import (
     iso,
     name_field,
     number_field,
+    numbered,
     text_field,
 )
 from api.problems import Problem
@@ -31,6 +32,7 @@ from orchestrator.events import (
     Interrupt,
     Progress,
     Recorded,
+    RunAttempt,
     RunCancelled,
     RunComplete,
     RunError,
@@ -60,15 +62,13 @@ class _ChatFold:
 
     def feed(self, recorded: Recorded) -> list[Frame]:
         """The frames of an event."""
-        frames = self._frames(recorded)
-        for index, frame in enumerate(frames):
-            # `seq` says up to where everything was sent: only an event's last frame completes it
-            frame["seq"] = recorded.seq if index == len(frames) - 1 else recorded.seq - 1
-            frame["run_id"] = recorded.run_id
-        return [Frame(data=frame) for frame in frames]
+        return [Frame(data=frame) for frame in numbered(self._frames(recorded), recorded)]
 
     def _frames(self, recorded: Recorded) -> list[dict[str, Any]]:
         event = recorded.event
+        if isinstance(event, RunAttempt):
+            self._shown.unsay(self._waiting)
+            self._waiting = ""
         self._waiting += self._shown.feed(event)
         match event:
             case RunStart():

@@ -25,6 +25,7 @@ from api.dialects.base import (
     name_field,
     names_field,
     number_field,
+    numbered,
     text_field,
 )
 from api.problems import Problem
@@ -60,14 +61,8 @@ class _MultiAgentFold:
 
     def feed(self, recorded: Recorded) -> list[Frame]:
         """The frames of an event."""
-        frames = self._frames(recorded)
-        for index, frame in enumerate(frames):
-            # `seq` says up to where everything was sent: only an event's last frame completes it
-            seq = recorded.seq if index == len(frames) - 1 else recorded.seq - 1
-            frame["timestamp"] = iso(recorded.at)
-            frame["run_id"] = recorded.run_id
-            frame["seq"] = seq
-        return [Frame(event=frame["type"], data=frame) for frame in frames]
+        frames = numbered(self._frames(recorded), recorded)
+        return [Frame(event=frame["type"], data=frame | {"timestamp": iso(recorded.at)}) for frame in frames]
 
     def _frames(self, recorded: Recorded) -> list[dict[str, Any]]:
         event = recorded.event
@@ -125,7 +120,7 @@ class _MultiAgentFold:
         complete = {
             "type": "complete",
             "response": question or "?",
-            "interactions": self._interactions,
+            "interactions": list(self._interactions),
             "metadata": {"interrupt": details},
         }
         return [self._interaction(asked, at), complete]
@@ -134,7 +129,7 @@ class _MultiAgentFold:
         return {
             "type": "complete",
             "response": event.text or "There is no answer.",
-            "interactions": self._interactions,
+            "interactions": list(self._interactions),
             "metadata": {
                 "primary_agent": event.primary_agent,
                 "confidence": event.confidence,
@@ -150,7 +145,7 @@ class _MultiAgentFold:
         if not text:
             return []
         metadata: dict[str, Any] = {"primary_agent": None, "confidence": None, "sources": [], "partial": True}
-        return [{"type": "complete", "response": text, "interactions": self._interactions, "metadata": metadata}]
+        return [{"type": "complete", "response": text, "interactions": list(self._interactions), "metadata": metadata}]
 
 
 def _progress(value: float, message: str) -> dict[str, Any]:

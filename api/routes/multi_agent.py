@@ -51,6 +51,7 @@ async def stream(
     last_event_id: LastEventId = None,
 ) -> Response[Any]:
     """Ask the team; the response is an SSE stream of agents' events that ends with `complete`."""
+    services.limits.check_connections(principal.id)
     if resumed := await services.resumed(request, principal):
         run, cursor = resumed
     else:

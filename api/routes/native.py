@@ -18,7 +18,8 @@ from api.problems import Problem
 from api.routes.responses import event_stream
 from api.routes.socket import converse
 from api.services import Services, idempotency_key, start_of
-from api.streams import ALL_FRAMES, START, Cursor, check_cursor, read_cursor, run_frames, thread_frames
+from api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
+from orchestrator.errors import ThingNotFound
 from orchestrator.run import Run
 
 NATIVE = DIALECTS["native"]
@@ -71,6 +72,8 @@ async def start_run(
     key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Store a message and begin to answer it. With `Accept: text/event-stream`, the run's events are the response."""
+    if _wants_stream(request):
+        services.limits.check_connections(principal.id)
     if resumed := await services.resumed(request, principal):
         run, cursor = resumed
     else:
@@ -122,6 +125,7 @@ async def run_events(
     last_event_id: LastEventId = None,
 ) -> Response[Any]:
     """A run's events as SSE, from its start or behind `Last-Event-ID` or `?after=`. 204 when there is nothing left."""
+    services.limits.check_connections(principal.id)
     record = await services.engine.record(run_id, principal.id)
     cursor = _cursor(request, after)
     if cursor.run_id not in ("", "-", run_id):
@@ -137,9 +141,7 @@ def _cursor(request: Request[Any, Any, Any], after: str | None) -> Cursor:
     text = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or after
     if not text:
         return START
-    return (
-        Cursor("", int(text), ALL_FRAMES) if text.isascii() and text.isdigit() and len(text) < 16 else read_cursor(text)
-    )
+    return cursor_at(int(text)) if text.isascii() and text.isdigit() and len(text) < 16 else read_cursor(text)
 
 
 @post("/api/v1/runs/{run_id:str}/cancel", status_code=202)
@@ -164,6 +166,8 @@ async def resume_run(
     key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Answer the question that a run waits with. With `Accept: text/event-stream`, what follows is the response."""
+    if _wants_stream(request):
+        services.limits.check_connections(principal.id)
     run = await services.engine.answer(run_id, data.answer, principal.id, idempotency_key=idempotency_key(request))
     if _wants_stream(request):
         return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, start_of(run), tick))
@@ -211,12 +215,22 @@ async def thread_events(
     last_event_id: LastEventId = None,
 ) -> Response[Any]:
     """Everything that happens in a thread as SSE, for ever."""
+    services.limits.check_connections(principal.id)
     await services.engine.thread(thread_id, principal.id)
     cursor = _cursor(request, after)
+    if cursor.run_id not in ("", "-") and not await _stands_in(services, cursor.run_id, thread_id, principal):
+        raise Problem("CURSOR_GONE", "This event is not of this thread.")
     await check_cursor(services.engine, thread_id, cursor, principal.id)
     return event_stream(
         services, principal, lambda tick: thread_frames(services.engine, thread_id, NATIVE, cursor, tick)
     )
+
+
+async def _stands_in(services: Services, run_id: str, thread_id: str, principal: Principal) -> bool:
+    try:
+        return (await services.engine.run(run_id, principal.id)).thread_id == thread_id
+    except ThingNotFound:
+        return False
 
 
 @websocket("/api/v1/ws")

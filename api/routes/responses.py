@@ -35,9 +35,8 @@ _BY_STATUS = {
 def event_stream(services: Services, principal: Principal, frames: Callable[[float], Frames]) -> Stream:
     """An SSE response: `frames(tick)` are its frames, with None every `tick` seconds.
 
-    It ends when the reader's token expires or is revoked; the run goes on. Raises `Problem` RATE_LIMITED.
+    It ends when the reader's token expires or is revoked; the run goes on.
     """
-    services.limits.check_connections(principal.id)
     heartbeat = services.settings.heartbeat_seconds
     ticks = max(1, round(heartbeat / TICK_SECONDS)) if principal.expires_at is not None else 1
 

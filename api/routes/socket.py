@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -22,7 +23,7 @@ from api.connection import Action, Close, Conversation, Perform, Send, Verify
 from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem, start_of
-from api.streams import ALL_FRAMES, Cursor, check_cursor, run_frames, thread_frames
+from api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
 from orchestrator.errors import AntiphonError
 from orchestrator.run import Run
 
@@ -33,6 +34,7 @@ WAITING = 8
 """Messages that may wait for their turn on one connection of a serial dialect."""
 SUBPROTOCOL = "chat.v1"
 RESTART = 1012
+_SEQ = re.compile(r"\d{1,15}(\.\d{1,2})?", re.ASCII)
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -83,22 +85,20 @@ class _Talk:
             await self._verify(token, asked=False)
         elif self._socket.query_params.get("token") == "":
             await self._verify("", asked=False)
+        until = asyncio.get_running_loop().time() + self._services.settings.auth_seconds
         while not self._closed:
-            deadline = self._services.settings.auth_seconds if self._conversation.principal is None else None
             try:
-                async with asyncio.timeout(deadline):
+                async with asyncio.timeout_at(until if self._conversation.principal is None else None):
                     text = await self._receive()
             except TimeoutError:
-                problem = Problem("AUTH_TIMEOUT", "Nobody logged in.")
-                await self._act(self._conversation.problem(problem, self._now()))
-                return
+                raise Problem("AUTH_TIMEOUT", "Nobody logged in.") from None
             self._count_frame()
             await self._act(self._conversation.receive(text, self._now()))
 
     async def fail(self, problem: Problem) -> None:
         """Tell the client why it has to go, and close."""
         with suppress(WebSocketDisconnect, OSError):
-            await self._act(self._conversation.problem(problem, self._now()))
+            await self._act(self._conversation.fatal(problem, self._now()))
 
     async def end(self) -> None:
         """Stop following; runs go on."""
@@ -211,7 +211,7 @@ class _Talk:
             thread_id = run.thread_id
         else:
             raise Problem("BAD_REQUEST", "resume takes run_id.")
-        cursor = Cursor("", command.after, ALL_FRAMES)
+        cursor = cursor_at(command.after)
         self._services.metrics.resumes.labels("websocket").inc()
         try:
             await check_cursor(engine, thread_id, cursor, principal.id)
@@ -236,9 +236,9 @@ class _Talk:
             return
         last_seq = self._socket.query_params.get("last_seq", "")
         known = self._services.positions.get(self._key(principal))
-        if last_seq.isascii() and last_seq.isdigit() and len(last_seq) < 16:
+        if _SEQ.fullmatch(last_seq):
             run = await self._last_run(principal, known)
-            seq = int(last_seq)
+            seq = float(last_seq)
         elif known is not None:
             run = await self._last_run(principal, known)
             seq = known[1]
@@ -247,7 +247,7 @@ class _Talk:
         if run is not None:
             await self._perform(Perform(Resume(run_id=run.id, after=seq), principal))
 
-    async def _last_run(self, principal: Principal, known: tuple[str, int] | None) -> Run | None:
+    async def _last_run(self, principal: Principal, known: tuple[str, float] | None) -> Run | None:
         engine = self._services.engine
         if known is not None:
             return await engine.run(known[0], principal.id)
@@ -317,7 +317,7 @@ class _Talk:
             return
         except Exception as error:
             log.exception("a stream broke")
-            await self._act(self._conversation.problem(as_problem(error), self._now()))
+            await self.fail(as_problem(error))
 
     def _now(self) -> int:
         return self._services.clock()
