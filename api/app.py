@@ -46,6 +46,7 @@ def create_app(settings: Settings) -> Litestar:
             model=settings.model,
             api_key=settings.openai_api_key,
             base_url=settings.openai_base_url,
+            model_seconds=settings.model_seconds,
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
             observe=metrics.observe,

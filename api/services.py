@@ -20,7 +20,6 @@ from api.metrics import Metrics
 from api.problems import Problem
 from api.settings import Settings
 from api.streams import START, Cursor, check_cursor, read_cursor
-from data.base import StorageError
 from orchestrator.clock import Clock, now_ms
 from orchestrator.engine import Engine
 from orchestrator.errors import AntiphonError, ThingNotFound
@@ -97,8 +96,8 @@ class Services:
         while True:
             try:
                 self.authenticator.note_revocations(await self.engine.database.revocations())
-            except StorageError:
-                log.exception("cannot read revocations")
+            except Exception:
+                log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)
 
     async def resumed(self, request: Request[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:

@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`offline` or `openai:<model>`."""
     openai_api_key: str | None = None
     openai_base_url: str | None = None
+    model_seconds: float = 60.0
+    """Silence of a model after which its answer counts as lost."""
     auth: Literal["off", "jwt"] | None = None
     """`off` on loopback only; `jwt` where a secret is set, unless said otherwise."""
     jwt_secret: str | None = None

@@ -17,10 +17,11 @@ BACKENDS = {"sqlite": "data.sqlite:SqliteDatabase"}
 """URL scheme -> `module:class`. A new backend is one file and one row."""
 
 
-async def open_database(url: str) -> Database:
+async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
     """Open the database at `url` (`sqlite:///absolute/or/relative/path.db`).
 
-    Raises `ValueError` for a scheme nobody registered and `data.base.StorageError` when the file cannot be used.
+    `beat_seconds` is how often this process says that it lives: several times within a lease. Raises `ValueError` for a
+    scheme nobody registered and `data.base.StorageError` when the file cannot be used.
     """
     import importlib
 
@@ -29,5 +30,5 @@ async def open_database(url: str) -> Database:
         raise ValueError(f"no database backend for {scheme!r}: known schemes are {', '.join(sorted(BACKENDS))}")
     module, _, name = BACKENDS[scheme].partition(":")
     backend = getattr(importlib.import_module(module), name)
-    database: Database = await backend.open(url)
+    database: Database = await backend.open(url, beat_seconds)
     return database

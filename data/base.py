@@ -73,11 +73,13 @@ class EventLog(Protocol):
         expected: int,
         events: Sequence[NewEvent],
         writes: Sequence[tuple[str, str, CheckpointWrite]] = (),
+        completed: bool = False,
     ) -> int:
         """Number and store events of a run, and checkpoint writes `(namespace, checkpoint id, write)` with them.
 
         `expected` is the run's event count as the writer knows it, so that an append whose answer was lost can be
-        repeated safely. Returns the number of the last event stored, 0 where there was none. Raises `Fenced`.
+        repeated safely. `completed` says that a node has completed, which forgives earlier crashes. Returns the number
+        of the last event stored, 0 where there was none. Raises `Fenced`.
         """
 
     async def put_checkpoint(

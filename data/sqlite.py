@@ -58,7 +58,6 @@ from data.writer import Writer
 
 BUSY_MS = 10_000
 """How long a statement waits for another process's transaction."""
-BEAT_SECONDS = 2.0
 BLOCKED_SECONDS = 1.0
 """How long taking over may be blocked by the very worker whose lease is over, before that one is killed."""
 
@@ -68,7 +67,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 class SqliteDatabase:
     """`data.base.Database` on one SQLite file."""
 
-    def __init__(self, path: Path, lock: WorkerLock) -> None:
+    def __init__(self, path: Path, lock: WorkerLock, beat_seconds: float) -> None:
         self.path = path
         self._lock = lock
         self._boot_id = boot_id()
@@ -80,15 +79,15 @@ class SqliteDatabase:
             on_commit=self._committed,
             on_foreign_commit=self._foreign_commit,
             beat=lambda tx: transactions.heartbeat(tx, lock.id, self._boot_id, _monotonic_ms()),
-            beat_seconds=BEAT_SECONDS,
+            beat_seconds=beat_seconds,
         )
 
     @classmethod
-    async def open(cls, url: str) -> SqliteDatabase:
+    async def open(cls, url: str, beat_seconds: float = 2.0) -> SqliteDatabase:
         """Open or create the file of `sqlite:///path`. Raises `StorageError`."""
         path = _path_of(url)
         try:
-            return cls(path, await asyncio.to_thread(_set_up, path))
+            return cls(path, await asyncio.to_thread(_set_up, path), beat_seconds)
         except (OSError, SQLAlchemyError, sqlite3.Error) as error:
             raise StorageError(f"cannot open {path}: {error}") from error
 
@@ -108,8 +107,18 @@ class SqliteDatabase:
         run: Run | None = await claimed
         return run
 
-    async def append(self, fence: Fence, expected: int, events: Sequence[NewEvent], writes: Writes = ()) -> int:
-        return await self._writer.submit(lambda tx: transactions.append(tx, fence, expected, events, writes)) or 0
+    async def append(
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        writes: Writes = (),
+        completed: bool = False,
+    ) -> int:
+        return (
+            await self._writer.submit(lambda tx: transactions.append(tx, fence, expected, events, writes, completed))
+            or 0
+        )
 
     async def put_checkpoint(
         self, fence: Fence, expected: int, events: Sequence[NewEvent], checkpoint: Checkpoint
@@ -298,7 +307,11 @@ class SqliteDatabase:
         waiting = select(table).where(table.c.status == "queued", ~busy).order_by(table.c.created_at)
         queued = await self._all(Run, waiting)
         seen = {row.id: row for row in await self._rows(select(schema.workers))}
-        return [run for run in running if run.owner and self._is_gone(run.owner, seen, lease_seconds)] + queued
+        try:
+            lost = [run for run in running if run.owner and self._is_gone(run.owner, seen, lease_seconds)]
+        except OSError as error:
+            raise StorageError(f"cannot look at the workers' locks: {error}") from error
+        return lost + queued
 
     def _is_gone(self, worker_id: str, seen: dict[str, SqlRow[Any]], lease_seconds: float) -> bool:
         if self._lock.is_dead(worker_id):

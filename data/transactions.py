@@ -204,16 +204,24 @@ def _number(tx: Transaction, thread_id: str, run_id: str, attempt: int, events: 
     tx.rows.extend(rows)
 
 
-def append(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], writes: Writes = ()) -> int | None:
+def append(
+    tx: Transaction,
+    fence: Fence,
+    expected: int,
+    events: Sequence[NewEvent],
+    writes: Writes = (),
+    completed: bool = False,
+) -> int | None:
     """Number and store events under the fence, with the writes of finished tasks.
 
-    Returns the number of the last one stored here (0 where there were none), or None when exactly this append was
+    `completed` says that a node has completed: only the execution under way stays charged. Returns the number of the
+    last one stored here (0 where there were none), or None when exactly this append was
     stored before and only its answer got lost: then nothing is done again.
     """
     found = tx.one(
-        "UPDATE runs SET emitted = emitted + ?, charges = CASE WHEN ? THEN 0 ELSE charges END"
+        "UPDATE runs SET emitted = emitted + ?, charges = CASE WHEN ? THEN 1 ELSE charges END"
         " WHERE id = ? AND lease_epoch = ? AND emitted = ? AND status = 'running' RETURNING thread_id, attempt",
-        *(len(events), bool(writes), fence.run_id, fence.epoch, expected),
+        *(len(events), completed, fence.run_id, fence.epoch, expected),
     )
     if found is None:
         _refuse_unless_repeated(tx, fence, expected + len(events))

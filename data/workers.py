@@ -34,15 +34,18 @@ class WorkerLock:
         self._path = folder / f"{self.id}.lock"
         self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        os.write(self._file, f"{os.getpid()} {_started(os.getpid())}".encode())
+        os.write(self._file, f"{os.getpid()} {_state(os.getpid())[1]}".encode())
 
     def end(self, worker_id: str) -> None:
-        """Kill another worker's process, if it is still the one that took the lock."""
+        """Kill another worker's process, if it is still the one that took the lock, and stopped.
+
+        One that runs is merely slow, perhaps for the same reason as we are; the fence is enough for it.
+        """
         try:
             pid, started = (self._folder / f"{worker_id}.lock").read_text().split()
         except (OSError, ValueError):
             return
-        if started != "unknown" and _started(int(pid)) == started:
+        if started != "unknown" and _state(int(pid)) in [("T", started), ("t", started)]:
             os.kill(int(pid), signal.SIGKILL)
 
     def is_dead(self, worker_id: str) -> bool:
@@ -68,12 +71,13 @@ class WorkerLock:
         os.close(self._file)
 
 
-def _started(pid: int) -> str:
-    """When a process began, so that its number cannot be mistaken for a later one's."""
+def _state(pid: int) -> tuple[str, str]:
+    """A process's state letter, and when it began, so that its number cannot be mistaken for a later one's."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
     except (OSError, IndexError):
-        return "unknown"
+        return "", "unknown"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from data.base import StorageError
@@ -51,6 +52,7 @@ class Writer:
         self._beat = beat
         self._beat_seconds = beat_seconds
         self._next_beat = 0.0
+        self._version: int | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="antiphon-writer", daemon=True)
@@ -73,17 +75,19 @@ class Writer:
             await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        connection = self._connect()
-        version = _data_version(connection)
-        try:
-            while (group := self._next_group()) is not None:
-                if version != (version := _data_version(connection)):
-                    self._call(self._on_foreign_commit)
+        """The thread. Whatever the file does, it goes on: with a new connection if it must."""
+        connection: sqlite3.Connection | None = None
+        while (group := self._next_group()) is not None:
+            try:
+                connection = connection or self._connect()
                 rows, outcomes = self._commit(connection, group)
-                if outcomes:
-                    self._call(self._settle, rows, outcomes)
-        finally:
-            connection.close()
+            except sqlite3.Error as error:
+                rows, outcomes = [], [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
+                _close(connection)
+                connection = None
+            if outcomes:
+                self._call(self._settle, rows, outcomes)
+        _close(connection)
 
     def _next_group(self) -> list[_Job] | None:
         """Everything that waits, or an empty group after a while, or None at the end."""
@@ -101,26 +105,28 @@ class Writer:
         return group or None
 
     def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
+        """Commit a group. Raises `sqlite3.Error` where the file does not take it: then nothing of it is stored."""
         beat_due = time.monotonic() >= self._next_beat
         if not group and not beat_due:
+            self._notice(connection)
             return [], []
         rows: list[Row] = []
-        outcomes: list[_Outcome] = []
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for command, future in group:
-                outcomes.append((future, *_apply(connection, command, rows)))
-            if beat_due:
-                self._beat(Transaction(connection))
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            failure = StorageError(f"not stored: {error}")
-            return [], [(future, None, failure) for _, future in group]
+        connection.execute("BEGIN IMMEDIATE")
+        self._notice(connection)
+        outcomes: list[_Outcome] = [(future, *_apply(connection, command, rows)) for command, future in group]
+        if beat_due:
+            self._beat(Transaction(connection))
+        connection.execute("COMMIT")
         if beat_due:
             self._next_beat = time.monotonic() + self._beat_seconds
         return rows, outcomes
+
+    def _notice(self, connection: sqlite3.Connection) -> None:
+        """Tell of commits by other processes: before our own results, which may rest on them."""
+        version = _data_version(connection)
+        if self._version not in (None, version):
+            self._call(self._on_foreign_commit)
+        self._version = version
 
     def _call(self, callback: Callable[..., None], *args: Any) -> None:
         try:
@@ -161,3 +167,10 @@ def _data_version(connection: sqlite3.Connection) -> int:
     """A number that changes when another connection has committed to the file."""
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
+
+
+def _close(connection: sqlite3.Connection | None) -> None:
+    """Close a connection, whose open transaction is undone by that."""
+    if connection is not None:
+        with suppress(sqlite3.Error):
+            connection.close()

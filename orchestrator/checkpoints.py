@@ -108,7 +108,8 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
             self._write(channel, value, task_id, task_path, position)
             for position, (channel, value) in enumerate(writes)
         ]
-        await self._writer.put_writes(namespace, get_checkpoint_id(config) or "", records)
+        completed = "__start__" not in task_path  # taking the input in is no progress
+        await self._writer.put_writes(namespace, get_checkpoint_id(config) or "", records, completed)
 
     def _write(self, channel: str, value: Any, task_id: str, task_path: str, position: int) -> CheckpointWrite:
         kind, blob = self.serde.dumps_typed(value)

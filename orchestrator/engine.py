@@ -48,6 +48,8 @@ BATCH_BYTES = 256 * 1024
 """A reader is given at most this much at once."""
 QUARANTINE_SECONDS = 0.5
 """How long a recovered run runs before the next one is taken up."""
+ALONE_SECONDS = 30.0
+"""How long others are kept from a run that was lost more than once."""
 SCAN_SECONDS = 1.0
 """How often an engine looks for orphaned runs and for requests to cancel its own."""
 
@@ -342,16 +344,15 @@ class Engine:
         return self._spawn(record) if record is not None else None
 
     async def _recover(self) -> None:
-        """Take up orphaned runs, for ever."""
+        """Take up orphaned runs, for ever: those first that look harmless."""
         while True:
             try:
                 orphans = await self.database.orphans(self._lease_seconds)
-            except StorageError:
-                log.exception("cannot look for orphaned runs")
-                orphans = []
-            for run in orphans:
-                if run.graph in self.graphs:
-                    await self._take_over(run)
+                for run in sorted(orphans, key=_suspicious):
+                    if run.graph in self.graphs:
+                        await self._take_over(run)
+            except Exception:
+                log.exception("recovery failed, and will be tried again")
             await asyncio.sleep(SCAN_SECONDS)
 
     async def _take_over(self, run: data_records.Run) -> None:
@@ -359,29 +360,27 @@ class Engine:
 
         Runs begin one after the other; one that was lost more than once since it last got anywhere runs alone.
         """
-        suspicious = run.charges > 1
+        suspicious = _suspicious(run)
         if suspicious and (others := [task for _, task in self._executions.values()]):
-            await asyncio.wait(others)
+            await asyncio.wait(others, timeout=ALONE_SECONDS)
         task = await self._take_up(run.id, run.owner)
         if task is None:
             return
         self._observe("recovered", 1)
         log.info("a run continues after its worker was lost", extra={"run_id": run.id})
-        await asyncio.wait([task], timeout=None if suspicious else QUARANTINE_SECONDS)
+        await asyncio.wait([task], timeout=ALONE_SECONDS if suspicious else QUARANTINE_SECONDS)
 
     async def _heed_cancels(self) -> None:
-        """Stop own runs that another process was asked to cancel."""
+        """Stop own runs that another process was asked to cancel, for ever."""
         while True:
             await asyncio.sleep(SCAN_SECONDS / 2)
-            if not self._executions:
-                continue
             try:
-                requested = await self.database.cancel_requests()
-            except StorageError:
-                continue
-            for run in requested:
-                if (entry := self._executions.get(run.id)) and run.cancel_requested_by:
-                    entry[0].cancel(run.cancel_requested_by)
+                requested = await self.database.cancel_requests() if self._executions else []
+                for run in requested:
+                    if (entry := self._executions.get(run.id)) and run.cancel_requested_by:
+                        entry[0].cancel(run.cancel_requested_by)
+            except Exception:
+                log.exception("requests to cancel could not be read, and will be again")
 
     def _served(self, name: str | None) -> ServedGraph:
         served = self.graphs.get(name or self.default_graph)
@@ -391,6 +390,11 @@ class Engine:
 
     def _new_event(self, event: AnyEvent) -> NewEvent:
         return NewEvent(type=event.type, payload=encode(event), at=self._clock())
+
+
+def _suspicious(run: data_records.Run) -> bool:
+    """Whether a run was lost more than once since it last got anywhere: it may be what kills its process."""
+    return run.charges > 1
 
 
 async def _until(watch: Watch, deadline: float | None) -> None:

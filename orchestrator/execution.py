@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from langgraph.types import Command
 
-from data.base import Database, Fenced
-from data.records import Message, Row, Run, RunStatus
+from data.base import Database, Fenced, StorageError
+from data.records import Fence, Message, Row, Run, RunStatus
 from orchestrator.budget import Limits
 from orchestrator.callbacks import EventHandler, custom_event, plain
 from orchestrator.checkpoints import RunCheckpoints
@@ -33,7 +33,7 @@ from orchestrator.events import (
 )
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.view import RECOVERED, RunView
-from orchestrator.writer import RunWriter
+from orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
 
@@ -84,18 +84,29 @@ class Execution:
 
     async def __call__(self) -> None:
         """Execute. Never raises: what goes wrong becomes the run's end, or is another worker's business."""
-        view = await self._past()
-        writer = RunWriter(self._database, self.run, self._clock, view, self._observe)
-        writer.on_error = self._stop
+        writer: RunWriter | None = None
         try:
+            writer = RunWriter(self._database, self.run, self._clock, await self._past(), self._observe)
+            writer.on_error = self._stop
             await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt, self._limits))
         except Fenced:
             log.warning("a run is another worker's now", extra=self._who())
         except Exception:
             log.exception("a run was abandoned", extra=self._who())
-            await self._database.hand_back(writer.fence, charged=True)
+            await self._abandon()
         finally:
-            await writer.close()
+            if writer is not None:
+                await writer.close()
+
+    async def _abandon(self) -> None:
+        """Leave the run to whoever takes it up next, as soon as the store can be told so."""
+        fence = Fence(run_id=self.run.id, epoch=self.run.lease_epoch)
+        for delay in backoff():
+            try:
+                await self._database.hand_back(fence, charged=True)
+                break
+            except StorageError:
+                await asyncio.sleep(delay)
 
     def _who(self) -> dict[str, str]:
         return {"run_id": self.run.id, "thread_id": self.run.thread_id}

@@ -16,17 +16,20 @@ from orchestrator.errors import ModelCut, describe
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
-"""Silence of a model after which its answer counts as lost."""
+"""Silence of a model after which its answer counts as lost, unless said otherwise."""
 ATTEMPTS = 3
 """How often a model is asked again after an answer broke off. Refusals before the first token (429, 5xx) are retried
 inside the OpenAI client, with its back-off and the server's Retry-After."""
 
 
-def chat_model(spec: str, *, api_key: str | None = None, base_url: str | None = None) -> BaseChatModel:
+def chat_model(
+    spec: str, *, api_key: str | None = None, base_url: str | None = None, seconds: float = READ_SECONDS
+) -> BaseChatModel:
     """A chat model by its spec. Raises `ValueError` for a spec that is none.
 
-    `openai:<model>` speaks to `base_url` (OpenAI itself when None). Its binding is imported only here: it costs half a
-    second and tens of megabytes that the offline model does not need.
+    `seconds` is the silence after which an answer counts as lost. `openai:<model>` speaks to `base_url` (OpenAI itself
+    when None); its binding is imported only here: it costs half a second and tens of megabytes that the offline model
+    does not need.
     """
     kind, _, name = spec.partition(":")
     if kind == "offline" and not name:
@@ -34,11 +37,11 @@ def chat_model(spec: str, *, api_key: str | None = None, base_url: str | None = 
 
         return OfflineModel()
     if kind == "openai" and name:
-        return _openai(name, api_key, base_url)
+        return _openai(name, api_key, base_url, seconds)
     raise ValueError(f"unknown model {spec!r}: use 'offline' or 'openai:<model>'")
 
 
-def _openai(name: str, api_key: str | None, base_url: str | None) -> BaseChatModel:
+def _openai(name: str, api_key: str | None, base_url: str | None, seconds: float) -> BaseChatModel:
     import httpx2
     from langchain_openai import ChatOpenAI
 
@@ -46,7 +49,7 @@ def _openai(name: str, api_key: str | None, base_url: str | None) -> BaseChatMod
         model=name,
         api_key=SecretStr(api_key or "none"),
         base_url=base_url,
-        timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+        timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
         max_retries=3,
         streaming=True,
         stream_usage=True,

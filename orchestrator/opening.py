@@ -17,7 +17,7 @@ from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.engine import Engine
 from orchestrator.graphs import load
-from orchestrator.models import chat_model
+from orchestrator.models import READ_SECONDS, chat_model
 from orchestrator.nodes.context import Search
 from orchestrator.served_team import serve_team
 from orchestrator.team import Team
@@ -37,6 +37,7 @@ async def open_engine(
     model: str | Any = "offline",
     api_key: str | None = None,
     base_url: str | None = None,
+    model_seconds: float = READ_SECONDS,
     team: Team = TEAM,
     retriever: Search | None = None,
     clock: Clock = now_ms,
@@ -53,14 +54,18 @@ async def open_engine(
     with the shipped sample. `limits` bound what each run may spend; `observe` is told what happens, for metrics.
     """
     url = database or default_database()
-    chat = chat_model(model, api_key=api_key, base_url=base_url) if isinstance(model, str) else model
+    chat = (
+        chat_model(model, api_key=api_key, base_url=base_url, seconds=model_seconds)
+        if isinstance(model, str)
+        else model
+    )
     served = [one for graph in graphs for one in load(graph)]
     store = None
     if retriever is None:
         store = await asyncio.to_thread(_knowledge, url)
         retriever = Retriever(store)
     served.append(serve_team(team, chat, retriever))
-    log_database = await open_database(url)
+    log_database = await open_database(url, beat_seconds=min(2.0, lease_seconds / 4))
     engine = Engine(
         log_database,
         served,

@@ -114,12 +114,14 @@ class RunWriter:
         if self._pending or self._lock.locked():
             await self._commit(lambda events: self._log.append(self.fence, self._expected, events), ())
 
-    async def put_writes(self, namespace: str, checkpoint_id: str, writes: Sequence[CheckpointWrite]) -> None:
+    async def put_writes(
+        self, namespace: str, checkpoint_id: str, writes: Sequence[CheckpointWrite], completed: bool = True
+    ) -> None:
         """Commit a task's result together with the events that announce it."""
         rows = [(namespace, checkpoint_id, write) for write in writes]
         tasks = {write.task_id for write in writes}
         await _undisturbed(
-            self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows), tasks)
+            self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows, completed), tasks)
         )
 
     async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -187,7 +189,7 @@ class RunWriter:
             if self.error is not None:
                 raise self.error
             events = [pending.numbered_next() for pending in self._take(tasks)]
-            for delay in _backoff():
+            for delay in backoff():
                 try:
                     result = await store(events)
                 except Fenced as error:
@@ -216,5 +218,6 @@ async def _undisturbed(commit: Coroutine[Any, Any, Any]) -> None:
     await asyncio.shield(asyncio.ensure_future(commit))
 
 
-def _backoff() -> Iterator[float]:
+def backoff() -> Iterator[float]:
+    """Pauses in seconds between attempts to store something, without end."""
     return chain((0.05, 0.1, 0.2, 0.5), repeat(1.0))
