@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
+    URL,
     ColumnElement,
     FromClause,
     Select,
@@ -394,7 +395,7 @@ def _writing_connection(path: Path) -> sqlite3.Connection:
 
 
 def _reading_engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=12)
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), pool_size=4, max_overflow=12)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
@@ -419,7 +420,7 @@ def _set_up(path: Path) -> WorkerLock:
 
 def _prepare(path: Path) -> None:
     """Create the tables of a new file; refuse a file of a newer version."""
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path)))
     try:
         with engine.connect() as connection:
             connection.execute(text("PRAGMA journal_mode = WAL"))

@@ -69,6 +69,8 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
     """Store a message, its run and their first events; claim the run for `a.worker` where the thread is idle."""
     if a.idempotency and (earlier := repeated(tx, a.user_id, *a.idempotency)):
         return Accepted(run=earlier, created=False)
+    if tx.one("SELECT 1 FROM messages WHERE id = ?", a.message_id):
+        raise IdempotencyConflict(a.message_id)
     thread = _thread_for(tx, a)
     active = tx.connection.execute(
         f"SELECT id, input_message_id FROM runs WHERE thread_id = ? AND status IN {ACTIVE} ORDER BY first_seq",
@@ -224,7 +226,7 @@ def append(
         *(len(events), completed, fence.run_id, fence.epoch, expected),
     )
     if found is None:
-        _refuse_unless_repeated(tx, fence, expected + len(events))
+        _refuse_unless_repeated(tx, fence, expected, events)
         return None
     _number(tx, found[0], fence.run_id, found[1], events)
     for namespace, checkpoint_id, write in writes:
@@ -232,10 +234,17 @@ def append(
     return tx.rows[-1].seq if tx.rows else 0
 
 
-def _refuse_unless_repeated(tx: Transaction, fence: Fence, emitted: int) -> None:
-    """Raise `Fenced` unless the run stands where the repeated append would have left it."""
+def _refuse_unless_repeated(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
+    """Raise `Fenced` unless exactly these events are the run's last ones, stored under the same fence."""
     run = tx.run(fence.run_id)
-    if run is None or run.lease_epoch != fence.epoch or run.emitted != emitted:
+    if not events or run is None or run.lease_epoch != fence.epoch or run.emitted != expected + len(events):
+        raise Fenced(fence.run_id)
+    stored = tx.connection.execute(
+        "SELECT type, payload, at FROM events WHERE thread_id = ? AND seq >= ? AND run_id = ?"
+        " ORDER BY seq DESC LIMIT ?",
+        (run.thread_id, run.first_seq, run.id, len(events)),
+    ).fetchall()
+    if stored[::-1] != [(event.type, event.payload, event.at) for event in events]:
         raise Fenced(fence.run_id)
 
 
@@ -344,7 +353,7 @@ def answer(
     idempotency: tuple[str, str, bytes] | None = None,
 ) -> Run | None:
     """Take a paused run up again; the answer is the first thing of the new lease. Not a new attempt."""
-    if tx.existing_run(run_id).status != "interrupted":
+    if tx.existing_run(run_id).status != "interrupted" or (idempotency and repeated(tx, *idempotency)):
         return None
     if idempotency:
         tx.connection.execute("INSERT INTO requests VALUES (?,?,?,?)", (*idempotency, run_id))
@@ -378,7 +387,9 @@ def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
 
 def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:
     """Remember that a token, or a user's tokens so far, are no longer valid."""
-    tx.connection.execute("INSERT OR REPLACE INTO revocations VALUES (?,?,?)", (kind, value, at))
+    tx.connection.execute(
+        "INSERT INTO revocations VALUES (?,?,?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)", (kind, value, at)
+    )
 
 
 def issue_ticket(tx: Transaction, digest: bytes, holder: bytes, now: int, expires_at: int) -> None:

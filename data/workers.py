@@ -67,8 +67,10 @@ class WorkerLock:
 
     def release(self) -> None:
         """Let the others know that this process is done."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
+        if self._file >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._file)
+            self._file = -1
 
 
 def _state(pid: int) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from rag.types import PUBLIC, Chunk, Document
 CHUNK = 1200
 """Characters that a chunk should not exceed. A single paragraph or table row is never cut."""
 
-_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n((?:[ \t]*\n|[\w-]+[ \t]*:.*\n|[ \t]+\S.*\n|#.*\n)*?)---[ \t]*(?:\n|\Z)")
+_HEADING = re.compile(r"^(#{1,6})\s+(.*?)(?:\s+#+)?\s*$")
+_FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
 
 def read_document(uri: str, text: str) -> Document:
@@ -32,7 +33,16 @@ def _front_matter(block: str) -> dict[str, str]:
 
 
 def _first_heading(text: str) -> str | None:
-    return next((m[2] for line in text.splitlines() if (m := _HEADING.match(line))), None)
+    return next((heading[2] for _, heading in _lines(text) if heading), None)
+
+
+def _lines(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
+    """Each line, with its heading where it is one; code has none."""
+    fence: str | None = None
+    for line in text.split("\n"):
+        if mark := _FENCE.match(line):
+            fence = (fence or mark[1]) if fence != mark[1] else None
+        yield line, None if fence or mark else _HEADING.match(line)
 
 
 def split(document: Document) -> list[Chunk]:
@@ -47,27 +57,34 @@ def split(document: Document) -> list[Chunk]:
 
 
 def _sections(document: Document) -> Iterator[tuple[str, str]]:
-    """`(heading path, text)` for each heading that has text of its own."""
+    """`(heading path, text)` for each heading that has text of its own, or nothing at all below it."""
     levels: list[tuple[int, str]] = []
     lines: list[str] = []
-    fenced = False
-    for line in [*document.text.split("\n"), None]:
-        if line is not None and line.startswith("```"):
-            fenced = not fenced
-        heading = _HEADING.match(line) if line is not None and not fenced else None
-        if line is None or heading:
-            body = "\n".join(lines).strip()
-            if body:
-                titles = [title for _, title in levels]
-                if not titles or titles[0] != document.title:
-                    titles.insert(0, document.title)
-                yield " › ".join(titles), body
-            lines = []
-        if heading:
-            level = len(heading[1])
-            levels = [entry for entry in levels if entry[0] < level] + [(level, heading[2])]
-        elif line is not None:
+    for line, heading in [*_lines(document.text), ("", None)]:
+        if heading is None:
             lines.append(line)
+            continue
+        if section := _section(document, levels, lines, len(heading[1])):
+            yield section
+        levels = [entry for entry in levels if entry[0] < len(heading[1])] + [(len(heading[1]), heading[2])]
+        lines = []
+    if section := _section(document, levels, lines, 0):
+        yield section
+
+
+def _section(
+    document: Document, levels: list[tuple[int, str]], lines: list[str], next_level: int
+) -> tuple[str, str] | None:
+    """A heading's own text; where it has none and no heading stands below it, the heading itself is the text."""
+    body = "\n".join(lines).strip("\n")
+    if not body.strip():
+        if not levels or next_level > levels[-1][0]:
+            return None
+        body = levels[-1][1]
+    titles = [title for _, title in levels]
+    if not titles or titles[0] != document.title:
+        titles.insert(0, document.title)
+    return " › ".join(titles), body
 
 
 def _pieces(body: str) -> Iterator[str]:
@@ -92,7 +109,7 @@ def _blocks(body: str) -> Iterator[str]:
         header = rows[:2]
         part: list[str] = []
         for row in rows[2:]:
-            if part and sum(map(len, header + part)) + len(row) > CHUNK:
+            if part and sum(len(one) + 1 for one in header + part) + len(row) > CHUNK:
                 yield "\n".join(header + part)
                 part = []
             part.append(row)

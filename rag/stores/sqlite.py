@@ -89,7 +89,7 @@ class SqliteStore:
 
 def _quoted(word: str) -> str:
     """A word as an FTS5 string: nothing in it is syntax."""
-    return '"' + word.replace('"', '""') + '"'
+    return '"' + word.replace('"', '""').replace("\0", " ") + '"'
 
 
 def _label(access: str) -> str:

@@ -1,0 +1,40 @@
+"""A process of its own with a database open: one JSON line in is one thing to do, one line out the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from typing import Any
+
+from data.sqlite import SqliteDatabase
+from data.transactions import Transaction
+from tests.data.support import acceptance
+
+
+def say(**answer: Any) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+def hold_the_file(_tx: Transaction) -> None:
+    """Stand still inside a write transaction for ever."""
+    say(blocks=True)
+    threading.Event().wait()
+
+
+async def main(url: str) -> None:
+    database = await SqliteDatabase.open(url)
+    say(worker_id=database.worker_id)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        wanted = json.loads(line)
+        if wanted["do"] == "block":
+            database._writer.submit(hold_the_file)
+            continue
+        given = acceptance(thread_id=wanted["thread_id"], worker=database.worker_id)
+        run = (await database.accept(given)).run
+        say(run_id=run.id, thread_id=run.thread_id)
+    await database.close()
+
+
+asyncio.run(main(sys.argv[1]))

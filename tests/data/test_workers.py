@@ -1,0 +1,164 @@
+"""Who is alive: told by locks that the kernel holds, and by a lease only where a lock is held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from itertools import count
+
+import pytest
+
+from data.base import Fenced
+from data.records import Fence
+from data.workers import WorkerLock, _state, boot_id, exclusive
+from tests.data.support import acceptance, notes, peer
+
+FOR_EVER = 3600.0
+
+
+def test_a_held_lock_means_alive_and_a_released_one_dead(tmp_path):
+    mine, other = WorkerLock(tmp_path), WorkerLock(tmp_path)
+    assert not mine.is_dead(other.id)
+    assert not mine.is_dead(mine.id)
+    other.release()
+    assert mine.is_dead(other.id)
+    assert not mine.is_dead(mine.id)
+    mine.release()
+
+
+def test_a_worker_that_never_was_is_dead(tmp_path):
+    lock = WorkerLock(tmp_path)
+    assert lock.is_dead("nobody")
+    lock.release()
+
+
+def test_locks_leave_no_files_behind(tmp_path):
+    WorkerLock(tmp_path).release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exclusive_section_admits_one_at_a_time(tmp_path):
+    path = tmp_path / "deep" / "setup.lock"
+    with exclusive(path):
+        other = os.open(path, os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            _try(other)
+    _try(other)
+    os.close(other)
+
+
+def _try(file: int) -> None:
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_one_boot_has_one_name():
+    assert boot_id() == boot_id() != ""
+
+
+async def test_a_process_is_alive_until_it_is_killed_and_dead_at_once(database, path):
+    with peer(path) as other:
+        run_id = other.accept()["run_id"]
+        assert not database._lock.is_dead(other.worker_id)
+        assert await database.orphans(FOR_EVER) == []
+        other.kill()
+        assert database._lock.is_dead(other.worker_id)
+        (orphan,) = await database.orphans(FOR_EVER)
+        assert (orphan.id, orphan.status, orphan.owner) == (run_id, "running", other.worker_id)
+
+
+async def test_a_stopped_process_is_not_dead_until_its_lease_is_over(database, path):
+    with peer(path) as other:
+        run_id = other.accept()["run_id"]
+        other.stop()
+        assert not database._lock.is_dead(other.worker_id)
+        assert await database.orphans(FOR_EVER) == []
+        for attempt in count():  # the lease of nothing is over as soon as the clock has moved by a millisecond
+            orphans = await database.orphans(0)
+            if orphans:
+                break
+            assert attempt < 1000
+        assert [run.id for run in orphans] == [run_id]
+
+
+async def test_what_a_stopped_process_was_to_write_is_fenced_after_a_take_over(database, path):
+    with peer(path) as other:
+        run_id = other.accept()["run_id"]
+        taken = await database.claim(run_id, database.worker_id, held_by=other.worker_id)
+        assert taken.lease_epoch == 2
+        with pytest.raises(Fenced):
+            await database.append(Fence(run_id=run_id, epoch=1), 1, notes(1))
+        assert await database.append(Fence(run_id=run_id, epoch=2), 1, notes(1)) == 2
+
+
+async def test_a_worker_that_blocks_the_file_for_ever_is_killed_by_the_one_that_takes_over(database, path):
+    with peer(path) as other:
+        run_id = other.accept()["run_id"]
+        other.block()
+        other.process.send_signal(signal.SIGSTOP)
+        taken = await database.claim(run_id, database.worker_id, held_by=other.worker_id)
+        assert (taken.owner, taken.lease_epoch) == (database.worker_id, 2)
+        assert other.process.wait(10) == -signal.SIGKILL
+
+
+def test_only_the_process_that_took_the_lock_is_killed(tmp_path):
+    lock = WorkerLock(tmp_path)
+    wait = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(wait, stdin=subprocess.PIPE) as later, subprocess.Popen(wait, stdin=subprocess.PIPE) as same:
+        (tmp_path / "gone.lock").write_text(f"{later.pid} 1")  # its number was given to another process
+        (tmp_path / "there.lock").write_text(f"{same.pid} {_state(same.pid)[1]}")
+        for worker_id in ("gone", "there", "nobody"):
+            lock.end(worker_id)
+        assert same.poll() is None  # it runs: it is merely slow
+        same.send_signal(signal.SIGSTOP)
+        os.waitpid(same.pid, os.WUNTRACED)
+        lock.end("there")
+        later.communicate(b"\n")
+        assert later.returncode == 0
+        assert same.wait(10) == -signal.SIGKILL
+    lock.release()
+
+
+async def test_of_many_that_try_to_take_a_run_over_one_succeeds(database, second, path):
+    with peer(path) as other:
+        run_id = other.accept()["run_id"]
+        other.kill()
+    claims = [one.claim(run_id, one.worker_id, held_by=other.worker_id) for one in (database, second) for _ in range(5)]
+    taken = [run for run in await asyncio.gather(*claims) if run is not None]
+    assert len(taken) == 1
+    assert await database.run(run_id) == taken[0]
+
+
+async def test_own_runs_are_no_orphans(database):
+    await database.accept(acceptance(worker=database.worker_id))
+    assert await database.orphans(0) == []
+
+
+async def test_queued_runs_are_orphans_only_while_their_thread_is_idle(database):
+    run = (await database.accept(acceptance(worker=database.worker_id))).run
+    queued = (await database.accept(acceptance(thread_id=run.thread_id))).run
+    assert await database.orphans(0) == []
+    fence = Fence(run_id=run.id, epoch=1)
+    await database.pause(fence, 1, notes(1))
+    assert await database.orphans(0) == []
+    await database.answer(run.id, database.worker_id, [])
+    await database.finish(Fence(run_id=run.id, epoch=2), 2, notes(1, "end"), status="failed", message=None, result=b"")
+    assert await database.orphans(0) == [queued]
+
+
+async def test_only_own_running_runs_are_asked_to_stop(database):
+    mine, theirs, finished = [
+        (await database.accept(acceptance(worker=worker))).run
+        for worker in (database.worker_id, "other", database.worker_id)
+    ]
+    assert await database.cancel_requests() == []
+    for run in (mine, theirs, finished):
+        await database.cancel(run.id, "ada", notes(1, "end"), b"")
+    await database.finish(
+        Fence(run_id=finished.id, epoch=1), 1, notes(1, "end"), status="cancelled", message=None, result=b""
+    )
+    assert [run.id for run in await database.cancel_requests()] == [mine.id]

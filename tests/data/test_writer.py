@@ -1,0 +1,285 @@
+"""Group commit: shared, isolated, and never told about before it is on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data import transactions, writer
+from data.base import Fenced, NotFound, StorageError
+from data.records import Fence, Row, Run
+from data.sqlite import _prepare, _writing_connection
+from data.transactions import Transaction
+from data.writer import Writer
+from tests.data.support import acceptance, note, notes
+
+PATIENCE = 20
+
+
+class Recorder:
+    """A writer on a real file, and what a stranger to it can read whenever it announces something."""
+
+    def __init__(self, path: Path, beat_seconds: float = 3600) -> None:
+        _prepare(path)
+        self.outside = sqlite3.connect(path, isolation_level=None)
+        self.groups: list[Sequence[Row]] = []
+        self.unreadable: list[Row] = []
+        self.commits: set[int] = set()
+        self.statements: list[str] = []
+        self.beats = 0
+        self.third_beat = threading.Event()
+        self.foreign = asyncio.Event()
+
+        def connect() -> sqlite3.Connection:
+            connection = _writing_connection(path)
+            connection.set_trace_callback(self.statements.append)
+            return connection
+
+        self.writer = Writer(connect, self._committed, self.foreign.set, self._beat, beat_seconds)
+
+    def numbers(self) -> list[tuple[str, int]]:
+        """All events that are readable from outside."""
+        return self.outside.execute("SELECT thread_id, seq FROM events ORDER BY 1, 2").fetchall()
+
+    async def start(self) -> Run:
+        accepted = await self.writer.submit(lambda tx: transactions.accept(tx, acceptance()))
+        self.groups.clear()
+        return accepted.run
+
+    def append(self, run: Run, expected: int, count: int = 1) -> asyncio.Future[Any]:
+        fence = Fence(run_id=run.id, epoch=run.lease_epoch)
+        return self.writer.submit(lambda tx: transactions.append(tx, fence, expected, notes(count)))
+
+    def _committed(self, rows: Sequence[Row]) -> None:
+        self.groups.append(rows)
+        visible = set(self.numbers())
+        self.unreadable += [row for row in rows if (row.thread_id, row.seq) not in visible]
+        self.commits.add(self.outside.execute("PRAGMA data_version").fetchone()[0])
+
+    def _beat(self, tx: Transaction) -> None:
+        transactions.heartbeat(tx, "me", "boot", self.beats)
+        self.beats += 1
+        if self.beats == 3:
+            self.third_beat.set()
+
+
+class Gate:
+    """A command that holds the writer inside its transaction until it is let go."""
+
+    def __init__(self, on: Writer) -> None:
+        self._entered, self._open = threading.Event(), threading.Event()
+        self._done = on.submit(lambda _tx: self._entered.set() or self._open.wait(PATIENCE))
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._entered.wait, PATIENCE)
+
+    async def let_go(self) -> None:
+        self._open.set()
+        assert await self._done
+
+
+async def held(recorder: Recorder) -> Gate:
+    """A gate that stands in a group of its own: what is submitted now collects for the next group."""
+    gate = Gate(recorder.writer)
+    await gate.reached()
+    return gate
+
+
+@pytest.fixture
+async def recorder(path: Path) -> AsyncIterator[Recorder]:
+    opened = Recorder(path)
+    yield opened
+    await opened.writer.close()
+    opened.outside.close()
+
+
+async def test_appends_that_wait_together_share_one_commit(recorder):
+    runs = [await recorder.start() for _ in range(20)]
+    gate = await held(recorder)
+    appends = [recorder.append(run, expected) for expected in range(1, 11) for run in runs]
+    before = recorder.statements.count("COMMIT")
+    await gate.let_go()
+    await asyncio.gather(*appends)
+    assert recorder.statements.count("COMMIT") == before + 2  # the gate's own, and one for all 200
+    assert [len(group) for group in recorder.groups] == [200]
+
+
+async def test_concurrent_appends_need_far_fewer_commits_than_there_are(recorder):
+    runs = [await recorder.start() for _ in range(50)]
+    recorder.commits.clear()
+
+    async def write(run: Run) -> None:
+        for expected in range(1, 21):
+            await recorder.append(run, expected)
+
+    await asyncio.gather(*map(write, runs))
+    assert len(recorder.numbers()) == 50 * 21
+    assert len(recorder.commits) < 500
+
+
+async def test_a_group_is_bounded(recorder):
+    run = await recorder.start()
+    gate = await held(recorder)
+    appends = [recorder.append(run, expected) for expected in range(1, writer.GROUP + 2)]
+    await gate.let_go()
+    await asyncio.gather(*appends)
+    assert [len(group) for group in recorder.groups] == [writer.GROUP, 1]
+
+
+async def test_rows_are_readable_from_outside_when_they_are_announced(recorder):
+    runs = [await recorder.start() for _ in range(10)]
+    await asyncio.gather(*(recorder.append(run, expected, 1) for expected in range(1, 21) for run in runs))
+    assert sum(map(len, recorder.groups)) == 200
+    assert recorder.unreadable == []
+
+
+async def test_rows_are_announced_before_the_result_arrives(recorder):
+    run = await recorder.start()
+    append = recorder.append(run, 1, 3)
+    announced_first: list[bool] = []
+    append.add_done_callback(lambda _: announced_first.append([len(rows) for rows in recorder.groups] == [3]))
+    await append
+    assert announced_first == [True]
+
+
+async def test_nothing_is_told_before_the_commit(recorder):
+    run = await recorder.start()
+    first = await held(recorder)
+    append = recorder.append(run, 1)
+    inside = Gate(recorder.writer)
+    await first.let_go()
+    await inside.reached()  # the append has been executed in this very transaction
+    assert not append.done()
+    assert recorder.groups == []
+    assert recorder.numbers() == [(run.thread_id, 1)]
+    await inside.let_go()
+    assert await append == 2
+    assert recorder.numbers() == [(run.thread_id, 1), (run.thread_id, 2)]
+
+
+def _half_done(error: Exception):
+    def command(tx: Transaction) -> None:
+        transactions.accept(tx, acceptance(message_id="half done"))
+        raise error
+
+    return command
+
+
+def _twice_the_same_key(tx: Transaction) -> None:
+    transactions.heartbeat(tx, "half done", "boot", 0)
+    tx.connection.execute("INSERT INTO workers VALUES ('half done', 0, '')")
+
+
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        (_half_done(Fenced("no")), Fenced),
+        (_half_done(ZeroDivisionError()), ZeroDivisionError),
+        (_twice_the_same_key, sqlite3.IntegrityError),
+        (lambda tx: transactions.claim(tx, "nowhere", "w", None), NotFound),
+    ],
+)
+async def test_a_failing_command_is_undone_and_does_not_disturb_its_neighbours(recorder, failing, error):
+    run = await recorder.start()
+    gate = await held(recorder)
+    submitted = []
+    for expected in range(1, 6):
+        submitted += [recorder.append(run, expected), recorder.writer.submit(failing)]
+    await gate.let_go()
+    results = await asyncio.gather(*submitted, return_exceptions=True)
+    assert results[::2] == [2, 3, 4, 5, 6]
+    assert {type(result) for result in results[1::2]} == {error}
+    assert [[row.seq for row in rows] for rows in recorder.groups] == [[2, 3, 4, 5, 6]]
+    assert recorder.numbers() == [(run.thread_id, seq) for seq in range(1, 7)]
+    assert recorder.outside.execute("SELECT run_id FROM messages").fetchall() == [(run.id,)] * 2
+    assert recorder.outside.execute("SELECT id FROM workers WHERE id = 'half done'").fetchall() == []
+
+
+async def test_a_caller_that_gave_up_does_not_disturb_its_neighbours(recorder):
+    run = await recorder.start()
+    gate = await held(recorder)
+    given_up, kept = recorder.append(run, 1), recorder.append(run, 2)
+    given_up.cancel()
+    await gate.let_go()
+    assert await kept == 3
+
+
+async def test_a_full_disk_refuses_the_group_and_the_same_append_succeeds_later(recorder):
+    run = await recorder.start()
+    fence = Fence(run_id=run.id, epoch=run.lease_epoch)
+    big = [note(bytes(200_000))]
+
+    def limit(pages: int):
+        return recorder.writer.submit(lambda tx: tx.one(f"PRAGMA max_page_count = {pages}"))
+
+    await limit(1)  # SQLite raises it to what the file already has
+    gate = await held(recorder)
+    refused = [recorder.writer.submit(lambda tx: transactions.append(tx, fence, 1, big)), recorder.append(run, 1)]
+    await gate.let_go()
+    assert [type(one) for one in await asyncio.gather(*refused, return_exceptions=True)] == [StorageError] * 2
+    assert recorder.numbers() == [(run.thread_id, 1)]
+    assert recorder.groups == []
+    await limit(2**30)
+    assert await recorder.writer.submit(lambda tx: transactions.append(tx, fence, 1, big)) == 2
+
+
+async def test_close_commits_what_was_submitted_and_takes_nothing_more(recorder):
+    run = await recorder.start()
+    appends = [recorder.append(run, expected) for expected in range(1, 1001)]
+    await recorder.writer.close()
+    assert all(append.done() for append in appends)
+    assert len(recorder.numbers()) == 1001
+    with pytest.raises(StorageError):
+        recorder.append(run, 1001)
+
+
+async def test_close_is_idempotent(recorder):
+    await recorder.writer.close()
+    await recorder.writer.close()
+
+
+async def test_a_commit_of_another_connection_is_noticed(recorder, path):
+    await recorder.start()
+    assert not recorder.foreign.is_set()
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("INSERT INTO workers VALUES ('other', 0, '')")
+    await asyncio.wait_for(recorder.foreign.wait(), PATIENCE)
+
+
+async def test_own_commits_are_not_taken_for_those_of_others(recorder):
+    run = await recorder.start()
+    for expected in range(1, 20):
+        await recorder.append(run, expected)
+    assert not recorder.foreign.is_set()
+
+
+async def test_a_worker_says_that_it_lives_while_its_event_loop_is_blocked(path):
+    recorder = Recorder(path, beat_seconds=0)
+    assert recorder.third_beat.wait(PATIENCE)  # blocks the loop on purpose
+    await recorder.writer.close()
+    assert recorder.outside.execute("SELECT id, seen_at >= 2 FROM workers").fetchall() == [("me", 1)]
+    recorder.outside.close()
+
+
+async def test_the_first_commit_already_says_that_the_worker_lives(recorder):
+    await recorder.start()
+    assert recorder.outside.execute("SELECT id FROM workers").fetchall() == [("me",)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_writer_that_cannot_work_says_so(tmp_path):
+    nowhere = tmp_path / "missing" / "log.db"
+    broken = Writer(lambda: _writing_connection(nowhere), lambda rows: None, lambda: None, lambda tx: None, 3600)
+    command = broken.submit(lambda tx: None)
+    try:
+        with pytest.raises(StorageError):
+            await asyncio.wait_for(command, 0.5)
+    finally:
+        await broken.close()
