@@ -115,7 +115,10 @@ class EventLog(Protocol):
         """The run of an earlier request with this key. Raises `IdempotencyConflict` where that was another request."""
 
     async def cancel(self, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
-        """Ask a running run to stop; end one that nobody executes with `events` at once. Idempotent."""
+        """Ask a running run to stop; end one that never began with `events` at once. Idempotent.
+
+        One that began and was let go of comes back queued: whoever claims it ends it.
+        """
 
     async def hand_back(self, fence: Fence, *, charged: bool) -> None:
         """Give a run back for any worker to continue: uncharged at a shutdown, charged after a failure."""
@@ -162,6 +165,9 @@ class Conversations(Protocol):
 
     async def run(self, run_id: str) -> Run | None:
         """A run by id."""
+
+    async def waiting_run(self, thread_id: str) -> Run | None:
+        """The run of a thread that waits for a human."""
 
     async def latest_run(self, thread_id: str) -> Run | None:
         """The run that was accepted last in a thread."""

@@ -272,6 +272,12 @@ class SqliteDatabase:
     async def run(self, run_id: str) -> Run | None:
         return await self._one(Run, select(schema.runs).where(schema.runs.c.id == run_id))
 
+    async def waiting_run(self, thread_id: str) -> Run | None:
+        table = schema.runs
+        return await self._one(
+            Run, select(table).where(table.c.thread_id == thread_id, table.c.status == "interrupted")
+        )
+
     async def latest_run(self, thread_id: str) -> Run | None:
         table = schema.runs
         query = select(table).where(table.c.thread_id == thread_id).order_by(table.c.first_seq.desc()).limit(1)

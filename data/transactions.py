@@ -363,11 +363,14 @@ def answer(
 
 
 def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
-    """Ask the run's worker to stop; where nobody executes it, end it here and now."""
+    """Ask the run's worker to stop; end it here and now if it never began. One that was let go of is queued, to be
+    ended by an execution that knows what it had said."""
     run = tx.existing_run(run_id)
-    if run.status == "running":
+    if run.status == "running" or (not run.ended and run.attempt > 0):
         tx.connection.execute(
-            "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?) WHERE id = ?", (by, run_id)
+            "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?),"
+            " status = CASE status WHEN 'interrupted' THEN 'queued' ELSE status END WHERE id = ?",
+            (by, run_id),
         )
     elif not run.ended:
         _number(tx, run.thread_id, run_id, max(run.attempt, 1), events)

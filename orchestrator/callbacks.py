@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.types import Command, Interrupt
 
 from orchestrator.budget import UNLIMITED, AnswerCut, BudgetExceeded, Limits, Meter
@@ -93,6 +93,10 @@ class _Span:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.model_failed = False
+        self.given = ""
+        """The last message that the agent was given: passing it on is saying nothing."""
+        self.before_call = 0
+        """Pieces that were said before the model call under way."""
 
     def spoke(self) -> None:
         """Note that text was shown, here and therefore in every enclosing span."""
@@ -151,6 +155,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         enclosing = self._within.get(parent_run_id) if parent_run_id else None
         agent = _agent_of(kwargs.get("name"), tags or [], metadata or {}, enclosing)
         span = self._begin(agent, metadata or {}, enclosing) if agent else enclosing
+        if agent and span is not None:
+            span.given = reply_text(inputs)
         if span is not None:
             self._within[run_id] = span
             if span is not enclosing:
@@ -191,7 +197,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span = self._open.pop(run_id, None)
         if span is None:
             return
-        if not span.has_text and (text := reply_text(outputs)):
+        if not span.has_text and (text := reply_text(outputs)) and text != span.given:
             self._say(span, text, span.channel)
         event = self._completion(span, span.finish_reason, outputs)
         if span.task:
@@ -202,15 +208,16 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     async def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A runnable failed, or asks a human (which LangGraph does by an exception)."""
         self._within.pop(run_id, None)
+        if not isinstance(error, Exception):
+            return  # stopped from outside: how the span ends is for whoever stopped it
         span = self._open.pop(run_id, None)
         if span is None:
             return
         if isinstance(error, GraphBubbleUp):
-            self._writer.emit(self._completion(span, "interrupted"))
-        elif isinstance(error, Exception):
-            self._fail(span, error)
+            asks = isinstance(error, GraphInterrupt)
+            self._writer.emit(self._completion(span, "interrupted" if asks else span.finish_reason))
         else:
-            self._writer.emit(self._completion(span, "cancelled"))
+            self._fail(span, error)
 
     def _fail(self, span: _Span, error: Exception) -> None:
         failure = describe(error)
@@ -268,15 +275,19 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._models[run_id] = (span, silent)
         if span.model_failed and not silent:
             self._supersede(span, "model_retry")
+        span.before_call = len(span.text)
 
     def _supersede(self, span: _Span, reason: str) -> None:
-        """Take back what a failed call had already said, before it is said again."""
+        """Take back what a failed call had said, before it is said again; what earlier calls had said is repeated."""
+        kept = "".join(span.text[: span.before_call]) if reason == "model_retry" else ""
         span.model_failed = False
         if span.has_text:
             superseded = Superseded(after=span.after, agents=[span.agent], spans=[span.id])
             self._writer.emit(RunAttempt(attempt=self._attempt, reason=reason, supersedes=superseded))
         span.text.clear()
         span.has_text = False
+        if kept:
+            self._say(span, kept, span.channel)
 
     async def on_llm_new_token(
         self,
@@ -290,10 +301,13 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span, silent = self._models.get(run_id, (None, True))
         if span is None or silent:
             return
-        if token and isinstance(token, str):
-            self._spend(span, str(token))
-        elif isinstance(chunk, ChatGenerationChunk) and (thought := _reasoning(chunk.message)):
+        if isinstance(chunk, ChatGenerationChunk) and (thought := _reasoning(chunk.message)):
             self._say(span, thought, "reasoning")
+        text = token if isinstance(token, str) else ""
+        if not text and isinstance(chunk, ChatGenerationChunk):
+            text = chunk.message.text
+        if text:
+            self._spend(span, str(text))
         await self._writer.drain()
 
     def _spend(self, span: _Span, text: str) -> None:
@@ -311,6 +325,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             raise AnswerCut("".join(span.text), agent_limit)
 
     def _say(self, span: _Span, text: str, channel: Channel) -> None:
+        text = text if text.isascii() else text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
         if channel != "reasoning":
             span.text.append(text)
             span.spoke()
@@ -477,7 +492,12 @@ ANSWER_KEYS = ("answer", "output", "response", "result")
 
 def plain(value: Any) -> Any:
     """A value as plain JSON types; what cannot be one is told by its type's name."""
-    return msgspec.to_builtins(value, enc_hook=_describe_object, str_keys=True)
+    try:
+        built = msgspec.to_builtins(value, enc_hook=_describe_object, str_keys=True)
+        msgspec.json.encode(built)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, text that is no Unicode, cycles
+        return f"<{type(value).__name__}>"
+    return built
 
 
 def _describe_object(value: Any) -> Any:
@@ -493,5 +513,7 @@ def plain_outputs(outputs: Any) -> dict[str, Any]:
     update = outputs.update if isinstance(outputs, Command) else outputs
     if not isinstance(update, Mapping):
         return {}
-    shown: dict[str, Any] = plain(dict(update))
+    shown = plain(dict(update))
+    if not isinstance(shown, dict):
+        return {}
     return shown if len(msgspec.json.encode(shown)) <= OUTPUTS_LIMIT else {}

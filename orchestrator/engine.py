@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from data import records as data_records
-from data.base import Database, StorageError, Watch
+from data.base import Database, IdempotencyConflict, StorageError, Watch
 from data.ids import new_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
 from orchestrator.budget import UNLIMITED, Limits
@@ -79,6 +79,7 @@ class Engine:
         self._observe = observe
         self._limits = limits
         self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
+        self._claims: set[asyncio.Future[asyncio.Task[None] | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self.draining = False
@@ -119,8 +120,11 @@ class Engine:
             access=tuple(sorted(access)),
             options=dict(options or {}),
         )
+        digest = digest_of(given, served.name, thread_id, thread_name)
+        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
+            return earlier
         if waiting := await self._waiting_run(user, thread_id, thread_name):
-            return await self._answer(waiting, message, user)
+            return await self._answer(waiting, message, user, idempotency_key)
         run_id, reply_id = new_id(), new_id()
 
         def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
@@ -142,9 +146,7 @@ class Engine:
             events=first_events,
             thread_id=thread_id,
             thread_name=thread_name,
-            idempotency=(idempotency_key, digest_of(given, served.name, thread_id, thread_name))
-            if idempotency_key
-            else None,
+            idempotency=(idempotency_key, digest) if idempotency_key else None,
             on_busy=on_busy,
         )
         accepted = await translated(self.database.accept(acceptance))
@@ -153,6 +155,14 @@ class Engine:
         for interrupted in accepted.interrupted:
             await self.cancel(interrupted, user)
         return Run(self, accepted.run, created=accepted.created)
+
+    async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
+        """The run of the same request, if this key was used for one; one that answered a question is told apart."""
+        try:
+            record = await self.database.repeated(user, key, digest)
+        except IdempotencyConflict:
+            return None  # an answer's key, or a conflict, which whoever stores it will tell
+        return Run(self, record, created=False) if record is not None else None
 
     async def run(self, run_id: str, user: str = LOCAL_USER) -> Run:
         """A run by id, whoever started it in this user's name. Raises `ThingNotFound`."""
@@ -171,9 +181,12 @@ class Engine:
         """Stop a run; one that has ended stays as it is. Raises `ThingNotFound`."""
         await self.record(run_id, user)
         end = RunCancelled(by=user)
-        await translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
+        record = await translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
         if entry := self._executions.get(run_id):
             entry[0].cancel(user)
+        elif record.status == "queued":  # it had said something already, which is for its execution to keep
+            if (ending := await self._take_up(run_id)) is not None:
+                await asyncio.wait([ending])
 
     async def answer(
         self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None
@@ -186,12 +199,18 @@ class Engine:
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
             return Run(self, waiting, created=False)
+        if waiting.graph not in self.graphs:
+            raise UnknownGraph(f"There is no graph {waiting.graph!r} here that could take the answer.")
         asked = await self._open_question(waiting) if waiting.status == "interrupted" else None
         if asked is None:
             raise NotInterrupted
         event = InterruptAnswered(id=asked.event.id, answer=answer, by=user)  # type: ignore[union-attr]
-        record = await translated(self.database.answer(waiting.id, self.database.worker_id, [self._new_event(event)]))
+        record = await translated(
+            self.database.answer(waiting.id, self.database.worker_id, [self._new_event(event)], idempotency)
+        )
         if record is None:
+            if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
+                return Run(self, waiting, created=False)
             raise NotInterrupted
         self._spawn(record)
         return Run(self, record, answered=asked.seq)
@@ -207,8 +226,7 @@ class Engine:
             thread = await translated(self.database.named_thread(user, *thread_name))
         if thread is None or thread.user_id != user:
             return None
-        run = await translated(self.database.latest_run(thread.id))
-        return run if run is not None and run.status == "interrupted" else None
+        return await translated(self.database.waiting_run(thread.id))
 
     async def _open_question(self, run: data_records.Run) -> Recorded | None:
         asked = None
@@ -266,7 +284,7 @@ class Engine:
                 watch.clear()
                 rows = await translated(self.database.read(thread_id, after, BATCH_EVENTS))
                 if not rows:
-                    if asked:
+                    if asked or (run_id is not None and await self._is_behind(run_id, after)):
                         return
                     await _until(watch, next_tick)
                 else:
@@ -282,6 +300,11 @@ class Engine:
                     next_tick += tick
                     yield []
                 await asyncio.sleep(0)  # a replay must not starve the loop
+
+    async def _is_behind(self, run_id: str, after: int) -> bool:
+        """Whether a place is behind the end of a run."""
+        record = await translated(self.database.run(run_id))
+        return record is not None and record.last_seq is not None and after >= record.last_seq
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -305,8 +328,10 @@ class Engine:
             task.cancel()
         for execution, _ in list(self._executions.values()):
             execution.hand_back()
-        running = [task for _, task in self._executions.values()]
-        await asyncio.gather(*self._tasks, *running, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._claims or self._executions:
+            pending: set[asyncio.Future[Any]] = {*self._claims, *(task for _, task in self._executions.values())}
+            await asyncio.wait(pending)
         await self.database.close()
 
     def _spawn(self, record: data_records.Run) -> asyncio.Task[None]:
@@ -335,7 +360,14 @@ class Engine:
             await self._take_up(execution.successor)
 
     async def _take_up(self, run_id: str, held_by: str | None = None) -> asyncio.Task[None] | None:
-        """Claim a run and execute it; None where another worker was first."""
+        """Claim a run and execute it; None where another worker was first. What is claimed is executed or handed back,
+        also when whoever asked for it is cancelled meanwhile."""
+        claim = asyncio.ensure_future(self._claim(run_id, held_by))
+        self._claims.add(claim)
+        claim.add_done_callback(self._claims.discard)
+        return await asyncio.shield(claim)
+
+    async def _claim(self, run_id: str, held_by: str | None) -> asyncio.Task[None] | None:
         try:
             record = await self.database.claim(run_id, self.database.worker_id, held_by=held_by)
         except StorageError:

@@ -124,13 +124,18 @@ class Execution:
 
     async def _execute(self, writer: RunWriter, handler: EventHandler) -> None:
         view = writer.view
+        if self._cancelled_by is not None:
+            await self._end_early(writer, handler, "cancelled", None)
+            return
         if self.run.attempt > view.attempt:
             writer.emit(RunAttempt(attempt=self.run.attempt, reason=RECOVERED, supersedes=view.unfinished()))
+        elif (again := view.interrupted()).spans:
+            writer.emit(RunAttempt(attempt=self.run.attempt, reason="resumed", supersedes=again))
         if hopeless := self._hopeless():
             await self._end_early(writer, handler, "failed", hopeless)
             return
         self._graph_task = asyncio.create_task(self._drive(writer, handler), name=f"run {self.run.id}")
-        if self._cancelled_by is not None or self._handing_back:
+        if self._handing_back:
             self._graph_task.cancel()
         await asyncio.wait([self._graph_task])
         cancelled = self._graph_task.cancelled()
@@ -199,7 +204,7 @@ class Execution:
         value = questions[first.id]
         details = value if isinstance(value, dict) else {}
         options, schema = details.get("options"), details.get("schema")
-        writer.emit(
+        await writer.pause(
             Interrupt(
                 id=first.id,
                 question=details.get("question", value),
@@ -208,7 +213,6 @@ class Execution:
                 questions=questions if len(questions) > 1 else {},
             )
         )
-        await writer.pause()
 
     async def _complete(self, writer: RunWriter, state: Mapping[str, Any]) -> None:
         text = self._served.read_answer(state) or writer.view.answer
@@ -216,6 +220,7 @@ class Execution:
         order = writer.view.order
         author = state.get("answered_by") or route.get("primary") or (order[-1] if order else None)
         reply = self._reply(text, author, partial=False)
+        writer.release()
         writer.emit(MessageSaved(message=body_of(reply)))
         writer.emit(Progress(value=1.0, stage="finishing", message="Done"))
         terminal = RunComplete(
@@ -234,6 +239,9 @@ class Execution:
     ) -> None:
         """End with what was said so far, stored as a partial message."""
         handler.close(status)
+        writer.release()
+        for span in writer.view.open_spans():
+            writer.emit(msgspec.structs.replace(span, finish_reason=status))
         text = writer.view.answer
         reply = self._reply(text, None, partial=True) if text else None
         if reply is not None:
@@ -256,9 +264,7 @@ class Execution:
         await self._finish(writer, status, terminal, reply)
 
     async def _finish(self, writer: RunWriter, status: RunStatus, terminal: AnyEvent, reply: Message | None) -> None:
-        writer.release()
-        writer.emit(terminal)
-        self.successor = await writer.finish(status, reply, encode(terminal))
+        self.successor = await writer.finish(status, reply, encode(terminal), terminal)
         self._observe(f"ended:{status}", 1)
 
     def _reply(self, text: str, author: str | None, partial: bool) -> Message:

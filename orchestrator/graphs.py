@@ -82,6 +82,7 @@ def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
     """Which nodes of a graph answer, and which may fail."""
     drawn = graph.get_graph(xray=True)
     ends = {edge.source for edge in drawn.edges if edge.target == "__end__"}
+    ends |= set(drawn.nodes) - {edge.source for edge in drawn.edges} - {"__start__", "__end__"}  # reached by commands
     answering = {":".join(path.split(":")[:n]) for path in ends for n in range(1, path.count(":") + 2)}
     inner = {":".join(path.split(":")[:n]) for path in drawn.nodes for n in range(1, path.count(":") + 2)}
     forgiving = {

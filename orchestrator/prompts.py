@@ -57,7 +57,7 @@ def classify_prompt(profiles: Sequence[Profile]) -> str:
 def answer_prompt(instructions: str, sources: Sequence[Source], drafts: Sequence[Draft]) -> str:
     """The system prompt of whoever answers: instructions, rules, then the material."""
     example = sources[0].id if sources else "handbook.md"
-    parts = [instructions, RULES.format(example=example)]
+    parts = [instructions, RULES.format(example=escape(example))]
     parts += [_tagged("source", s.id, s.title, s.text) for s in sources]
     parts += [_tagged("draft", d.agent, d.question, d.text) for d in drafts if d.error is None]
     return "\n\n".join(parts)

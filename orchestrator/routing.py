@@ -91,11 +91,13 @@ def read_route(answer: Any, names: Sequence[str]) -> Route | None:
     parts = {p["agent"]: str(p["question"]) for p in pairs if p.get("agent") in names and p.get("question")}
     supporting = tuple(name for name in dict.fromkeys([*listed, *parts]) if name != primary)
     confidence = answer.get("confidence")
-    sure = float(confidence) if isinstance(confidence, int | float) and not isinstance(confidence, bool) else 0.5
+    sure = 0.5
+    if isinstance(confidence, int | float) and not isinstance(confidence, bool):
+        sure = float(min(max(confidence, 0), 1))
     return Route(
         primary=primary,
         supporting=supporting,
-        confidence=min(max(sure, 0.0), 1.0) if math.isfinite(sure) else 0.5,
+        confidence=sure if math.isfinite(sure) else 0.5,
         parts=parts if len(parts) > 1 else {},
         reason="chosen by the model",
     )

@@ -37,26 +37,36 @@ class RunView:
         self.resume: dict[str, Any] | None = None
         """The human's answers by interrupt id, once given."""
         self._questions: tuple[str, ...] = ()
-        self._open: dict[str, tuple[str, int]] = {}
-        self._answers: dict[str, str] = {}
+        self._open: dict[str, tuple[AgentStart, int]] = {}
+        self._said: dict[str, str] = {}
+        """Answers and drafts by span, as they stand."""
+        self._answering: dict[str, None] = {}
+        self._asking: dict[str, tuple[str, int]] = {}
+        """Spans that ended with a question to a human, whose nodes begin anew with the answer."""
 
     def see(self, event: AnyEvent, seq: int = 0) -> None:
         """Take the next event."""
         match event:
-            case AgentChunk(channel="answer"):
-                self._answers[event.span] = self._answers.get(event.span, "") + event.text
+            case AgentChunk(channel="answer" | "draft"):
+                self._said[event.span] = self._said.get(event.span, "") + event.text
+                if event.channel == "answer":
+                    self._answering[event.span] = None
             case AgentStart():
-                self._open[event.span] = (event.agent, seq)
+                self._open[event.span] = (event, seq)
                 self.order.append(event.agent)
             case AgentComplete():
-                self._open.pop(event.span, None)
+                _, began = self._open.pop(event.span, (None, seq))
                 self.usage += event.usage or Usage()
+                if event.finish_reason == "interrupted":
+                    self._asking[event.span] = (event.agent, began)
             case AgentError():
                 self._open.pop(event.span, None)
             case RunAttempt():
                 self.attempt = max(self.attempt, event.attempt)
                 for span in event.supersedes.spans:
-                    self._answers.pop(span, None)
+                    self._said.pop(span, None)
+                    self._answering.pop(span, None)
+                    self._asking.pop(span, None)
                     if event.reason == RECOVERED:
                         self._open.pop(span, None)
             case Progress():
@@ -71,13 +81,22 @@ class RunView:
     @property
     def answer(self) -> str:
         """The text that was shown as the answer and still stands."""
-        return "".join(self._answers.values())
+        return "".join(self._said.get(span, "") for span in self._answering)
 
     def unfinished(self) -> Superseded:
         """What an attempt left half done: the text of these spans will be said anew."""
-        after = min((seq for _, seq in self._open.values()), default=1) - 1
-        agents = sorted({agent for agent, _ in self._open.values()})
-        return Superseded(after=max(after, 0), agents=agents, spans=list(self._open))
+        return _superseded({span: (start.agent, seq) for span, (start, seq) in self._open.items()})
+
+    def interrupted(self) -> Superseded:
+        """What nodes had said before they asked a human: they begin anew with the answer."""
+        return _superseded({span: at for span, at in self._asking.items() if span in self._said})
+
+    def open_spans(self) -> list[AgentComplete]:
+        """The completions that are missing, innermost first."""
+        return [
+            AgentComplete(span=start.span, agent=start.agent, role=start.role, text=self._said.get(start.span, ""))
+            for start, _ in reversed(self._open.values())
+        ]
 
     def cited(self, text: str) -> list[Hit]:
         """The passages whose document the text cites as `[uri]`, one per document, the first cited first."""
@@ -87,6 +106,11 @@ class RunView:
 
 RECOVERED = "recovered"
 """The reason of an attempt that begins after a crash, as opposed to a retry inside an attempt."""
+
+
+def _superseded(spans: dict[str, tuple[str, int]]) -> Superseded:
+    after = min((seq for _, seq in spans.values()), default=1) - 1
+    return Superseded(after=max(after, 0), agents=sorted({agent for agent, _ in spans.values()}), spans=list(spans))
 
 
 def _by_question(questions: tuple[str, ...], answer: Any) -> dict[str, Any]:

@@ -130,18 +130,21 @@ class RunWriter:
             self._commit(lambda events: self._log.put_checkpoint(self.fence, self._expected, events, checkpoint), ())
         )
 
-    async def pause(self) -> None:
-        """Commit everything, with the run waiting for a human."""
-        await self._commit(lambda events: self._log.pause(self.fence, self._expected, events), None)
+    async def pause(self, question: AnyEvent | None = None) -> None:
+        """Commit everything, the question last, with the run waiting for a human."""
+        await self._commit(lambda events: self._log.pause(self.fence, self._expected, events), None, question)
 
-    async def finish(self, status: RunStatus, message: Message | None, result: bytes) -> str | None:
-        """Commit everything, with the run's end. Returns the thread's next queued run."""
+    async def finish(
+        self, status: RunStatus, message: Message | None, result: bytes, terminal: AnyEvent | None = None
+    ) -> str | None:
+        """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run."""
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
             lambda events: self._log.finish(
                 self.fence, self._expected, events, status=status, message=message, result=result, tokens=tokens
             ),
             None,
+            terminal,
         )
         return successor
 
@@ -180,15 +183,22 @@ class RunWriter:
             self.error = error
             self.on_error()
 
-    async def _commit(self, store: Callable[[list[NewEvent]], Awaitable[Any]], tasks: Collection[str] | None) -> Any:
-        """One commit at a time: pending events, then those held for `tasks` (all of them for None).
+    async def _commit(
+        self,
+        store: Callable[[list[NewEvent]], Awaitable[Any]],
+        tasks: Collection[str] | None,
+        last: AnyEvent | None = None,
+    ) -> Any:
+        """One commit at a time: pending events, then those held for `tasks` (all of them for None), then the last one.
 
-        A store that cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
+        The last event never waits among the pending ones, where another commit could take it along. A store that
+        cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
         """
         async with self._lock:
             if self.error is not None:
                 raise self.error
-            events = [pending.numbered_next() for pending in self._take(tasks)]
+            batch = self._take(tasks) + ([self._seen(last)] if last is not None else [])
+            events = [pending.numbered_next() for pending in batch]
             for delay in backoff():
                 try:
                     result = await store(events)

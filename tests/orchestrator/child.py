@@ -1,0 +1,32 @@
+"""A process that runs the team until somebody kills it: `python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE`.
+
+It prints the run's id once the message is acknowledged, and then each event of the run that is committed, one per line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from orchestrator import open_engine
+from orchestrator.events import encode
+
+
+class Nothing:
+    """Knows nothing, quickly."""
+
+    async def search(self, question: str, access: Any) -> list[Any]:
+        return []
+
+
+async def main(database: str, base_url: str, message: str) -> None:
+    async with open_engine(database, model="openai:gpt-4o-mini", base_url=base_url, retriever=Nothing()) as engine:
+        run = await engine.start(message, message_id="mine")
+        print(run.id, flush=True)
+        async for recorded in run:
+            print(encode(recorded.event).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

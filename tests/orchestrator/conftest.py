@@ -1,0 +1,37 @@
+"""Places on the disk, and the shipped handbook as knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from data import open_database
+from data.base import Database
+from rag import open_store
+from rag.ingest import ingest_sample
+from rag.retriever import Retriever
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A database that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'antiphon.db'}"
+
+
+@pytest.fixture(scope="session")
+def handbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Retriever]:
+    """Finds passages of the shipped handbook."""
+    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('handbook') / 'knowledge.db'}")
+    ingest_sample(store)
+    yield Retriever(store)
+    store.close()
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """The database without an engine."""
+    opened = await open_database(url)
+    yield opened
+    await opened.close()

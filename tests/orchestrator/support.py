@@ -1,0 +1,429 @@
+"""Real things for the tests of `orchestrator`: scripted models, small graphs, and the invariants of every log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, settings
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.pregel import Pregel
+from pydantic import PrivateAttr
+
+from data.base import Database
+from data.ids import new_id
+from data.records import Acceptance, NewEvent
+from data.records import Run as RunRecord
+from orchestrator import Engine, Run, open_engine, prompts
+from orchestrator.agents import TEAM
+from orchestrator.events import (
+    TERMINAL,
+    AgentChunk,
+    AgentComplete,
+    AgentError,
+    AgentStart,
+    AnyEvent,
+    Interrupt,
+    InterruptAnswered,
+    MessageSaved,
+    Progress,
+    Recorded,
+    RunAttempt,
+    RunCancelled,
+    RunComplete,
+    RunError,
+    RunStart,
+    ToolChunk,
+    ToolComplete,
+    ToolError,
+    ToolStart,
+    decode,
+    encode,
+)
+from orchestrator.models import chat_model
+from orchestrator.view import RECOVERED, RunView
+from orchestrator.writer import RunWriter
+from rag.types import Chunk, Hit
+from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
+
+END_RACES = pytest.mark.xfail(
+    strict=False, reason="nine of ten early ends are stored twice: test_writer, test_the_end_is_stored_at_once_even…"
+)
+"""Marks tests that end a run early; to be removed with the bug."""
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+"""For properties: a busy machine is no failure, and fixtures may be shared by examples."""
+
+# ------------------------------------------------------------------------------------------------------- models
+
+
+class Scripted(BaseChatModel):
+    """A chat model that answers its n-th call with the n-th turn.
+
+    A turn is a sequence of: texts and message chunks, which are streamed; `tool(...)` calls; events, which are waited
+    for; exceptions, which are raised; and functions, which are called.
+    """
+
+    turns: Sequence[Sequence[Any]]
+    _turn: int = PrivateAttr(default=0)
+    _asked: list[list[str]] = PrivateAttr(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    @property
+    def asked(self) -> list[list[str]]:
+        """The texts of the messages of each call."""
+        return self._asked
+
+    def bind_tools(self, tools: Sequence[Any], **options: Any) -> Any:
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> ChatResult:
+        raise NotImplementedError
+
+    async def _astream(
+        self, messages: list[BaseMessage], *args: Any, **options: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        turn, self._turn = self.turns[self._turn], self._turn + 1
+        self._asked.append([message.text for message in messages])
+        for item in turn:
+            if isinstance(item, asyncio.Event):
+                await item.wait()
+            elif isinstance(item, BaseException):
+                raise item
+            elif callable(item):
+                item()
+            else:
+                message = AIMessageChunk(content=item) if isinstance(item, str) else item
+                yield ChatGenerationChunk(message=message)
+
+
+def tool_call(name: str, call_id: str, **arguments: Any) -> AIMessageChunk:
+    """A piece of a turn that calls a tool."""
+    call = {"name": name, "args": json.dumps(arguments), "id": call_id, "index": 0, "type": "tool_call_chunk"}
+    return AIMessageChunk(content="", tool_call_chunks=[call])  # type: ignore[list-item]
+
+
+# ------------------------------------------------------------------------------------------------------- graphs
+
+
+def chain(name: str = "graph", **nodes: Any) -> Pregel[Any, Any, Any, Any]:
+    """A graph of nodes one after another; a node may be `(node, options of add_node)`."""
+    graph, before = StateGraph(MessagesState), START
+    for node, given in nodes.items():
+        action, options = given if isinstance(given, tuple) else (given, {})
+        graph.add_node(node, action, **options)
+        graph.add_edge(before, node)
+        before = node
+    return graph.compile(name=name)
+
+
+def side_by_side(name: str = "graph", **nodes: Any) -> Pregel[Any, Any, Any, Any]:
+    """A graph of nodes that run at the same time."""
+    graph = StateGraph(MessagesState)
+    for node, action in nodes.items():
+        graph.add_node(node, action)
+        graph.add_edge(START, node)
+    return graph.compile(name=name)
+
+
+def asking(model: BaseChatModel) -> Callable[[Any], Any]:
+    """A node that lets a model answer."""
+
+    async def ask(state: Any) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    return ask
+
+
+def saying(*pieces: Any) -> Callable[[Any], Any]:
+    """A node whose model says this, each time it is asked."""
+    return asking(Scripted(turns=[pieces] * 9))
+
+
+# ------------------------------------------------------------------------------------------------------ engines
+
+
+class Knowledge:
+    """Finds the same passages for every question."""
+
+    def __init__(self, **texts: str) -> None:
+        self._hits = [
+            Hit(chunk=Chunk(document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"), score=1.0)
+            for name, text in texts.items()
+        ]
+
+    async def search(self, question: str, access: Iterable[str]) -> list[Hit]:
+        return self._hits
+
+
+@asynccontextmanager
+async def opened(url: str, *graphs: Any, **options: Any) -> AsyncIterator[Engine]:
+    """An engine whose whole log is checked once it is closed."""
+    options.setdefault("retriever", Knowledge())
+    async with open_engine(url, graphs=graphs, **options) as engine:
+        yield engine
+    check_log(path_of(url))
+
+
+def path_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+async def events_of(run: Run) -> list[AnyEvent]:
+    """A run's events, to its end or its open question."""
+    return [recorded.event async for recorded in run]
+
+
+async def reach(run: Run, seen: Callable[[list[AnyEvent]], bool]) -> list[AnyEvent]:
+    """Follow a run until something holds of the events so far, and return them."""
+    events: list[AnyEvent] = []
+    async for recorded in run:
+        events.append(recorded.event)
+        if seen(events):
+            return events
+    raise AssertionError(f"the run ended without it: {events}")
+
+
+async def reach_text(run: Run, *texts: str) -> None:
+    """Follow a run until agents have said all this."""
+    await reach(run, lambda events: all(any(text in said for said in spoken(events).values()) for text in texts))
+
+
+# ------------------------------------------------------------------------------------------------------- events
+
+ABOUT_AGENTS = (
+    *(AgentStart, AgentChunk, AgentComplete, AgentError, RunAttempt),
+    *(ToolStart, ToolChunk, ToolComplete, ToolError, Interrupt, InterruptAnswered),
+)
+
+
+def about_agents(events: Iterable[AnyEvent]) -> list[AnyEvent]:
+    """What agents and tools did, at any speed: adjacent pieces joined, durations and outputs left out."""
+    told: list[AnyEvent] = []
+    for event in events:
+        match event, told[-1:]:
+            case AgentChunk(), [AgentChunk() as last] if (last.span, last.channel) == (event.span, event.channel):
+                told[-1] = msgspec.structs.replace(last, text=last.text + event.text)
+            case AgentComplete(), _:
+                told.append(msgspec.structs.replace(event, duration_ms=0, outputs={}))
+            case _ if isinstance(event, ABOUT_AGENTS):
+                told.append(event)
+    return told
+
+
+def spoken(events: Iterable[AnyEvent]) -> dict[str, str]:
+    """What each span has said and not taken back."""
+    texts: dict[str, str] = {}
+    for event in events:
+        if isinstance(event, RunAttempt):
+            texts.update(dict.fromkeys(event.supersedes.spans, ""))
+        elif isinstance(event, AgentChunk) and event.channel != "reasoning":
+            texts[event.span] = texts.get(event.span, "") + event.text
+    return texts
+
+
+def shown_answer(events: Iterable[AnyEvent]) -> str:
+    """What a reader of the answer channel has on the screen."""
+    texts: dict[str, str] = {}
+    for event in events:
+        if isinstance(event, RunAttempt):
+            texts.update(dict.fromkeys(event.supersedes.spans, ""))
+        elif isinstance(event, AgentChunk) and event.channel == "answer":
+            texts[event.span] = texts.get(event.span, "") + event.text
+    return "".join(texts.values())
+
+
+def of_type(events: Iterable[AnyEvent], kind: type[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+# --------------------------------------------------------------------------------------------------- invariants
+
+STATUS = {RunComplete: "completed", RunError: "failed", RunCancelled: "cancelled"}
+
+
+class RunRow(NamedTuple):
+    """A run as the database has it."""
+
+    id: str
+    status: str
+    emitted: int
+    result: bytes | None
+
+
+def check_log(path: Path) -> None:
+    """Every thread's numbers are dense, and every run keeps the rules of `check_run`."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT thread_id, seq, run_id, attempt, at, payload FROM events ORDER BY thread_id, seq"
+        ).fetchall()
+        runs = connection.execute("SELECT id, status, emitted, result FROM runs").fetchall()
+        messages = dict(connection.execute("SELECT id, content FROM messages").fetchall())
+    log = [
+        Recorded(thread_id=thread, seq=seq, run_id=run, attempt=attempt, at=at, event=decode(payload))
+        for thread, seq, run, attempt, at, payload in rows
+    ]
+    for thread in {recorded.thread_id for recorded in log}:
+        numbers = [recorded.seq for recorded in log if recorded.thread_id == thread]
+        assert numbers == list(range(1, len(numbers) + 1))
+    for run in map(RunRow._make, runs):
+        check_run(run, [recorded for recorded in log if recorded.run_id == run.id])
+    saved = [recorded.event.message for recorded in log if isinstance(recorded.event, MessageSaved)]
+    assert len({message.id for message in saved}) == len(saved)
+    assert {message.id: messages[message.id] for message in saved} == {m.id: m.content for m in saved}
+
+
+def check_run(run: RunRow, log: list[Recorded]) -> None:
+    """What holds of every run at every time; what began is closed once the run has ended or waits."""
+    events = [recorded.event for recorded in log]
+    assert run.emitted == len(events)
+    assert isinstance(events[0], RunStart)
+    assert [recorded.attempt for recorded in log] == sorted(recorded.attempt for recorded in log)
+    ends = [event for event in events if isinstance(event, TERMINAL)]
+    if run.status in STATUS.values():
+        assert [events[-1]] == ends, "exactly one terminal event, and nothing behind it"
+        assert (STATUS[type(ends[0])], encode(ends[0])) == (run.status, run.result)
+    else:
+        assert (ends, run.result) == ([], None)
+    progress = [event.value for event in events if isinstance(event, Progress)]
+    assert progress == sorted(progress)
+    assert all(0 <= value <= 1 for value in progress)
+    open_spans = check_spans(log)
+    if run.status in (*STATUS.values(), "interrupted"):
+        assert open_spans == {}
+    if run.status == "interrupted":
+        assert isinstance(events[-1], Interrupt)
+
+
+def check_spans(log: list[Recorded]) -> dict[str, AgentStart]:
+    """What agents and tools did was balanced, and their texts add up. Returns the spans that are still open."""
+    began: dict[str, int] = {}
+    spans: dict[str, AgentStart] = {}
+    tools: dict[str, tuple[str, str]] = {}
+    texts: dict[str, str] = {}
+    for recorded in log:
+        match recorded.event:
+            case RunAttempt(supersedes=superseded, reason=reason) as event:
+                assert event.attempt == recorded.attempt
+                assert all(superseded.after < began[span] for span in superseded.spans)
+                for span in superseded.spans:
+                    texts[span] = ""
+                    if reason == RECOVERED:
+                        spans.pop(span, None)
+            case AgentStart() as event:
+                assert event.span not in began
+                assert event.parent is None or event.parent in spans
+                began[event.span], spans[event.span], texts[event.span] = recorded.seq, event, ""
+            case AgentChunk() as event:
+                assert (spans[event.span].agent, spans[event.span].role) == (event.agent, event.role)
+                texts[event.span] += event.text if event.channel != "reasoning" else ""
+            case AgentComplete() as event:
+                start = spans.pop(event.span)
+                assert (start.agent, start.role) == (event.agent, event.role)
+                assert texts[event.span] == event.text
+            case AgentError() as event:
+                start = spans.pop(event.span)
+                assert (start.agent, start.role) == (event.agent, event.role)
+            case ToolStart() as event:
+                assert event.span in spans
+                tools[event.call_id] = (event.span, event.name)
+            case ToolComplete() | ToolError() as event:
+                assert tools.pop(event.call_id) == (event.span, event.name)
+    return spans
+
+
+# -------------------------------------------------------------------------------------- the team behind a server
+
+PROMPTS = {
+    "classifier": prompts.CLASSIFY,
+    "synthesis": prompts.SYNTHESIS,
+    **{agent.name: agent.prompt for agent in TEAM},
+}
+"""A part of each agent's system prompt, by which a script tells who asks."""
+
+FAILS = Reply(status=400, error="internal: key sk-secret is unknown to node 7")
+"""An answer that no client asks for again."""
+
+
+def crew(**replies: ReplyLike) -> Script:
+    """A script for the team: a reply for each agent; the others say nothing but their name."""
+    default = {name: f"{name} speaking." for name in PROMPTS if name != "classifier"}
+    return by_agent({PROMPTS[name]: reply for name, reply in {**default, **replies}.items()})
+
+
+def route(primary: str, *supporting: str, parts: dict[str, str] | None = None) -> str:
+    """What a model answers the classifier."""
+    pairs = [{"agent": agent, "question": question} for agent, question in (parts or {}).items()]
+    return json.dumps({"primary": primary, "supporting": supporting, "confidence": 0.9, "parts": pairs})
+
+
+def asker_of(request: ModelRequest) -> str:
+    """The agent that made a request."""
+    return next(name for name, part in PROMPTS.items() if part in request.system)
+
+
+def askers(server: ModelServer) -> list[str]:
+    """Who asked, in order."""
+    return [asker_of(request) for request in server.requests]
+
+
+@asynccontextmanager
+async def served_team(url: str, script: ReplyLike, **options: Any) -> AsyncIterator[tuple[ModelServer, Engine]]:
+    """The team, with a model behind a loopback endpoint."""
+    async with ModelServer(script) as server:
+        model: Any = chat_model("openai:gpt-4o-mini", base_url=server.base_url)
+        try:
+            async with opened(url, model=model, **options) as engine:
+                yield server, engine
+        finally:
+            await model.root_async_client.close()
+        assert server.script_errors == []
+
+
+# ------------------------------------------------------------------------------------------------ one run's writer
+
+
+async def accepted(database: Database, **given: Any) -> RunRecord:
+    """A run of a new thread, taken by worker `worker` unless told otherwise, with its first event in the log."""
+    start = RunStart(input={"message": "hello"}, graph="graph", dialect="native", reply_id=new_id())
+    defaults = {
+        "run_id": new_id(),
+        "message_id": new_id(),
+        "reply_message_id": start.reply_id,
+        "user_id": "local",
+        "graph": start.graph,
+        "content": "hello",
+        "input": b'{"message":"hello"}',
+        "at": 1,
+        "worker": "worker",
+        "events": lambda thread, message: [NewEvent(type=start.type, payload=encode(start), at=1)],
+    }
+    return (await database.accept(Acceptance(**(defaults | given)))).run
+
+
+@asynccontextmanager
+async def writing(database: Database, run: RunRecord | None = None) -> AsyncIterator[RunWriter]:
+    """The writer of a run, of a new one unless told otherwise."""
+    writer = RunWriter(database, run or await accepted(database), lambda: 2, RunView())
+    try:
+        yield writer
+    finally:
+        await writer.close()
+
+
+async def logged(database: Database, run: RunRecord) -> list[AnyEvent]:
+    """The events of a run behind its first one."""
+    return [decode(row.payload) for row in await database.read(run.thread_id, run.first_seq, 1000)]
