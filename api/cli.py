@@ -43,10 +43,15 @@ def serve(**given: Any) -> None:
     Without --graph, the graphs of a langgraph.json in the current folder are served beside the team.
     """
     from api.serve import serve as run
+    from orchestrator.opening import check
 
     if not given["graphs"] and Path("langgraph.json").is_file():
         given["graphs"] = ("langgraph.json",)
     settings = _settings(**given)
+    try:
+        check(settings.model, settings.graphs)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise click.ClickException(f"cannot serve: {error}") from None
     try:
         sys.exit(run(settings))
     except OSError as error:

@@ -28,6 +28,7 @@ from orchestrator.run import Run
 log = logging.getLogger("antiphon.access")
 
 TICKET_SECONDS = 30
+UUID_LENGTH = 36
 TICK_SECONDS = 2.0
 """How often an open stream looks whether its reader may still read."""
 REVOCATION_SECONDS = 1.0
@@ -60,11 +61,14 @@ class Services:
             self.limits.runs(await self.engine.active_runs(principal.id))
         if self.settings.user_tokens_per_day is not None:
             self.limits.tokens(await self.engine.tokens_used_today(principal.id))
+        thread_id, name = ask.thread_id, ask.thread_name
+        if name is not None and await self._is_own_thread(name, principal):
+            thread_id, name = name, None  # a name that we made up, because the client had none
         return await self.engine.start(
             ask.message,
             user=principal.id,
-            thread_id=ask.thread_id,
-            thread_name=(dialect, ask.thread_name) if ask.thread_name else None,
+            thread_id=thread_id,
+            thread_name=(dialect, name) if name else None,
             graph=ask.graph,
             primary=ask.primary,
             supporting=ask.supporting,
@@ -75,6 +79,10 @@ class Services:
             access=principal.access,
             options=ask.options,
         )
+
+    async def _is_own_thread(self, name: str, principal: Principal) -> bool:
+        thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
+        return thread is not None and thread.user_id == principal.id
 
     async def issue_ticket(self, principal: Principal) -> str:
         """A ticket that opens one WebSocket within `TICKET_SECONDS` in a principal's name."""

@@ -10,7 +10,8 @@ HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-MEDIA_TYPE = "text/event-stream; charset=utf-8"
+MEDIA_TYPE = "text/event-stream"
+"""The framework adds the charset."""
 OPEN = b": open\n\n"
 """Sent at once, so that headers pass through proxies."""
 HEARTBEAT = b": hb\n"

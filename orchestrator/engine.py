@@ -43,8 +43,8 @@ log = logging.getLogger("antiphon.engine")
 audit = logging.getLogger("antiphon.audit")
 
 LOCAL_USER = "local"
-BATCH_EVENTS = 256
-BATCH_BYTES = 256 * 1024
+BATCH_EVENTS = 64
+BATCH_BYTES = 64 * 1024
 """A reader is given at most this much at once."""
 QUARANTINE_SECONDS = 0.5
 """How long a recovered run runs before the next one is taken up."""
@@ -184,9 +184,8 @@ class Engine:
         record = await translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
         if entry := self._executions.get(run_id):
             entry[0].cancel(user)
-        elif record.status == "queued":  # it had said something already, which is for its execution to keep
-            if (ending := await self._take_up(run_id)) is not None:
-                await asyncio.wait([ending])
+        elif record.status == "queued" and (ending := await self._take_up(run_id)) is not None:
+            await asyncio.wait([ending])  # it had said something already, which is for its execution to keep
 
     async def answer(
         self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None

@@ -84,6 +84,13 @@ async def open_engine(
             store.close()
 
 
+def check(model: str, graphs: Iterable[str | Any]) -> None:
+    """Raise what is wrong with a model's spec or with graphs, before anything is opened."""
+    chat_model(model)
+    for graph in graphs:
+        load(graph)
+
+
 def default_database() -> str:
     """The URL of the database in the user's own state folder."""
     return f"sqlite:///{user_state_path('antiphon') / 'antiphon.db'}"

@@ -34,15 +34,16 @@ def checked_message(message: Any) -> str:
     """A message that can be answered and stored. Raises `BadRequest`, `EmptyMessage`, `TooLarge`."""
     if not isinstance(message, str):
         raise BadRequest("The message must be a text.")
-    if not message.strip():
+    text = str(message.replace("\0", ""))
+    if not text.strip():
         raise EmptyMessage
-    if len(message) > MESSAGE_LIMIT:
-        raise TooLarge(f"A message may have {MESSAGE_LIMIT} characters; this one has {len(message)}.")
+    if len(text) > MESSAGE_LIMIT:
+        raise TooLarge(f"A message may have {MESSAGE_LIMIT} characters; this one has {len(text)}.")
     try:
-        message.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise BadRequest("The message is not valid Unicode.") from None
-    return message.replace("\0", "")
+    return text
 
 
 def checked_agent(served: ServedGraph, name: str | None) -> str | None:

@@ -142,32 +142,31 @@ class ShownText:
 
     def __init__(self) -> None:
         self.shown = ""
-        self._spans: dict[str, str] = {}
-
-    @property
-    def text(self) -> str:
+        self.text = ""
         """The answer as it is."""
-        return "".join(self._spans.values())
+        self._pieces: list[tuple[str, str]] = []
 
     def feed(self, event: AnyEvent) -> str:
         """Take an event; returns what the client has to be sent of the answer now."""
         if isinstance(event, RunAttempt):
-            for span in event.supersedes.spans:
-                self._spans.pop(span, None)
+            dropped = set(event.supersedes.spans)
+            self._pieces = [piece for piece in self._pieces if piece[0] not in dropped]
+            self.text = "".join(text for _, text in self._pieces)
         elif isinstance(event, AgentChunk) and event.channel == "answer":
-            self._spans[event.span] = self._spans.get(event.span, "") + event.text
-            return self._news(self.text)
+            self._pieces.append((event.span, event.text))
+            self.text += event.text
+            return self._news()
         return ""
 
     def unsay(self, text: str) -> None:
         """The end of what `feed` returned was not sent after all."""
         self.shown = self.shown.removesuffix(text)
 
-    def _news(self, text: str) -> str:
-        if not text.startswith(self.shown):
+    def _news(self) -> str:
+        if not self.text.startswith(self.shown):
             return ""
-        news = text[len(self.shown) :]
-        self.shown = text
+        news = self.text[len(self.shown) :]
+        self.shown = self.text
         return news
 
 

@@ -71,6 +71,7 @@ class _MultiAgentFold:
             case RunStart():
                 self._query = str(event.input.get("message", ""))
                 self._drafts_wanted = bool(event.input.get("options", {}).get("stream_supporting"))
+                return [_progress(0.0, "Accepted")]
             case Progress():
                 self._progress = event.value
                 return [_progress(event.value, event.message or event.stage)]
@@ -117,13 +118,14 @@ class _MultiAgentFold:
         question = event.question if isinstance(event.question, str) else msgspec.json.encode(event.question).decode()
         asked = Interaction(source="team", target="user", kind="handoff", query=question, reason=event.reason)
         details = {"id": event.id, "question": event.question, "options": event.options, "schema": event.schema}
+        interaction = self._interaction(asked, at)
         complete = {
             "type": "complete",
             "response": question or "?",
             "interactions": list(self._interactions),
             "metadata": {"interrupt": details},
         }
-        return [self._interaction(asked, at), complete]
+        return [interaction, complete]
 
     def _complete(self, event: RunComplete) -> dict[str, Any]:
         return {

@@ -63,7 +63,7 @@ async def chat_socket(socket: WebSocket[Any, Any, Any], services: NamedDependenc
 def test_page() -> Response[str]:
     """A page to try the WebSocket with."""
     html = PAGE.read_text(encoding="utf-8")
-    return Response(html, media_type="text/html; charset=utf-8", headers=page_headers(html))
+    return Response(html, media_type="text/html", headers=page_headers(html))
 
 
 def page_headers(html: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.response import Stream
+from litestar.routes import HTTPRoute
 
 from api import sse
 from api.auth import Principal
@@ -65,8 +66,7 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
         audit.warning("refused a request", extra={"code": problem.code, "path": request.url.path, "client": client})
     if problem.code == "INTERNAL":
         request.app.state.log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    handler = request.scope.get("route_handler")
-    dialect = DIALECTS[handler.opt.get("dialect", "native") if handler is not None else "native"]
+    dialect = DIALECTS[_dialect_of(request)]
     headers = {"Cache-Control": "no-store"}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -76,8 +76,18 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
     return Response(body, status_code=problem.status, media_type="application/json", headers=headers)
 
 
+def _dialect_of(request: Request[Any, Any, Any]) -> str:
+    """The vocabulary of the route; where a request fits no handler (405), that of the handlers at its path."""
+    handler = request.scope.get("route_handler")
+    handlers = [handler] if handler is not None else []
+    if not handlers:
+        at_path = [route for route in request.app.routes if route.path == request.url.path]
+        handlers = [one for route in at_path if isinstance(route, HTTPRoute) for one in route.route_handlers]
+    return next((str(one.opt["dialect"]) for one in handlers if "dialect" in one.opt), "native")
+
+
 def _problem(error: Exception) -> Problem:
-    if isinstance(error, RecursionError | SerializationException):
+    if isinstance(error, RecursionError | SerializationException | UnicodeDecodeError):
         return Problem("INVALID_JSON", "The body is not valid JSON.")
     if isinstance(error, ValidationException):
         return Problem("BAD_REQUEST", _what_is_wrong(error))

@@ -258,6 +258,7 @@ class _Talk:
 
     def _follow(self, run: Run, cursor: Cursor) -> None:
         if self._dialect.serial:
+            self._current = self._current or run
             self._turns.put_nowait((run, cursor))
         else:
             self._spawn(partial(self._show, run, cursor))
@@ -296,7 +297,9 @@ class _Talk:
             async with self._sending, asyncio.timeout(self._services.settings.send_seconds):
                 await self._socket.send_data(text)
         except TimeoutError:
-            await self._close(1013)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):  # there may be no room for a goodbye either
+                    await self._close(1013)
             raise WebSocketDisconnect(detail="slow reader", code=1013) from None
 
     async def _close(self, code: int) -> None:

@@ -70,10 +70,12 @@ def checkpoint(checkpoint_id: str = "c1", namespace: str = "", value: bytes = b"
     )
 
 
-def task_write(position: int = 0, value: bytes = b"w", task_id: str = "t1") -> CheckpointWrite:
+def task_write(
+    position: int = 0, value: bytes = b"w", task_id: str = "t1", task_path: str = "~pull"
+) -> CheckpointWrite:
     return CheckpointWrite(
         task_id=task_id,
-        task_path="~pull",
+        task_path=task_path,
         position=position,
         channel="messages",
         kind="msgpack",

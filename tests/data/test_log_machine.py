@@ -450,10 +450,11 @@ class LogMachine(RuleBasedStateMachine):
         run = self.pick(number)
         events = self.events(count, last="end")
         got = self.do(self.database.cancel(run.id, user, events, b"stopped"))
-        if run.status == "running":
-            self.change(run, cancel_requested_by=run.cancel_requested_by or user)
+        if run.attempt and not run.ended:
+            status = "queued" if run.status == "interrupted" else run.status
+            self.change(run, status=status, cancel_requested_by=run.cancel_requested_by or user)
         elif not run.ended:
-            self.number(run, max(run.attempt, 1), events)
+            self.number(run, 1, events)
             self.end(run, "cancelled", b"stopped", events)
         assert got == self.runs[run.id]
 
@@ -560,5 +561,5 @@ class LogMachine(RuleBasedStateMachine):
 
 TestLog = LogMachine.TestCase
 TestLog.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

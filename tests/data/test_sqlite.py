@@ -442,7 +442,8 @@ async def test_checkpoints_come_newest_first_and_by_id_namespace_and_limit(datab
 async def test_a_checkpoint_comes_with_the_writes_of_its_own_tasks_in_order(database):
     run, fence = await running(database)
     await database.put_checkpoint(fence, 1, notes(1), checkpoint())
-    writes = [task_write(position, b"%d" % position, task) for task in ("t1", "t2") for position in (-1, 0, 1)]
+    tasks = [("t2", "~1"), ("t1", "~2"), ("t3", "~2")]  # in the order of their paths, then of their ids
+    writes = [task_write(position, b"%d" % position, *task) for task in tasks for position in (-1, 0, 1)]
     rows = [("", "c1", write) for write in reversed(writes)] + [("", "other", task_write()), ("in", "c1", task_write())]
     assert await database.append(fence, 2, notes(1), rows) == 3
     found = await database.checkpoint(run.id, "", "c1")

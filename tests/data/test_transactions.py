@@ -440,14 +440,14 @@ def test_a_finish_whose_answer_was_lost_can_be_repeated(log):
 @pytest.mark.parametrize("by", ["finish", "cancel"])
 def test_the_last_number_of_a_run_is_that_of_its_last_event(log, by):
     run, fence = log.running()
-    assert run.last_seq is None
+    queued = log.accept(thread_id=run.thread_id).run
+    assert (run.last_seq, queued.last_seq) == (None, None)
     if by == "finish":
         log.do(transactions.finish, fence, 1, [note(), *END], "completed", None, b"")
     else:
-        log.do(transactions.hand_back, fence, False)
-        log.do(transactions.cancel, run.id, "ada", [note(), *END], b"")
+        log.do(transactions.cancel, queued.id, "ada", [note(), *END], b"")
     log.accept(thread_id=run.thread_id)
-    assert log.run(run.id).last_seq == 3
+    assert log.run(run.id if by == "finish" else queued.id).last_seq == 4
 
 
 def test_what_a_run_has_spent_counts_for_its_user_on_the_day_of_its_end(log):
@@ -580,29 +580,32 @@ def test_a_running_run_is_asked_to_stop_and_the_first_to_ask_is_remembered(log):
     assert len(log.rows(run.thread_id)) == 1
 
 
-@pytest.mark.parametrize("state", ["queued", "handed back", "interrupted"])
-def test_a_run_that_nobody_executes_ends_at_once_and_once(log, state):
-    run, fence = log.running()
-    if state == "queued":
-        run = log.accept(thread_id=run.thread_id).run
-    elif state == "handed back":
-        log.do(transactions.hand_back, fence, True)
-    else:
-        log.do(transactions.pause, fence, 1, [])
+def test_a_run_that_never_began_ends_at_once_and_once(log):
+    run = log.accept(thread_id=log.running()[0].thread_id).run
     end = log.do(transactions.cancel, run.id, "ada", END, b"stopped")
     assert (end.status, end.result, end.finished_at, end.emitted) == ("cancelled", b"stopped", 9, 2)
-    assert log.rows(run.thread_id)[-1].type == "end"
+    last = log.rows(run.thread_id)[-1]
+    assert (last.type, last.run_id, last.attempt) == ("end", run.id, 1)
     before = log.everything()
     assert log.do(transactions.cancel, run.id, "bob", END, b"") == end
     assert log.everything() == before
 
 
-def test_the_event_of_a_cancel_carries_the_attempt_that_it_ends(log):
-    run, _ = log.running()
-    log.do(transactions.claim, run.id, "second", "worker")
-    log.do(transactions.hand_back, Fence(run_id=run.id, epoch=2), True)
-    log.do(transactions.cancel, run.id, "ada", END, b"")
-    assert log.rows(run.thread_id)[-1].attempt == 2
+@pytest.mark.parametrize("state", ["handed back", "interrupted"])
+def test_a_run_that_was_let_go_of_waits_for_an_execution_to_end_it(log, state):
+    run, fence = log.running()
+    if state == "handed back":
+        log.do(transactions.hand_back, fence, True)
+    else:
+        log.do(transactions.pause, fence, 1, [])
+    later = log.accept(thread_id=run.thread_id).run
+    for by in ("ada", "bob"):
+        asked = log.do(transactions.cancel, run.id, by, END, b"")
+        assert (asked.status, asked.owner, asked.emitted) == ("queued", None, 1)
+        assert asked.cancel_requested_by == "ada"
+    assert log.do(transactions.claim, later.id, "w", None) is None
+    claimed = log.do(transactions.claim, run.id, "w", None)
+    assert (claimed.status, claimed.lease_epoch, claimed.cancel_requested_by) == ("running", 2, "ada")
 
 
 # -- access -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import pytest
 from hypothesis import HealthCheck, settings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -55,11 +54,6 @@ from orchestrator.view import RECOVERED, RunView
 from orchestrator.writer import RunWriter
 from rag.types import Chunk, Hit
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
-
-END_RACES = pytest.mark.xfail(
-    strict=False, reason="nine of ten early ends are stored twice: test_writer, test_the_end_is_stored_at_once_even…"
-)
-"""Marks tests that end a run early; to be removed with the bug."""
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 """For properties: a busy machine is no failure, and fixtures may be shared by examples."""
@@ -224,26 +218,20 @@ def about_agents(events: Iterable[AnyEvent]) -> list[AnyEvent]:
     return told
 
 
-def spoken(events: Iterable[AnyEvent]) -> dict[str, str]:
-    """What each span has said and not taken back."""
+def spoken(events: Iterable[AnyEvent], *channels: str) -> dict[str, str]:
+    """What each span has said and not taken back: answers and drafts, unless told otherwise."""
     texts: dict[str, str] = {}
     for event in events:
         if isinstance(event, RunAttempt):
             texts.update(dict.fromkeys(event.supersedes.spans, ""))
-        elif isinstance(event, AgentChunk) and event.channel != "reasoning":
+        elif isinstance(event, AgentChunk) and event.channel in (channels or ("answer", "draft")):
             texts[event.span] = texts.get(event.span, "") + event.text
     return texts
 
 
 def shown_answer(events: Iterable[AnyEvent]) -> str:
     """What a reader of the answer channel has on the screen."""
-    texts: dict[str, str] = {}
-    for event in events:
-        if isinstance(event, RunAttempt):
-            texts.update(dict.fromkeys(event.supersedes.spans, ""))
-        elif isinstance(event, AgentChunk) and event.channel == "answer":
-            texts[event.span] = texts.get(event.span, "") + event.text
-    return "".join(texts.values())
+    return "".join(spoken(events, "answer").values())
 
 
 def of_type(events: Iterable[AnyEvent], kind: type[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread
 from typing import Any
 
 import pytest
@@ -21,7 +21,6 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from orchestrator import Run
 from orchestrator.callbacks import OUTPUTS_LIMIT, plain, reply_text
 from orchestrator.events import (
     AgentChunk,
@@ -459,8 +458,7 @@ class Blocking(BaseChatModel):
                 self.go.clear()
 
 
-async def hear(url: str, patience: float) -> str:
-    """Let a node that blocks in a thread speak, the next word only when the one before was heard."""
+async def test_a_node_that_blocks_in_a_thread_streams_too(url: str) -> None:
     model = Blocking(go=Event())
 
     def node(state: MessagesState) -> dict[str, Any]:
@@ -468,23 +466,22 @@ async def hear(url: str, patience: float) -> str:
 
     async with opened(url, chain(node=node)) as engine:
         run = await engine.start("hello")
-        try:
-            for word in ("one", "two", "three"):
-                async with asyncio.timeout(patience):
-                    await reach_text(run, word)
-                model.go.set()
-        finally:
-            model.hurry = True
+        for word in ("one", "two", "three", "four"):
+            await reach_text(run, word)
             model.go.set()
-        return await run.text()
+        assert await run.text() == "one two three four"
 
 
-async def test_a_node_that_blocks_in_a_thread_streams_too(url: str) -> None:
-    assert await hear(url, patience=5) == "one two three four"
+@pytest.mark.xfail(strict=True, reason="callbacks of a blocking node emit from its thread, and the writer loses pieces")
+async def test_a_node_that_blocks_in_a_thread_is_recorded_in_the_loops_own(url: str) -> None:
+    model, threads = Blocking(go=Event(), hurry=True), set()
 
+    def node(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"])]}
 
-async def test_a_node_that_blocks_in_a_thread_is_heard_at_once(url: str) -> None:
-    assert await hear(url, patience=0.4) == "one two three four"  # the engine's own timers wake the loop every 0.5 s
+    async with opened(url, chain(node=node), observe=lambda name, value: threads.add(current_thread())) as engine:
+        await (await engine.start("hello")).wait()
+    assert threads == {current_thread()}
 
 
 # -- what a graph itself says -----------------------------------------------------------------------------------
@@ -607,13 +604,7 @@ async def test_a_node_with_an_error_handler_fails_recoverably(url: str) -> None:
     assert shown_answer(events) == events[-1].text == "saved"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a waiting flush stores the terminal event before `finish` does; the run is then executed again"
-)
 async def test_a_branch_that_fails_cancels_the_others_and_ends_the_run_once(url: str) -> None:
-    async def once(engine: Any) -> Run:
-        return await engine.start("hello")
-
     def graph(name: str) -> Any:
         spoke = asyncio.Event()
 
@@ -628,8 +619,25 @@ async def test_a_branch_that_fails_cancels_the_others_and_ends_the_run_once(url:
         runs = [await engine.start("hello", graph=name) for name in names]
         for run in runs:
             completes = of_type(await events_of(run), AgentComplete)
-            assert [(event.agent, event.finish_reason) for event in completes] == [("left", "cancelled")]
+            assert [(event.agent, event.finish_reason) for event in completes] == [("left", "failed")]
             assert await run.status() == "failed"
+
+
+@pytest.mark.xfail(strict=True, reason="on_chain_error leaves a cancelled span open, also where the run goes on")
+async def test_an_agent_that_its_node_gave_up_is_closed(url: str) -> None:
+    spoke = asyncio.Event()
+    slow = chain("inner", slow=saying("wait ", spoke.set, asyncio.Event()))
+
+    async def impatient(state: MessagesState) -> dict[str, Any]:
+        asked = asyncio.create_task(slow.ainvoke(state))
+        await spoke.wait()
+        asked.cancel()
+        await asyncio.wait([asked])
+        return {"messages": [AIMessage("without it")]}
+
+    events = await run_of(url, chain(impatient=impatient))
+    assert [event.agent for event in of_type(events, AgentComplete)] == ["slow", "impatient"]
+    assert events[-1].text == "without it"
 
 
 async def test_a_graph_that_never_ends_is_stopped(url: str) -> None:

@@ -102,6 +102,7 @@ async def killed(url: str, server: ModelServer, seen: Callable[[list[AnyEvent]],
         while not seen(events):
             events.append(decode(await child.stdout.readline()))
         await server.wait_until(lambda: len(server.requests) >= arrived, timeout=30)
+        await server.wait_until(lambda: arrived == 0 or server.requests[0].tokens_sent > 0)
     finally:
         child.kill()
         await child.communicate()

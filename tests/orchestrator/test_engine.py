@@ -43,7 +43,6 @@ from orchestrator.events import (
 from orchestrator.graphs import serve_graph
 from orchestrator.requests import MESSAGE_LIMIT
 from tests.orchestrator.support import (
-    END_RACES,
     accepted,
     chain,
     check_log,
@@ -288,7 +287,6 @@ async def test_a_message_that_wants_to_be_rejected_is(url: str) -> None:
         assert await contents(engine, run.thread_id) == [("user", "one"), ("assistant", "before after")]
 
 
-@END_RACES
 async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_what_was_said(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
@@ -304,7 +302,6 @@ async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_wh
     assert [(message.run_id, message.content) for message in partial] == [(first.id, "before ")]
 
 
-@END_RACES
 async def test_a_message_that_rolls_back_is_answered_as_if_the_other_had_not_been_sent(url: str) -> None:
     gate = asyncio.Event()
 
@@ -445,7 +442,6 @@ async def test_a_thread_is_followed_over_its_runs_until_the_engine_drains(url: s
 # -- cancelling -------------------------------------------------------------------------------------------------
 
 
-@END_RACES
 async def test_a_cancelled_run_keeps_what_was_said_as_a_partial_message(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
@@ -489,7 +485,6 @@ async def test_a_run_that_waits_for_a_human_can_be_cancelled(url: str) -> None:
             await run.answer("yes")
 
 
-@pytest.mark.xfail(strict=True, reason="database.cancel ends a run that nobody executes without its partial text")
 async def test_cancelling_a_waiting_run_keeps_what_it_had_said(url: str) -> None:
     async def plans(state: MessagesState) -> dict[str, Any]:
         return {"messages": [AIMessage("My plan.")]}

@@ -13,7 +13,6 @@ from orchestrator.events import AgentChunk, AgentComplete, AgentStart, Interacti
 from orchestrator.models import ATTEMPTS, chat_model
 from orchestrator.offline import OfflineModel
 from tests.orchestrator.support import (
-    END_RACES,
     askers,
     crew,
     events_of,
@@ -253,7 +252,6 @@ async def test_what_cannot_get_better_is_not_asked_again(url: str, status: int, 
     assert (end.type, getattr(end, "code", None)) == ("run_error", code)
 
 
-@END_RACES
 async def test_cancelling_closes_the_models_stream_and_keeps_what_it_said(url: str) -> None:
     gate = asyncio.Event()
     async with served_team(url, crew(specs=Reply("It has 81 kW.", gate=gate, gate_at=2))) as (server, engine):

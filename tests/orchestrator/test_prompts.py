@@ -52,7 +52,10 @@ def test_braces_in_the_id_of_a_document_do_no_harm() -> None:
 
 
 def test_a_draft_that_failed_is_no_material() -> None:
-    drafts = [Draft(agent="a", question="q", error="The connection to the model failed."), Draft(agent="b", question="q")]
+    drafts = [
+        Draft(agent="a", question="q", error="Broken."),
+        Draft(agent="b", question="q"),
+    ]
     assert [found[1] for found in read_material(answer_prompt("", [], drafts))] == ["b"]
 
 

@@ -15,7 +15,7 @@ from orchestrator import RunFailed
 from orchestrator.engine import BATCH_BYTES, BATCH_EVENTS
 from orchestrator.errors import NotInterrupted
 from orchestrator.events import RunCancelled, RunComplete, RunError, encode
-from tests.orchestrator.support import END_RACES, Scripted, asking, chain, opened, reach_text, saying
+from tests.orchestrator.support import Scripted, asking, chain, opened, reach_text, saying
 
 GREETS = chain("greets", node=saying("hello ", "there"))
 
@@ -117,7 +117,6 @@ async def test_a_question_ends_following_and_the_answer_goes_on(url: str) -> Non
             await run.answer("again")
 
 
-@END_RACES
 async def test_cancelling_needs_no_await(url: str) -> None:
     _, graph = waiting()
     async with opened(url, graph) as engine:
@@ -130,7 +129,6 @@ async def test_cancelling_needs_no_await(url: str) -> None:
             await run.text()
 
 
-@END_RACES
 async def test_awaiting_a_cancellation_waits_until_it_is_stored(url: str) -> None:
     _, graph = waiting()
     async with opened(url, graph) as engine:

@@ -1094,9 +1094,7 @@ class ModelServer:
         body, problem = _decode_body(http) if http.path == "/v1/chat/completions" else ({}, "")
         chat = http.path == "/v1/chat/completions" and not problem
         records = self.requests if chat else self.other_requests
-        request = ModelRequest(
-            len(records), http.method, http.path, http.headers, body, changed=self._changed
-        )
+        request = ModelRequest(len(records), http.method, http.path, http.headers, body, changed=self._changed)
         records.append(request)
         self._changed()
         if chat:
@@ -1134,7 +1132,7 @@ class ModelServer:
             try:
                 if not waiter.done() and predicate():
                     waiter.set_result(None)
-            except Exception as error:  # noqa: BLE001 - it is raised where the predicate came from
+            except Exception as error:
                 waiter.set_exception(error)
 
 

@@ -82,9 +82,7 @@ async def ask(client: openai.AsyncOpenAI, text: str = "hi", **options: Any) -> A
     return await client.chat.completions.create(model=MODEL, messages=user(text), **options)
 
 
-async def chunks_of(
-    client: openai.AsyncOpenAI, text: str = "hi", **options: Any
-) -> list[ChatCompletionChunk]:
+async def chunks_of(client: openai.AsyncOpenAI, text: str = "hi", **options: Any) -> list[ChatCompletionChunk]:
     return [chunk async for chunk in await ask(client, text, stream=True, **options)]
 
 
@@ -108,9 +106,7 @@ async def test_stream_has_the_shape_of_openai() -> None:
     assert [chunk.choices[0].delta.content for chunk in middle] == ["Grüße,  ", "two\n", "lines ", "🙂 "]
     assert last.choices[0].finish_reason == "stop"
     assert last.choices[0].delta.model_dump(exclude_unset=True) == {}
-    assert {(c.id, c.object, c.model) for c in [first, *middle, last]} == {
-        (first.id, "chat.completion.chunk", MODEL)
-    }
+    assert {(c.id, c.object, c.model) for c in [first, *middle, last]} == {(first.id, "chat.completion.chunk", MODEL)}
     (request,) = server.requests
     assert (request.completed, request.tokens_sent, request.status, request.number) == (True, 4, 200, 0)
     assert request.headers["authorization"] == "Bearer sk-test"
@@ -299,9 +295,7 @@ async def test_429_with_retry_after_then_success() -> None:
         (503, None, openai.InternalServerError),
     ],
 )
-async def test_errors_have_the_shape_of_openai(
-    status: int, error: Any, raised: type[openai.APIError]
-) -> None:
+async def test_errors_have_the_shape_of_openai(status: int, error: Any, raised: type[openai.APIError]) -> None:
     reply = Reply(status=status, error=error, headers={"retry-after": "7"})
     async with serving(reply) as (_, client):
         with pytest.raises(raised) as caught:
@@ -577,9 +571,7 @@ def raw_request(stream: bool = False, chunked: bool = False, extra: bytes = b"")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("split", [1, 50, 10_000])
 async def test_pipelined_requests_in_any_fragments(split: int) -> None:
-    requests = (
-        raw_request() + raw_request(chunked=True) + raw_request(stream=True, extra=b"Connection: close\r\n")
-    )
+    requests = raw_request() + raw_request(chunked=True) + raw_request(stream=True, extra=b"Connection: close\r\n")
     async with ModelServer("ok") as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for at in range(0, len(requests), split):

@@ -1,0 +1,1 @@
+"""Benchmarks on loopback, with real processes: `python -m benchmarks`. See README.md."""

@@ -1,0 +1,138 @@
+"""The answer as a client sees it, and the small readers of fields."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.dialects.base import (
+    ALL_FRAMES,
+    NAME_LIMIT,
+    ShownText,
+    iso,
+    name_field,
+    names_field,
+    number_field,
+    numbered,
+    place,
+    text_field,
+)
+from api.problems import Problem
+from orchestrator.events import AgentChunk, AnyEvent, Recorded, RunAttempt
+from tests.api.dialects.samples import answer, retry, texts_and_retries
+
+
+@given(texts_and_retries)
+def test_what_was_shown_is_never_contradicted(events: list[AnyEvent]) -> None:
+    text, seen = ShownText(), ""
+    for event in events:
+        news = text.feed(event)
+        seen += news
+        assert text.shown == seen
+        assert not news or text.text == seen
+
+
+@given(texts_and_retries)
+def test_everything_is_shown_that_continues_what_was_shown(events: list[AnyEvent]) -> None:
+    text = ShownText()
+    for event in events:
+        text.feed(event)
+        if isinstance(event, AgentChunk) and text.text.startswith(text.shown):
+            assert text.shown == text.text
+
+
+@given(texts_and_retries)
+def test_the_text_is_what_stands_of_all_spans_in_the_order_of_the_log(events: list[AnyEvent]) -> None:
+    text, pieces = ShownText(), list[tuple[str, str]]()
+    for event in events:
+        text.feed(event)
+        if isinstance(event, AgentChunk):
+            pieces.append((event.span, event.text))
+        elif isinstance(event, RunAttempt):
+            pieces = [piece for piece in pieces if piece[0] not in event.supersedes.spans]
+    assert text.text == "".join(piece for _, piece in pieces)
+
+
+def test_after_a_supersession_nothing_is_said_twice() -> None:
+    text = ShownText()
+    events = [answer("One two"), retry("1.3"), answer("One"), answer(" two"), answer(" three")]
+    assert [text.feed(event) for event in events] == ["One two", "", "", "", " three"]
+
+
+def test_a_text_that_differs_from_what_was_shown_is_not_sent() -> None:
+    text = ShownText()
+    events = [answer("One two"), retry("1.3"), answer("One "), answer("three"), answer(" four five six")]
+    assert [text.feed(event) for event in events] == ["One two", "", "", "", ""]
+
+
+def test_a_second_retry_can_come_back_to_what_was_shown() -> None:
+    text = ShownText()
+    events = [answer("One"), retry("1.3"), answer("Two"), retry("1.3"), answer("One more")]
+    assert [text.feed(event) for event in events] == ["One", "", "", "", " more"]
+
+
+@pytest.mark.parametrize("channel", ["draft", "reasoning"])
+def test_only_the_answer_is_shown(channel: str) -> None:
+    assert ShownText().feed(answer("hidden", channel=channel)) == ""
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)))
+def test_times_are_iso_8601_with_milliseconds_and_z(moment: datetime) -> None:
+    at = int(moment.timestamp() * 1000)
+    text = iso(at)
+    assert text.endswith("Z")
+    assert len(text) == len("2026-02-08T12:00:00.000Z")
+    assert datetime.fromisoformat(text) == datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000)
+
+
+def test_the_first_field_that_is_there_counts() -> None:
+    assert text_field({"query": None, "message": "m", "content": "c"}, "query", "message", "content") == "m"
+    assert text_field({}, "query") is None
+
+
+@pytest.mark.parametrize("value", [1, True, [], {}, "x" * (NAME_LIMIT + 1), "a\0b"])
+def test_a_name_is_a_short_text(value: Any) -> None:
+    with pytest.raises(Problem) as refused:
+        name_field({"session_id": value}, "session_id")
+    assert refused.value.code == "BAD_REQUEST"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_no_name_is_no_name(value: str | None) -> None:
+    assert name_field({"session_id": value}, "session_id") is None
+
+
+def test_a_name_may_be_as_long_as_the_limit() -> None:
+    assert name_field({"a": "x" * NAME_LIMIT}, "a") == "x" * NAME_LIMIT
+
+
+@pytest.mark.parametrize("value", ["specs", [1], {}, ["a"] * 17, 5])
+def test_a_list_of_names_holds_a_few_texts(value: Any) -> None:
+    with pytest.raises(Problem):
+        names_field({"supporting": value}, "supporting")
+
+
+@pytest.mark.parametrize("value", [-1, -0.01, 2**53, "1", True, [], {}])
+def test_a_number_of_an_event_is_a_small_number(value: Any) -> None:
+    with pytest.raises(Problem):
+        number_field({"after": value}, "after")
+
+
+def test_a_missing_number_is_0() -> None:
+    assert number_field({}, "last_seq", "after") == 0
+    assert number_field({"after": 7}, "last_seq", "after") == 7
+
+
+@given(st.integers(1, 2**40), st.integers(1, 60), st.data())
+def test_the_number_of_a_frame_is_its_place(seq: int, count: int, data: st.DataObject) -> None:
+    """Over JSON and back: the last frame of an event completes it, those before it are counted in hundredths."""
+    event = Recorded(thread_id="t", seq=seq, run_id="r", attempt=1, at=1, event=answer("x"))
+    numbers = [frame["seq"] for frame in numbered([{} for _ in range(count)], event)]
+    k = data.draw(st.integers(0, count - 1))
+    assert place(json.loads(json.dumps(numbers[k]))) == ((seq, k) if k < count - 1 else (seq, ALL_FRAMES))
+    assert numbers == sorted(set(numbers))

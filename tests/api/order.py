@@ -1,0 +1,123 @@
+"""In which order the frames of a run may come, for each vocabulary: small automata over whole streams."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Frames = Sequence[dict[str, Any]]
+STEPS = ["starting", "agent_routing", "rag_retrieval", "generating"]
+TERMINAL = {"run_complete", "run_error", "run_cancelled"}
+
+
+def check_native(frames: Frames, *, superseded: bool = False) -> None:
+    """One terminal event, the last one; every span ends once; an agent's text is the sum of its standing chunks."""
+    types = [frame["type"] for frame in frames]
+    assert types[:2] == ["run_start", "message_saved"]
+    assert not TERMINAL & set(types[:-1])
+    assert types[-1] in {*TERMINAL, "interrupt"}
+    assert [frame["seq"] for frame in frames] == sorted({frame["seq"] for frame in frames})
+    texts: dict[str, str] = {}
+    lost: set[str] = set()
+    for frame in frames:
+        match frame["type"]:
+            case "agent_start":
+                assert frame["span"] not in texts
+                texts[frame["span"]] = ""
+            case "agent_chunk" if frame.get("channel") != "reasoning":
+                texts[frame["span"]] += frame["text"]
+            case "run_attempt":
+                spans = frame["supersedes"]["spans"]
+                texts.update(dict.fromkeys(spans, ""))
+                lost.update(spans if frame["reason"] == "recovered" else [])
+            case "agent_complete":
+                assert texts.pop(frame["span"]) == frame["text"]
+            case "agent_error":
+                del texts[frame["span"]]
+    assert set(texts) <= lost
+
+
+def check_chat(frames: Frames, *, superseded: bool = False) -> None:
+    """S3: the four steps in order, then tokens, then `complete` or `error`; tokens add up to what is repeated."""
+    turns = _turns(frames, {"complete", "error"})
+    steps: list[str] = []
+    shown = ""
+    for turn in turns:
+        letters = "".join({"progress": "p", "token": "t", "complete": "c", "error": "e"}[f["type"]] for f in turn)
+        assert re.fullmatch("p*t*[ce]", letters)
+        steps += [frame["step"] for frame in turn if frame["type"] == "progress"]
+        for frame in turn:
+            if frame["type"] == "token":
+                assert frame["token"]
+                shown += frame["token"]
+                assert frame["partial_response"] == shown
+        last = turn[-1]
+        if last["type"] == "complete":
+            assert set(last) >= {"response", "session_id", "metadata"}
+            if "interrupt" not in last["metadata"]:
+                assert isinstance(last["metadata"]["confidence"], float)
+                assert all(isinstance(source, str) for source in last["metadata"]["context"]["sources"])
+                assert superseded or shown == last["response"]
+        else:
+            assert last["error"]
+            assert last["code"] in {"PROCESSING_ERROR", "CANCELLED"}
+    assert steps == STEPS[: len(steps)]
+    assert len(steps) == len(STEPS) or not (shown or frames[-1]["type"] == "complete")
+
+
+def check_multi_agent(frames: Frames, *, superseded: bool = False) -> None:
+    """S2: progress first and never back, 1.0 before `complete`, which is last and not empty; or `error`, then that."""
+    assert frames[0]["type"] == "progress"
+    told = [frame["progress"] for frame in frames if frame["type"] == "progress"]
+    assert told == sorted(told)
+    assert 0 <= told[0] <= told[-1] <= 1
+    assert all(frame["message"] for frame in frames if frame["type"] == "progress")
+    for turn in _turns(frames, {"complete"}):
+        *before, last = turn
+        assert "complete" not in {frame["type"] for frame in before}
+        if last["type"] == "complete":
+            _check_complete(before, last, superseded)
+        else:
+            assert last["type"] == "error"
+            assert last["agent"] is None
+    for frame in frames:
+        if frame["type"] == "agent_chunk":
+            assert frame["chunk"]
+            assert frame["chunk"] == frame["content"]
+        if frame["type"] == "error":
+            assert isinstance(frame["recoverable"], bool)
+            assert frame["error"]
+            assert frame["code"]
+
+
+def _check_complete(before: Frames, last: dict[str, Any], superseded: bool) -> None:
+    assert last["response"]
+    interactions = [frame for frame in before if frame["type"] == "interaction"]
+    told = [(one["from_agent"], one["to_agent"], one["query"]) for one in last["interactions"]]
+    assert told[len(told) - len(interactions) :] == [(i["from_agent"], i["to_agent"], i["query"]) for i in interactions]
+    if "interrupt" in last["metadata"]:
+        return
+    if last["metadata"].get("partial"):
+        assert before[-1]["type"] == "error"
+        return
+    assert [frame["progress"] for frame in before if frame["type"] == "progress"][-1] == 1.0
+    chunks = [f["chunk"] for f in before if f["type"] == "agent_chunk" and not f.get("internal")]
+    assert superseded or "".join(chunks) == last["response"]
+
+
+def _turns(frames: Frames, ends: set[str]) -> list[list[dict[str, Any]]]:
+    """Frames up to each question to a human, and the rest."""
+    turns: list[list[dict[str, Any]]] = [[]]
+    for frame in frames:
+        turns[-1].append(frame)
+        if frame["type"] in ends and "interrupt" in frame.get("metadata", {}):
+            turns.append([])
+    return [turn for turn in turns if turn]
+
+
+CHECKS: dict[str, Callable[..., None]] = {
+    "native": check_native,
+    "chat": check_chat,
+    "multi_agent": check_multi_agent,
+}

@@ -1,0 +1,186 @@
+"""A WebSocket conversation without a socket: what comes in, what is to be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from api.auth import Principal
+from api.connection import REFUSALS, Close, Conversation, Perform, Send, Verify
+from api.dialects import DIALECTS
+from api.dialects.base import Dialect
+from api.problems import CODES, Problem
+
+ADA, BOB = Principal(id="ada"), Principal(id="bob")
+INVALID = Problem("AUTH_INVALID", "Invalid token")
+ASK = {"chat": {"type": "message", "message": "hi"}, "native": {"type": "message", "message": "hi"}}
+AT = 1_770_000_000_000
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    return DIALECTS[request.param]
+
+
+@pytest.fixture
+def talk(dialect: Dialect) -> Conversation:
+    return Conversation(dialect, "c-1")
+
+
+def said(frame: Any) -> str:
+    return msgspec.json.encode(frame).decode()
+
+
+def code(action: Any) -> str:
+    assert isinstance(action, Send)
+    found: str = action.frame["code"]
+    return found
+
+
+def test_a_login_is_to_be_verified(talk: Conversation) -> None:
+    assert talk.receive(said({"type": "auth", "token": "t"}), AT) == [Verify("t")]
+
+
+@pytest.mark.parametrize(
+    "frame", [{"type": "message", "message": "hi"}, {"type": "cancel"}, {"type": "resume", "run_id": "r"}]
+)
+def test_nothing_is_done_before_the_login(talk: Conversation, frame: dict[str, Any]) -> None:
+    (told,) = talk.receive(said(frame), AT)
+    assert code(told) == "AUTH_REQUIRED"
+
+
+def test_a_ping_is_answered_before_the_login(talk: Conversation) -> None:
+    (told,) = talk.receive(said({"type": "ping"}), AT)
+    assert isinstance(told, Send)
+    assert told.frame["type"] == "pong"
+
+
+def test_what_a_client_asks_for_is_done_in_its_name(talk: Conversation) -> None:
+    talk.authenticated(ADA, AT, asked=True)
+    (action,) = talk.receive(said({"type": "message", "message": "hi"}), AT)
+    assert isinstance(action, Perform)
+    assert action.principal == ADA
+
+
+def test_the_third_bad_login_closes(talk: Conversation) -> None:
+    for _ in range(REFUSALS - 1):
+        assert not any(isinstance(action, Close) for action in talk.refused(INVALID, AT))
+    assert talk.refused(INVALID, AT)[-1] == Close(4401)
+
+
+def test_a_bad_login_leaves_a_good_one_as_it_was(talk: Conversation) -> None:
+    talk.authenticated(ADA, AT, asked=True)
+    talk.refused(INVALID, AT)
+    assert talk.principal == ADA
+
+
+def test_a_connection_stays_its_users(talk: Conversation) -> None:
+    talk.authenticated(ADA, AT, asked=True)
+    talk.authenticated(BOB, AT, asked=True)
+    assert talk.principal == ADA
+
+
+def test_a_login_that_ran_out_closes(talk: Conversation) -> None:
+    assert talk.expired(INVALID, AT)[-1] == Close(4401)
+
+
+DEEP = '{"type":' + "[" * 100_000 + "]" * 100_000 + "}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "UNSUPPORTED_DATA"),
+        ("", "INVALID_JSON"),
+        ("{", "INVALID_JSON"),
+        ("nonsense", "INVALID_JSON"),
+        (DEEP, "INVALID_JSON"),
+        ('{"type":NaN}', "INVALID_JSON"),
+        ('{"type":"ping"', "INVALID_JSON"),
+        ('{"type":"ping"}{}', "INVALID_JSON"),
+        ('{"message":"\\ud800"}', "INVALID_JSON"),
+        ('{"after":' + "9" * 5000 + "}", "INVALID_JSON"),
+        ("\0", "INVALID_JSON"),
+        ("\ufeff{}", "INVALID_JSON"),
+        ("null", "BAD_REQUEST"),
+        ("[]", "BAD_REQUEST"),
+        ("1", "BAD_REQUEST"),
+        ('"ping"', "BAD_REQUEST"),
+        ('{"type":"nonsense"}', "UNKNOWN_TYPE"),
+        ('{"type":null}', "UNKNOWN_TYPE"),
+        ('{"type":["ping"]}', "UNKNOWN_TYPE"),
+        ("{}", "UNKNOWN_TYPE"),
+    ],
+)
+def test_a_bad_frame_is_told_and_the_connection_stays(talk: Conversation, text: str | None, expected: str) -> None:
+    talk.authenticated(ADA, AT, asked=False)
+    (told,) = talk.receive(text, AT)
+    assert code(told) == expected
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 10))
+def test_a_login_with_a_deep_list_for_a_token_is_told(talk: Conversation, depth: int) -> None:
+    assert talk.receive('{"type":"auth","token":' + "[" * depth + "]" * depth + "}", AT)
+
+
+@given(st.text())
+def test_no_text_breaks_a_conversation(text: str) -> None:
+    for dialect in DIALECTS.values():
+        assert Conversation(dialect, "c").receive(text, AT)
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_a_problem_of_a_frame_leaves_the_connection_open(talk: Conversation, name: str) -> None:
+    (told,) = talk.problem(Problem(name, "Why."), AT)
+    assert code(told) == name
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_a_problem_of_the_connection_closes_it_with_its_own_code(talk: Conversation, name: str) -> None:
+    told, closing = talk.fatal(Problem(name, "Why."), AT)
+    assert code(told) == name
+    assert closing == Close(CODES[name].close or 1008)
+
+
+class Talking(RuleBasedStateMachine):
+    """Whatever a client does, in any order: nothing is performed without a login, and only in the first user's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.talk = Conversation(DIALECTS["chat"], "c")
+        self.user: Principal | None = None
+        self.refusals = 0
+        self.closed = False
+
+    @rule(who=st.sampled_from([ADA, BOB]))
+    def log_in(self, who: Principal) -> None:
+        self.note(self.talk.authenticated(who, AT, asked=True))
+        self.refusals += self.user not in (None, who)
+        self.user = self.user or who
+
+    @rule()
+    def fail_to_log_in(self) -> None:
+        self.note(self.talk.refused(INVALID, AT))
+        self.refusals += 1
+
+    @rule(frame=st.sampled_from([{"type": "message", "message": "x"}, {"type": "cancel"}, {"type": "nonsense"}]))
+    def speak(self, frame: dict[str, Any]) -> None:
+        actions = self.talk.receive(said(frame), AT)
+        self.note(actions)
+        performed = [action.principal for action in actions if isinstance(action, Perform)]
+        assert performed == ([self.user] if self.user and frame["type"] != "nonsense" else [])
+
+    def note(self, actions: list[Any]) -> None:
+        self.closed = self.closed or any(isinstance(action, Close) for action in actions)
+
+    @invariant()
+    def it_closes_after_three_refusals(self) -> None:
+        assert self.closed == (self.refusals >= REFUSALS)
+
+
+TestTalking = Talking.TestCase

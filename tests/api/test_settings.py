@@ -1,0 +1,125 @@
+"""Settings: where they come from, and which are refused as unsafe."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.settings import SECRET_BYTES, Settings, SettingsError, is_loopback, read_settings
+
+SECRET = "s" * SECRET_BYTES
+
+
+def test_without_an_environment_it_serves_this_machine_only_and_without_login() -> None:
+    settings = read_settings({})
+    assert (settings.host, settings.port, settings.model, settings.auth_on) == ("127.0.0.1", 8000, "offline", False)
+
+
+def test_every_setting_is_read_from_its_own_variable() -> None:
+    settings = read_settings(
+        {
+            "ANTIPHON_HOST": "::1",
+            "ANTIPHON_PORT": "9000",
+            "ANTIPHON_DATABASE_URL": "sqlite:///x.db",
+            "ANTIPHON_AUTH": "jwt",
+            "ANTIPHON_JWT_SECRET": SECRET,
+            "ANTIPHON_JWT_AUDIENCE": "aud",
+            "ANTIPHON_JWT_ISSUER": "iss",
+            "ANTIPHON_JWT_ALGORITHM": "HS512",
+            "ANTIPHON_MODEL": "openai:m",
+            "ANTIPHON_LEASE_SECONDS": "2.5",
+            "ANTIPHON_MAX_ATTEMPTS": "5",
+            "ANTIPHON_LOG_LEVEL": "debug",
+            "ANTIPHON_ORIGINS": "https://a.example, https://b.example,",
+            "OPENAI_API_KEY": "sk-1",
+            "OPENAI_BASE_URL": "http://model",
+        }
+    )
+    assert settings == Settings(
+        host="::1",
+        port=9000,
+        database_url="sqlite:///x.db",
+        auth="jwt",
+        jwt_secret=SECRET,
+        jwt_audience="aud",
+        jwt_issuer="iss",
+        jwt_algorithm="HS512",
+        model="openai:m",
+        lease_seconds=2.5,
+        max_attempts=5,
+        log_level="debug",
+        origins=("https://a.example", "https://b.example"),
+        openai_api_key="sk-1",
+        openai_base_url="http://model",
+    )
+
+
+def test_the_command_line_counts_more_than_the_environment() -> None:
+    assert read_settings({"ANTIPHON_PORT": "1", "ANTIPHON_MODEL": "offline"}, port=2, model=None).port == 2
+
+
+def test_an_empty_variable_is_none() -> None:
+    assert read_settings({"ANTIPHON_JWT_SECRET": "", "ANTIPHON_PORT": ""}) == read_settings({})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com", "", " ", "127.0.0.1.evil.example"])
+def test_it_refuses_to_listen_to_others_without_authentication(host: str) -> None:
+    for settings in (Settings(host=host), Settings(host=host, auth="off", jwt_secret=SECRET)):
+        with pytest.raises(SettingsError, match="ANTIPHON_JWT_SECRET"):
+            settings.check()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_it_listens_to_this_machine_without_authentication(host: str) -> None:
+    assert not Settings(host=host).check().auth_on
+
+
+@given(st.ip_addresses())
+def test_loopback_is_what_the_address_says(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    assert is_loopback(str(address)) == address.is_loopback
+
+
+@pytest.mark.parametrize("secret", [None, "", "short", "s" * (SECRET_BYTES - 1)])
+def test_a_missing_or_short_secret_is_refused(secret: str | None) -> None:
+    with pytest.raises(SettingsError, match=str(SECRET_BYTES)):
+        Settings(auth="jwt", jwt_secret=secret).check()
+
+
+def test_a_short_secret_is_refused_where_it_alone_turns_authentication_on() -> None:
+    with pytest.raises(SettingsError):
+        read_settings({"ANTIPHON_JWT_SECRET": "short"})
+
+
+def test_a_secret_is_counted_in_bytes() -> None:
+    assert Settings(jwt_secret="ä" * (SECRET_BYTES // 2)).check().auth_on
+
+
+def test_a_secret_turns_authentication_on_and_off_turns_it_off() -> None:
+    assert Settings(jwt_secret=SECRET).auth_on
+    assert not Settings(jwt_secret=SECRET, auth="off").auth_on
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ANTIPHON_PORT", "eighty"),
+        ("ANTIPHON_AUTH", "maybe"),
+        ("ANTIPHON_JWT_ALGORITHM", "none"),
+        ("ANTIPHON_JWT_ALGORITHM", "RS256"),
+        ("ANTIPHON_LOG_LEVEL", "loud"),
+        ("ANTIPHON_LEASE_SECONDS", "soon"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name.removeprefix("ANTIPHON_").lower()):
+        read_settings({name: value})
+
+
+def test_a_refusal_does_not_tell_secrets() -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({"ANTIPHON_JWT_SECRET": "hunter2", "OPENAI_API_KEY": "sk-hidden"})
+    assert "hunter2" not in str(refused.value)
+    assert "sk-hidden" not in str(refused.value)

@@ -1,0 +1,139 @@
+"""`python -m tests.chaos.planted BUG serve …`: the server with a bug planted into the running process, for the suite to
+find. The product itself knows nothing of this.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from api.cli import main
+from api.streams import Framer
+from data import transactions
+from data.tail import Tail
+from data.writer import Writer, _apply
+from orchestrator.view import RunView
+
+
+def duplicate() -> None:
+    """Some frames are sent twice."""
+    frames = Framer.frames
+    Framer.frames = lambda self, batch: [f for f in frames(self, batch) for _ in range(1 + (f[1].data["seq"] % 9 == 0))]
+
+
+def gap() -> None:
+    """Some frames are not sent."""
+    frames = Framer.frames
+    Framer.frames = lambda self, batch: [f for f in frames(self, batch) if f[1].data["seq"] % 9]
+
+
+def skipped_number() -> None:
+    """The log itself leaves out a number."""
+    number = transactions._number
+
+    def skipping(tx: Any, thread_id: str, *rest: Any) -> None:
+        tx.connection.execute("UPDATE threads SET last_seq = last_seq + (last_seq = 7) WHERE id = ?", (thread_id,))
+        number(tx, thread_id, *rest)
+
+    transactions._number = skipping
+
+
+def changed() -> None:
+    """What is read from memory differs from what is read from the disk."""
+    read = Tail.read
+
+    def altered(self: Tail, *place: Any) -> Any:
+        rows = read(self, *place)
+        return rows and [msgspec.structs.replace(row, at=row.at + (row.seq % 5 == 0)) for row in rows]
+
+    Tail.read = altered
+
+
+def no_fence() -> None:
+    """Whoever writes may write."""
+
+    def append(tx: Any, fence: Any, expected: int, events: Any, writes: Any = ()) -> int:
+        run = tx.existing_run(fence.run_id)
+        tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run.id))
+        transactions._number(tx, run.thread_id, run.id, run.attempt, events)
+        for namespace, checkpoint_id, write in writes:
+            transactions._put_write(tx, run.id, namespace, checkpoint_id, write)
+        return tx.rows[-1].seq if tx.rows else 0
+
+    transactions.append = append
+
+
+def early(answers: bool, rows: bool) -> None:
+    """What must wait for the commit does not."""
+    settle = Writer._settle
+
+    def commit(self: Writer, connection: sqlite3.Connection, group: Any) -> Any:
+        if not group:
+            return commit_of_others(self, connection, group)
+        written: list[Any] = []
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes = [(future, *_apply(connection, command, written)) for command, future in group]
+        self._call(settle, self, written if rows else [], outcomes if answers else [])
+        time.sleep(0.05)
+        connection.execute("COMMIT")
+        self._call(settle, self, [] if rows else written, [] if answers else outcomes)
+        return [], []
+
+    commit_of_others = Writer._commit
+    Writer._commit = commit
+
+
+def mixed() -> None:
+    """A new attempt does not take back what the one before it had said."""
+    unfinished = RunView.unfinished
+    RunView.unfinished = lambda self: msgspec.structs.replace(unfinished(self), spans=[])
+
+
+def rerun() -> None:
+    """Results of nodes are not stored."""
+    transactions._put_write = lambda *_: None
+    transactions.put_checkpoint = lambda tx, fence, expected, events, _: transactions.append(
+        tx, fence, expected, events
+    )
+
+
+def twice() -> None:
+    """A repeated request is another message."""
+    accept = transactions.accept
+    transactions.accept = lambda tx, a: accept(tx, msgspec.structs.replace(a, idempotency=None))
+
+
+def two_ends() -> None:
+    """A run ends twice."""
+    finish = transactions.finish
+
+    def ending(tx: Any, fence: Any, expected: int, events: Any, *rest: Any) -> Any:
+        successor = finish(tx, fence, expected, events, *rest)
+        run = tx.existing_run(fence.run_id)
+        transactions._number(tx, run.thread_id, run.id, run.attempt, events[-1:])
+        return successor
+
+    transactions.finish = ending
+
+
+PLANTS = {
+    "duplicate": duplicate,
+    "gap": gap,
+    "skipped_number": skipped_number,
+    "changed": changed,
+    "no_fence": no_fence,
+    "acknowledged_early": lambda: early(answers=True, rows=False),
+    "delivered_early": lambda: early(answers=False, rows=True),
+    "mixed": mixed,
+    "rerun": rerun,
+    "twice": twice,
+    "two_ends": two_ends,
+}
+
+if __name__ == "__main__":
+    PLANTS[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,514 @@
+"""The scenarios: each takes a world and a number of trials, does its worst, and leaves facts behind.
+
+What must hold of all deliveries is the ledger's business, checked by `perform` at the end of each; a scenario reports
+only what is its own. Sleeping for a random time is a fault's instant, never a wait for something to happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import signal
+import socket
+import sqlite3
+import statistics
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from tests.chaos.ledger import KINDS, Ask, Ledger
+from tests.chaos.proxy import Proxy
+from tests.chaos.wire import LOST, PATIENCE, exchange
+from tests.chaos.world import Server, World, until
+
+Scenario = Callable[[World, int], Awaitable[int]]
+BATCH = 10
+LEASE = 3.0
+GOING = ("closed 1001", "closed 1012", "closed abruptly")
+"""How a WebSocket of a process that goes down may end."""
+
+
+@dataclass
+class Result:
+    """A row of the table."""
+
+    name: str
+    trials: int
+    faults: int
+    ledger: Ledger
+    facts: dict[str, object]
+    seconds: float
+
+    def row(self) -> str:
+        counts = self.ledger.counts
+        facts = "; ".join(f"{name} {value}" for name, value in self.facts.items())
+        cells = (self.name, self.trials, self.faults, *(counts[kind] for kind in KINDS), self.ledger.deliveries, facts)
+        return f"| {' | '.join(map(str, cells))} |"
+
+
+HEAD = ("scenario", "trials", "faults", "lost", "duplicated", "changed", "not one terminal", "re-executed", "other")
+
+
+async def perform(name: str, trials: int, seed: int, plant: str | None = None, patience: float = PATIENCE) -> Result:
+    """One scenario in a world of its own, with the ledger's audit at its end."""
+    begun = time.monotonic()
+    async with World(seed, plant) as world:
+        world.patience = patience
+        trials = await SCENARIOS[name].play(world, trials)
+        await world.audit()
+        for error in world.model.server.script_errors:
+            world.ledger.problem("other", f"the suite's own model failed: {error!r}")
+        ends = Counter(str(ask.end) for ask in world.asks)
+        world.facts.setdefault("ended as", ", ".join(f"{end}: {n}" for end, n in sorted(ends.items())))
+        seconds = time.monotonic() - begun
+        return Result(name, trials, world.faults, world.ledger, world.facts, seconds)
+
+
+async def kill_any(world: World, trials: int) -> int:
+    """kill -9 at random instants of runs' lives, twice per batch: before the acknowledgement, in nodes, in recovery."""
+    server = await world.server()
+    killed: set[Ask] = set()
+    batch = min(BATCH, trials)
+    await world.follow([_any_run(world) for _ in range(batch)])
+    life = world.ledger.deliveries
+    while len(killed) < trials:
+        asks = [_any_run(world) for _ in range(min(batch, trials - len(killed)))]
+        following = world.follow(asks)
+        for share in (1.0, 0.5):
+            await _some_way(world, world.rng.randrange(max(1, round(life * share * len(asks) / batch))), following)
+            killed |= {ask for ask in asks if ask.end is None}
+            world.faults += 1
+            await server.kill()
+            await server.start()
+        await following
+    world.facts["runs continued after"] = _attempts(world)
+    return len(killed)
+
+
+def _any_run(world: World) -> Ask:
+    """A run of some length, so that those of a batch are in different phases at any time."""
+    return world.ask(words=world.rng.randint(3, 60), delay=world.rng.uniform(0, 0.008))
+
+
+async def _some_way(world: World, deliveries: int, following: asyncio.Future[object]) -> None:
+    """Wait until readers have been given so much more (or everything), and a random moment longer."""
+    goal = world.ledger.deliveries + deliveries
+    await until(lambda: world.ledger.deliveries >= goal or following.done(), "readers to be given anything", 60)
+    await asyncio.sleep(world.rng.uniform(0, 0.03))
+
+
+def _attempts(world: World) -> str:
+    per_run = [n for (n,) in world.query("SELECT attempt FROM runs")]
+    return ", ".join(f"{n} kills: {per_run.count(n + 1)}" for n in range(max(per_run)))
+
+
+async def kill_on_ack(world: World, trials: int) -> int:
+    """kill -9 in the moment in which acknowledgements arrive."""
+    server = await world.server()
+    acknowledged = 0
+    while acknowledged < trials:
+        asks = [world.ask(words=3, delay=0, supporting=()) for _ in range(BATCH)]
+        due = world.rng.randint(1, BATCH)
+
+        def acked(asks: list[Ask] = asks, due: int = due) -> None:
+            if sum(ask.message_id is not None for ask in asks) == due:
+                server.signal(signal.SIGKILL)
+
+        ways = [_post if world.rng.random() < 0.5 else _say for _ in asks]
+        await asyncio.gather(*(way(server, ask, acked) for way, ask in zip(ways, asks, strict=True)))
+        acknowledged += sum(ask.message_id is not None for ask in asks)
+        world.faults += 1
+        await server.kill()
+        await server.start()
+        await world.follow(asks, 1)
+    return acknowledged
+
+
+async def _post(server: Server, ask: Ask, acked: Callable[[], None]) -> None:
+    """Send a message by HTTP; the acknowledgement is a 202."""
+    try:
+        status, told = await exchange(server.port, "POST", "/api/v1/runs", ask.body, **{"Idempotency-Key": ask.key})
+    except LOST:
+        return
+    if status == 202:
+        ask.run_id, ask.thread_id, ask.message_id = told["run_id"], told["thread_id"], told["message_id"]
+        acked()
+
+
+async def _say(server: Server, ask: Ask, acked: Callable[[], None]) -> None:
+    """Send a message by WebSocket; the acknowledgement is its `message_saved`."""
+    try:
+        async with connect(f"ws://127.0.0.1:{server.port}/api/v1/ws", proxy=None, close_timeout=0.1) as socket:
+            await socket.send(json.dumps({"type": "message", "idempotency_key": ask.key, **ask.body}))
+            async with asyncio.timeout(20):
+                while (frame := json.loads(await socket.recv()))["type"] != "message_saved":
+                    pass
+    except LOST:
+        return
+    ask.run_id, ask.thread_id, ask.message_id = frame["run_id"], frame["thread_id"], frame["message"]["id"]
+    acked()
+
+
+async def zombies(world: World, trials: int) -> int:
+    """SIGSTOP the owner beyond its lease, let the other process finish, SIGCONT: nothing may change any more."""
+    first, second = await world.server(lease_seconds=LEASE), await world.server(lease_seconds=LEASE)
+    world.ledger.zombies = True
+    frozen, took, ended = 0, [], 0
+    while frozen < trials:
+        asks = [world.ask(words=40, delay=0.005, supporting=()) for _ in range(5)]
+        for ask in asks:
+            await _post(first, ask, lambda: None)
+        following = world.follow(asks, ports=lambda second=second: [second.port])
+        await asyncio.sleep(world.rng.uniform(0, 0.4))
+        first.signal(signal.SIGSTOP)
+        world.faults += 1
+        stopped = asyncio.get_running_loop().time()
+        runs = {ask.run_id for ask in asks}
+        frozen += sum(run_id in runs for (run_id,) in world.query("SELECT id FROM runs WHERE status = 'running'"))
+        readers = await following
+        if again := [reader.seen_at["run_attempt"] for reader in readers if "run_attempt" in reader.seen_at]:
+            took.append(min(again) - stopped)
+        before = _everything(world, asks)
+        first.signal(signal.SIGCONT)
+        await _settled(world, first, asks)
+        ended += not first.alive
+        if before != _everything(world, asks):
+            world.ledger.problem("changed", f"after SIGCONT the log of {[ask.run_id for ask in asks]} is another one")
+        if not first.alive:
+            await first.start()
+        first, second = second, first
+    world.facts["lease"] = f"{LEASE:g} s"
+    world.facts["taken over within"] = _seconds(took)
+    world.facts["killed because it held the file"] = ended
+    if took and max(took) > LEASE + 2:
+        world.ledger.problem("other", f"taken over after {took}")
+    return frozen
+
+
+def _everything(world: World, asks: list[Ask]) -> list[object]:
+    """All that the disk says about runs."""
+    runs = "(" + ", ".join(f"'{ask.run_id}'" for ask in asks) + ")"
+    tables = ("events", "messages", "checkpoints", "checkpoint_writes")
+    found = [world.query(f"SELECT * FROM {table} WHERE run_id IN {runs} ORDER BY 1, 2, 3") for table in tables]
+    return [*found, world.query(f"SELECT * FROM runs WHERE id IN {runs} ORDER BY id")]
+
+
+async def _settled(world: World, server: Server, asks: list[Ask]) -> None:
+    """Wait until a process that was woken up has read all that its model had sent it, and has answered somebody."""
+    numbers = {number for ask in asks for _, number in ask.calls}
+    await until(lambda: all(world.model.server.requests[n].ended for n in numbers), "the zombie's model streams")
+    if server.alive:
+        probe = world.ask(words=3, supporting=(), into=None)
+        await world.follow([probe], 1, ports=lambda: [p.port for p in world.servers if p is server and p.alive])
+
+
+async def cuts(world: World, trials: int) -> int:
+    """Random cuts of random kinds, over SSE and WebSocket, mixed within one reader."""
+    server = await world.server()
+    async with Proxy(lambda: server.port, world.rng) as proxy:
+        proxy.enough = trials
+        while proxy.cuts.total() < trials:
+            asks = [world.ask(words=100, delay=0.01) for _ in range(min(BATCH, 2 + trials))]
+            await world.follow(asks, ports=lambda: [proxy.port], idle=1.5)
+        world.faults = proxy.cuts.total()
+        world.facts["kinds"] = ", ".join(f"{way}: {n}" for way, n in sorted(proxy.cuts.items()))
+        return world.faults
+
+
+async def poison(world: World, trials: int) -> int:
+    """A run whose model call kills the server each time is given up; its neighbour, running meanwhile, completes."""
+    server = await world.server()
+    codes: Counter[str] = Counter()
+    for _ in range(trials):
+
+        def kills(agent: str, _: int) -> None:
+            if agent == "troubleshooting":
+                world.faults += 1
+                server.signal(signal.SIGKILL)
+
+        bad, good = world.ask(supporting=(), script=kills, into=None), world.ask(words=200, delay=0.01, into=None)
+        following = world.follow([bad, good], 1)
+        while not following.done():
+            await until(
+                lambda following=following: not server.alive or following.done(), "a crash or the end of both runs", 90
+            )
+            if not server.alive:
+                await server.ended()
+                await server.start()
+        await following
+        codes.update(_codes(world, bad))
+        if bad.end != "run_error" or good.end != "run_complete":
+            world.ledger.problem("other", f"the poisoned run: {bad.end}, its neighbour: {good.end}")
+    world.facts["ended as"] = ", ".join(f"{code}: {n}" for code, n in codes.items())
+    if set(codes) != {"CRASH_LOOP"}:
+        world.ledger.problem("other", f"poisoned runs ended as {codes}")
+    return trials
+
+
+def _codes(world: World, ask: Ask) -> list[str]:
+    return [e["code"] for e in world.log().get(ask.thread_id or "", ()) if e["type"] == "run_error"]
+
+
+async def sigterm(world: World, trials: int) -> int:
+    """SIGTERM while runs are under way: streams end without a terminal event, exit status 0, no attempt is charged."""
+    server = await world.server()
+    took, stopped = [], 0
+    while stopped < trials:
+        asks = [world.ask(words=150, delay=0.01) for _ in range(5)]
+        following = world.follow(asks)
+        await until(lambda asks=asks: all(ask.run_id for ask in asks), "all runs to begin")
+        await _some_way(world, world.rng.randrange(200), following)
+        charged = _charges(world)
+        underway = [ask for ask in asks if ask.end is None]
+        stopped += len(underway)
+        world.faults += 1
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+        status = await server.ended()
+        took.append(time.monotonic() - begun)
+        if status != 0:
+            world.ledger.problem("other", f"SIGTERM: exit status {status}")
+        for run_id, charges in _charges(world).items():
+            if charges > max(charged.get(run_id, 1) - 1, 0) and run_id in {ask.run_id for ask in underway}:
+                was = world.query(f"SELECT status FROM runs WHERE id = '{run_id}'")[0][0]
+                if was in ("queued", "running"):
+                    world.ledger.problem("other", f"{run_id} is {was} and charged {charges} after SIGTERM")
+        await server.start()
+        for reader in await following:
+            if odd := {end for end in reader.ends if end.startswith("closed") and end not in GOING}:
+                world.ledger.problem("other", f"{reader} was left with {odd}")
+    world.facts["exited within"] = _seconds(took)
+    return stopped
+
+
+def _charges(world: World) -> dict[str, int]:
+    return dict(world.query("SELECT id, charges FROM runs"))
+
+
+async def cancels(world: World, trials: int) -> int:
+    """Two connections cancel the same run at the same time, at any time of its life."""
+    server = await world.server()
+    took = []
+    for begin in range(0, trials, BATCH):
+        asks = [world.ask(words=60, delay=0.01, into=None) for _ in range(min(BATCH, trials - begin))]
+        following = world.follow(asks)
+        await until(lambda asks=asks: all(ask.run_id for ask in asks), "all runs to begin")
+        took += await asyncio.gather(*(_cancel(world, server, ask) for ask in asks))
+        await following
+    ends = Counter(ask.end for ask in world.asks)
+    world.faults = 2 * trials
+    world.facts["ended as"] = ", ".join(f"{end}: {n}" for end, n in ends.items())
+    world.facts["ended after"] = _seconds(took)
+    if max(took) > 1.5:
+        world.ledger.problem("other", f"cancelled only after {max(took):.2f} s")
+    return trials
+
+
+async def _cancel(world: World, server: Server, ask: Ask) -> float:
+    await asyncio.sleep(world.rng.uniform(0, 1.5))
+    begun = time.monotonic()
+
+    async def by_socket() -> None:
+        async with connect(f"ws://127.0.0.1:{server.port}/api/v1/ws", proxy=None, close_timeout=0.1) as socket:
+            await socket.send(json.dumps({"type": "cancel", "run_id": ask.run_id}))
+            await socket.send('{"type": "ping"}')
+            async with asyncio.timeout(20):
+                while json.loads(await socket.recv())["type"] != "pong":
+                    pass
+
+    posted = exchange(server.port, "POST", f"/api/v1/runs/{ask.run_id}/cancel")
+    (status, told), _ = await asyncio.gather(posted, by_socket())
+    if status not in (200, 202):
+        world.ledger.problem("other", f"{ask.key}: its cancel was answered with {status} {told}")
+    await until(lambda: ask.end is not None, "a cancelled run to end")
+    return time.monotonic() - begun
+
+
+MODEL_FAULTS: dict[str, dict[str, object]] = {
+    "5xx": {"status": 503},
+    "429": {"status": 429, "headers": {"Retry-After": "1"}},
+    "cut": {"fail_after": 5},
+    "garbage": {"garbage_after": 5},
+    "hang": {"hang_after": 5},
+    "no finish": {"end_without_finish": True},
+}
+
+
+async def model_faults(world: World, trials: int) -> int:
+    """Six ways of a model to misbehave, once or again and again: one terminal event and a clean text each."""
+    await world.server(model_seconds=1)
+    ends: dict[str, Counter[str]] = {}
+    for _ in range(trials):
+        asks = {}
+        for kind, fields in MODEL_FAULTS.items():
+            times = world.rng.choice((1, 99))
+
+            def misbehave(agent: str, nth: int, fields: Any = fields, times: int = times) -> Any:
+                return fields if agent == "troubleshooting" and nth < times else None
+
+            asks[kind] = world.ask(script=misbehave, into=None)
+            world.faults += 1
+        await world.follow(list(asks.values()), 1)
+        for kind, ask in asks.items():
+            ends.setdefault(kind, Counter())[str(ask.end).removeprefix("run_")] += 1
+    told = (f"{kind}: {', '.join(f'{n} {end}' for end, n in count.items())}" for kind, count in ends.items())
+    world.facts["ended as"] = "; ".join(told)
+    return trials * len(MODEL_FAULTS)
+
+
+async def takeover(world: World, trials: int) -> int:
+    """kill -9 the owner while a second process runs: it goes on at once, far within the lease of 10 s."""
+    first, second = await world.server(), await world.server()
+    again, ended = [], []
+    for _ in range(trials):
+        asks = [world.ask(words=30, delay=0.01, supporting=(), into=None) for _ in range(2)]
+        for ask in asks:
+            await _post(first, ask, lambda: None)
+        following = world.follow(asks, ports=lambda second=second: [second.port])
+        await asyncio.sleep(world.rng.uniform(0, 0.4))
+        world.faults += 1
+        killed = asyncio.get_running_loop().time()
+        await first.kill()
+        for reader in await following:
+            if reader.seen_at.get("run_attempt", 0) > killed:
+                again.append(reader.seen_at["run_attempt"] - killed)
+            ended.append(max(reader.seen_at.values()) - killed)
+        await first.start()
+        first, second = second, first
+    world.facts["taken over within"] = _seconds(again)
+    world.facts["ended within"] = _seconds(ended)
+    if again and max(again) > 4:
+        world.ledger.problem("other", f"taken over only after {max(again):.1f} s")
+    return trials
+
+
+async def disk_full(world: World, trials: int) -> int:
+    """Files may not grow, or a foreign process holds the write lock for 3 s: refused or delayed, then well again."""
+    servers = [await world.server()]
+    answers: Counter[str] = Counter()
+    for number in range(trials):
+        if number == max(1, trials // 2):
+            servers.append(await world.server())
+        asks = [world.ask(words=40, delay=0.01, into=None) for _ in range(3)]
+        following = world.follow(asks, 1)
+        await until(lambda asks=asks: all(ask.run_id for ask in asks), "all runs to begin")
+        await _some_way(world, world.rng.randrange(60), following)
+        world.faults += 1
+        late = [world.ask(words=3, delay=0, supporting=(), into=None) for _ in range(3)]
+        if number % 2:
+            foreign = sqlite3.connect(world.folder / "log.db", isolation_level=None, timeout=5)
+            foreign.execute("BEGIN IMMEDIATE")
+        else:
+            for server in servers:
+                server.limit_files(0)
+        posting = asyncio.gather(*(_posted(world.rng.choice(servers), ask) for ask in late))
+        await asyncio.sleep(3)
+        if number % 2:
+            foreign.execute("ROLLBACK")
+            foreign.close()
+        else:
+            for server in servers:
+                server.limit_files(resource.RLIM_INFINITY)
+        answers.update(await posting)
+        await following
+        await world.follow(late, 1)
+        answers.update(str(ask.end).removeprefix("run_") for ask in asks)
+    world.facts["answers and ends"] = ", ".join(f"{answer}: {n}" for answer, n in sorted(answers.items()))
+    if not all(server.alive for server in servers):
+        world.ledger.problem("other", "a server went down")
+    return trials
+
+
+async def _posted(server: Server, ask: Ask) -> str:
+    try:
+        status, told = await exchange(server.port, "POST", "/api/v1/runs", ask.body, **{"Idempotency-Key": ask.key})
+    except LOST as error:
+        return type(error).__name__
+    if status == 202:
+        ask.run_id, ask.thread_id, ask.message_id = told["run_id"], told["thread_id"], told["message_id"]
+    return str(status)
+
+
+async def stuck_readers(world: World, trials: int) -> int:
+    """24 SSE and 8 WebSocket clients that never read: the one that reads notices nothing, the memory does not grow."""
+    server = await world.server()
+    alone, among, grown = [], [], []
+    for _ in range(trials):
+        alone.append(await _length(world, world.ask(words=4000, delay=0.0005, supporting=(), into=None)))
+        ask = world.ask(words=4000, delay=0.0005, supporting=(), into=None)
+        await _post(server, ask, lambda: None)
+        begun, before = time.monotonic(), server.rss
+        stuck = await asyncio.gather(*(_stuck(server, ask, web=n >= 24) for n in range(32)))
+        world.faults += len(stuck)
+        await world.follow([ask], 1)
+        among.append(time.monotonic() - begun)
+        grown.append((server.rss - before) / 2**20)
+        for one in stuck:
+            one.close()
+    world.facts["alone"] = _seconds(alone)
+    world.facts["among the stuck"] = _seconds(among)
+    world.facts["memory"] = f"+{max(grown):.1f} MiB at most"
+    if statistics.median(among) > 2 * statistics.median(alone) + 0.5:
+        world.ledger.problem("other", f"a fast reader was slowed down from {alone} to {among}")
+    if max(grown) > 16:
+        world.ledger.problem("other", f"memory grew by {grown} MiB")
+    return trials * 32
+
+
+async def _length(world: World, ask: Ask) -> float:
+    begun = time.monotonic()
+    await world.follow([ask], 1)
+    return time.monotonic() - begun
+
+
+async def _stuck(server: Server, ask: Ask, web: bool) -> socket.socket:
+    """A connection that has asked for the run's events and never takes any."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(one, ("127.0.0.1", server.port))
+    if not web:
+        head = f"GET /api/v1/runs/{ask.run_id}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        await loop.sock_sendall(one, head.encode())
+        return one
+    fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    await loop.sock_sendall(one, f"GET /api/v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}{key}\r\n".encode())
+    await loop.sock_recv(one, 200)
+    text = json.dumps({"type": "resume", "run_id": ask.run_id, "after": 0}).encode()
+    await loop.sock_sendall(one, bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)
+    return one
+
+
+def _seconds(times: list[float]) -> str:
+    return f"{statistics.median(times):.2f} s, at most {max(times):.2f} s" if times else "-"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a scenario is played: `quick` trials in `make test`, `full` in `make chaos`."""
+
+    play: Scenario
+    quick: int
+    full: int
+
+
+SCENARIOS = {
+    "kill_any": Plan(kill_any, 10, 300),
+    "kill_on_ack": Plan(kill_on_ack, 10, 200),
+    "zombies": Plan(zombies, 5, 50),
+    "cuts": Plan(cuts, 60, 500),
+    "poison": Plan(poison, 1, 5),
+    "sigterm": Plan(sigterm, 5, 50),
+    "cancels": Plan(cancels, 10, 100),
+    "model_faults": Plan(model_faults, 1, 10),
+    "takeover": Plan(takeover, 2, 20),
+    "disk_full": Plan(disk_full, 2, 20),
+    "stuck_readers": Plan(stuck_readers, 1, 5),
+}

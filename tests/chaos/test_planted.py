@@ -1,0 +1,33 @@
+"""Bugs that are planted into the running server on purpose: the suite finds each, and calls it by its name."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.chaos.scenarios import perform
+
+FOUND = {
+    "lost": [("gap", "cuts", 1), ("acknowledged_early", "kill_on_ack", 3)],
+    "duplicated": [("duplicate", "cuts", 1), ("twice", "cuts", 3)],
+    "changed": [("changed", "cuts", 1)],
+    "terminals": [("two_ends", "cuts", 1)],
+    "rerun": [("rerun", "kill_any", 2)],
+    "other": [("mixed", "kill_any", 2)],
+}
+"""By kind of the problem: the bugs, and how they are found."""
+
+
+@pytest.mark.timeout(120)
+async def test_that_planted_bugs_are_found() -> None:
+    trying = asyncio.Semaphore(3)
+
+    async def attempt(kind: str, plant: str, scenario: str, trials: int) -> str | None:
+        async with trying:
+            result = await perform(scenario, trials, seed=1, plant=plant, patience=6)
+        return None if result.ledger.counts[kind] else f"{plant} in {scenario}: {result.ledger.problems}"
+
+    tries = [attempt(kind, *bug) for kind, bugs in FOUND.items() for bug in bugs]
+    missed = await asyncio.gather(*tries)
+    assert [what for what in missed if what] == []
