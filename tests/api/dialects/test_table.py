@@ -26,7 +26,6 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 SILENT: dict[str, set[str]] = {
     "native": set(),
     "multi_agent": {
-        "run_start",
         "message_saved",
         "sources",  # they come with `complete`
         "tool_start",
