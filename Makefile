@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run test check format bench lock clean
+.PHONY: run test chaos check format bench lock clean
 
 run: $(VENV)/.run
 	$(BIN)/antiphon serve $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# Faults at full size; ARGS="--only kill_any" plays one kind. Writes its table to docs/chaos.md.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --full --table docs/chaos.md $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -68,7 +68,7 @@ async def test_twelve_deaf_clients_delay_nobody_and_cost_next_to_nothing(server:
     long = Reply(chunks=[f"token{number:06} " for number in range(TOKENS)], burst=True)
     question = teller.answer("a very long answer", long)
     async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
-        alone = await seconds_to_read(client, await asked(client, question))
+        alone = max([await seconds_to_read(client, await asked(client, question)) for _ in "12"])
         before = server.memory()
         run_id = await asked(client, question)
         requests = [stream_of(run_id)] * 8 + [socket_of(run_id, p) for p in ("/api/v1/ws", "/ws/chat") for _ in "12"]

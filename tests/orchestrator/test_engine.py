@@ -500,6 +500,20 @@ async def test_cancelling_a_waiting_run_keeps_what_it_had_said(url: str) -> None
         )
 
 
+# -- another process ----------------------------------------------------------------------------------------------
+
+
+async def test_another_engine_on_the_database_reads_the_run_live_and_can_cancel_it(url: str) -> None:
+    gated = Gated()
+    async with opened(url, gated.graph) as engine, opened(url, ECHO) as other:
+        run = await engine.start("hello")
+        seen = await other.run(run.id)
+        await reach_text(seen, "before ")
+        await other.cancel(run.id)
+        assert isinstance(await seen.wait(), RunCancelled)
+        assert [recorded async for recorded in seen] == [recorded async for recorded in run]
+
+
 # -- recovering -------------------------------------------------------------------------------------------------
 
 

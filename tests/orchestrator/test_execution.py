@@ -109,6 +109,28 @@ async def test_an_answer_survives_the_engine_too(url: str) -> None:
         assert len(of_type(await events_of(run), Interrupt)) == 1
 
 
+async def test_a_run_that_was_answered_and_stopped_goes_on_behind_the_answer(url: str) -> None:
+    gate, waits = asyncio.Event(), asyncio.Event()
+
+    async def pauses(state: MessagesState) -> dict[str, Any]:
+        waits.set()
+        await gate.wait()
+        return {}
+
+    graph = chain(asks=asking_human("one?"), pauses=pauses, asks_again=asking_human("two?"))
+    async with opened(url, graph) as engine:
+        run = await engine.start("do it")
+        await run.wait()
+        await run.answer("first")
+        await waits.wait()
+    gate.set()
+    async with opened(url, graph) as engine:
+        run = await engine.run(run.id)
+        assert await run.text() == "two?", "the first answer does not answer the second question"
+        await run.answer("second")
+        assert await run.text() == "heard second"
+
+
 async def test_questions_one_after_another_are_answered_one_by_one(url: str) -> None:
     async with opened(url, chain(asks=asking_human("one?", "two?", "three?"))) as engine:
         run = await engine.start("do it")

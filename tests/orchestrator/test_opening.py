@@ -1,0 +1,77 @@
+"""The way in: plain arguments, and everything released at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data.base import StorageError
+from orchestrator import open_engine
+from orchestrator.offline import OfflineModel
+from orchestrator.opening import check, default_database, knowledge_url
+from tests.orchestrator.support import Knowledge, chain, opened, saying
+
+QUICK = OfflineModel(seconds_per_word=0)
+
+
+async def test_without_a_retriever_the_shipped_handbook_is_known(url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        async with open_engine(url, model=QUICK) as engine:
+            assert "81 kW" in await (await engine.start("What is the engine power?")).text()
+    assert (tmp_path / "antiphon-knowledge.db").exists()
+
+
+def test_the_knowledge_lies_beside_the_database() -> None:
+    assert knowledge_url("sqlite:////var/lib/chat.db") == "sqlite:////var/lib/chat-knowledge.db"
+    assert default_database().startswith("sqlite:///")
+    assert default_database().endswith("antiphon.db")
+
+
+async def test_the_first_graph_is_the_default_and_the_team_is_always_there(url: str) -> None:
+    async with opened(url, chain("mine", node=saying("hi"))) as engine:
+        assert (engine.default_graph, list(engine.graphs)) == ("mine", ["mine", "team"])
+    async with opened(url) as engine:
+        assert (engine.default_graph, list(engine.graphs)) == ("team", ["team"])
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"model": "oracle"}, ValueError),
+        ({"graphs": ["nowhere.py:graph"]}, FileNotFoundError),
+        ({"graphs": [7]}, TypeError),
+        ({"database": "mysql://here"}, ValueError),
+        ({"database": "sqlite:////proc/nowhere/x.db"}, StorageError),
+    ],
+)
+async def test_what_cannot_be_opened_is_said_at_once(
+    url: str, options: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        async with open_engine(**{"database": url, "retriever": Knowledge()} | given):  # type: ignore[arg-type]
+            pass
+
+
+def test_a_model_and_graphs_can_be_checked_before_anything_is_opened() -> None:
+    check("offline", [chain("mine", node=saying("hi"))])
+    with pytest.raises(ValueError, match="unknown model"):
+        check("oracle", [])
+    with pytest.raises(FileNotFoundError):
+        check("offline", ["nowhere.py:graph"])
+
+
+async def test_closing_twice_is_closing_once(url: str) -> None:
+    async with opened(url) as engine:
+        await engine.close()
+
+
+async def test_what_happens_is_observed(url: str) -> None:
+    seen: dict[str, float] = {}
+
+    def observe(name: str, value: float) -> None:
+        seen[name] = seen.get(name, 0) + value
+
+    async with opened(url, model=QUICK, observe=observe) as engine:
+        await (await engine.start("hello")).wait()
+    assert {"chunk", "first_token", "output_tokens"} <= set(seen)
