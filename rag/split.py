@@ -10,7 +10,8 @@ from rag.types import PUBLIC, Chunk, Document
 CHUNK = 1200
 """Characters that a chunk should not exceed. A single paragraph or table row is never cut."""
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n((?:[ \t]*\n|[\w-]+[ \t]*:.*\n|[ \t]+\S.*\n|#.*\n)*?)---[ \t]*(?:\n|\Z)")
+_FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL)
+_KEY = re.compile(r"^[ \t]*([A-Za-z][\w-]*)[ \t]*:(.*)$", re.MULTILINE)
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)(?:\s+#+)?\s*$")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
@@ -19,8 +20,8 @@ def read_document(uri: str, text: str) -> Document:
     """A document from a file's text. Front matter may give `title` and `access`; the first heading is the default."""
     text = text.replace("\r\n", "\n")
     meta: dict[str, str] = {}
-    if match := _FRONT_MATTER.match(text):
-        meta = _front_matter(match[1])
+    if (match := _FRONT_MATTER.match(text)) and (found := _front_matter(match[1] or "")):
+        meta = found
         text = text[match.end() :]
     return Document(
         uri=uri, title=meta.get("title") or _first_heading(text) or uri, access=meta.get("access", PUBLIC), text=text
@@ -28,8 +29,8 @@ def read_document(uri: str, text: str) -> Document:
 
 
 def _front_matter(block: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in block.splitlines() if ":" in line)
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}
+    """Keys and values of a block between two rules, whatever else stands there: a label must not be overlooked."""
+    return {key.lower(): value.strip().strip("\"'") for key, value in _KEY.findall(block)}
 
 
 def _first_heading(text: str) -> str | None:

@@ -202,12 +202,6 @@ def test_careless_front_matter_does_not_publish_a_document(text):
     assert read_document("a.md", text).access == "internal"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="rag.split._FRONT_MATTER: one line that it does not know (a list at the margin, a key of two words), another"
-    " spelling of `access` or a blank line before it, and an internal document becomes PUBLIC",
-)
 @pytest.mark.parametrize(
     "text",
     [
