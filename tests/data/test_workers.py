@@ -36,7 +36,10 @@ def test_a_worker_that_never_was_is_dead(tmp_path):
 
 
 def test_locks_leave_no_files_behind(tmp_path):
-    WorkerLock(tmp_path).release()
+    (tmp_path / "killed.lock").touch()
+    lock = WorkerLock(tmp_path)
+    assert lock.is_dead("killed")
+    lock.release()
     assert list(tmp_path.iterdir()) == []
 
 

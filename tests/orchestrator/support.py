@@ -64,22 +64,16 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow,
 class Scripted(BaseChatModel):
     """A chat model that answers its n-th call with the n-th turn.
 
-    A turn is a sequence of: texts and message chunks, which are streamed; `tool(...)` calls; events, which are waited
+    A turn is a sequence of: texts and message chunks, which are streamed; `tool_call(...)`s; events, which are waited
     for; exceptions, which are raised; and functions, which are called.
     """
 
     turns: Sequence[Sequence[Any]]
     _turn: int = PrivateAttr(default=0)
-    _asked: list[list[str]] = PrivateAttr(default_factory=list)
 
     @property
     def _llm_type(self) -> str:
         return "scripted"
-
-    @property
-    def asked(self) -> list[list[str]]:
-        """The texts of the messages of each call."""
-        return self._asked
 
     def bind_tools(self, tools: Sequence[Any], **options: Any) -> Any:
         return self
@@ -91,7 +85,6 @@ class Scripted(BaseChatModel):
         self, messages: list[BaseMessage], *args: Any, **options: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         turn, self._turn = self.turns[self._turn], self._turn + 1
-        self._asked.append([message.text for message in messages])
         for item in turn:
             if isinstance(item, asyncio.Event):
                 await item.wait()

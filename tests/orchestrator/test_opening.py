@@ -46,7 +46,7 @@ async def test_the_first_graph_is_the_default_and_the_team_is_always_there(url: 
     ],
 )
 async def test_what_cannot_be_opened_is_said_at_once(
-    url: str, options: dict[str, object], error: type[Exception]
+    url: str, given: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         async with open_engine(**{"database": url, "retriever": Knowledge()} | given):  # type: ignore[arg-type]
