@@ -197,6 +197,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span = self._open.pop(run_id, None)
         if span is None:
             return
+        self._close_inside(span)
         if not span.has_text and (text := reply_text(outputs)) and text != span.given:
             self._say(span, text, span.channel)
         event = self._completion(span, span.finish_reason, outputs)
@@ -213,6 +214,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span = self._open.pop(run_id, None)
         if span is None:
             return
+        self._close_inside(span)
         if isinstance(error, GraphBubbleUp):
             asks = isinstance(error, GraphInterrupt)
             self._writer.emit(self._completion(span, "interrupted" if asks else span.finish_reason))
@@ -221,7 +223,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def _fail(self, span: _Span, error: Exception) -> None:
         failure = describe(error)
-        node = span.task.rpartition("|")[2].partition(":")[0]
+        node = span.task.partition("|")[0].partition(":")[0]
         self._failed_tasks[span.task] = span
         if node in self._shape.forgiving and span.channel == "answer" and not isinstance(error, BudgetExceeded):
             self._supersede(span, "agent_failed")  # somebody else will answer
@@ -247,6 +249,15 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             usage=span.usage,
             finish_reason=finish_reason,
         )
+
+    def _close_inside(self, span: _Span) -> None:
+        """Complete what was begun inside a span and stopped by it, innermost first."""
+        for run_id, inner in reversed(list(self._open.items())):
+            enclosing = inner.parent
+            while enclosing is not None and enclosing is not span:
+                enclosing = enclosing.parent
+            if enclosing is span:
+                self._writer.emit(self._completion(self._open.pop(run_id), "cancelled"))
 
     def close(self, finish_reason: str) -> None:
         """Complete what is still open when the run ends early, innermost first."""
@@ -325,7 +336,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             raise AnswerCut("".join(span.text), agent_limit)
 
     def _say(self, span: _Span, text: str, channel: Channel) -> None:
-        text = text if text.isascii() else text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
+        text = storable(text)
         if channel != "reasoning":
             span.text.append(text)
             span.spoke()
@@ -406,7 +417,11 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     async def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """`adispatch_custom_event(name, data)`. `agent_chunk` with a `text` lets a node speak without a model."""
         span = self._within.get(run_id)
-        if name == "agent_chunk" and span is not None and isinstance(data, dict) and isinstance(data.get("text"), str):
+        if name == "model_cut" and span is not None:  # an answer ended without its end: what it said will be said anew
+            span.model_failed = True
+        elif (
+            name == "agent_chunk" and span is not None and isinstance(data, dict) and isinstance(data.get("text"), str)
+        ):
             self._say(span, data["text"], span.channel)
         else:
             self._writer.emit(custom_event(name, data))
@@ -498,6 +513,11 @@ def plain(value: Any) -> Any:
     except (TypeError, ValueError, RecursionError):  # keys that are no text, text that is no Unicode, cycles
         return f"<{type(value).__name__}>"
     return built
+
+
+def storable(text: str) -> str:
+    """A text without lone surrogates, which cannot be stored."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _describe_object(value: Any) -> Any:

@@ -71,6 +71,8 @@ class Engine:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
         self.graphs = {served.name: served for served in graphs}
+        if len(self.graphs) < len(graphs):
+            raise ValueError(f"graphs need names of their own: {', '.join(served.name for served in graphs)}")
         self.default_graph = graphs[0].name
         self.database = database
         self._clock = clock
@@ -124,7 +126,7 @@ class Engine:
         if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
             return earlier
         if waiting := await self._waiting_run(user, thread_id, thread_name):
-            return await self._answer(waiting, message, user, idempotency_key)
+            return await self._answer(waiting, message, user, idempotency_key, digest)
         run_id, reply_id = new_id(), new_id()
 
         def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
@@ -193,8 +195,10 @@ class Engine:
         """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`."""
         return await self._answer(await self.record(run_id, user), answer, user, idempotency_key)
 
-    async def _answer(self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None) -> Run:
-        digest = hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
+    async def _answer(
+        self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None, digest: bytes | None = None
+    ) -> Run:
+        digest = digest or hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
             return Run(self, waiting, created=False)
@@ -368,6 +372,9 @@ class Engine:
 
     async def _claim(self, run_id: str, held_by: str | None) -> asyncio.Task[None] | None:
         try:
+            known = await self.database.run(run_id)
+            if known is None or known.graph not in self.graphs:
+                return None  # another process may serve it
             record = await self.database.claim(run_id, self.database.worker_id, held_by=held_by)
         except StorageError:
             log.exception("a run could not be claimed", extra={"run_id": run_id})

@@ -13,7 +13,7 @@ from langgraph.types import Command
 from data.base import Database, Fenced, StorageError
 from data.records import Fence, Message, Row, Run, RunStatus
 from orchestrator.budget import Limits
-from orchestrator.callbacks import EventHandler, custom_event, plain
+from orchestrator.callbacks import EventHandler, custom_event, plain, storable
 from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.clock import Clock, Observe
 from orchestrator.errors import AntiphonError, Crashed, CrashLoop, describe
@@ -215,7 +215,7 @@ class Execution:
         )
 
     async def _complete(self, writer: RunWriter, state: Mapping[str, Any]) -> None:
-        text = self._served.read_answer(state) or writer.view.answer
+        text = storable(self._served.read_answer(state)) or writer.view.answer
         route = state.get("route") or {}
         order = writer.view.order
         author = state.get("answered_by") or route.get("primary") or (order[-1] if order else None)

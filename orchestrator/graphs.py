@@ -94,6 +94,8 @@ def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
 
 
 def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage]], Any]:
+    if isinstance(graph.input_channels, str) and not hasattr(graph, "builder"):  # made of functions
+        return lambda given, history: given.message
     keys = _input_keys(graph)
     if "messages" in keys:
         return lambda given, history: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -58,6 +59,9 @@ def _openai(name: str, api_key: str | None, base_url: str | None, seconds: float
     )
 
 
+MODEL_CUT = "model_cut"
+
+
 async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens: int) -> str:
     """The text of a model's whole answer. One that breaks off is asked for again, and the log supersedes it.
 
@@ -76,6 +80,7 @@ async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens:
             except AnswerCut as cut:
                 return cut.text
             if not answer.response_metadata.get("finish_reason"):
+                await adispatch_custom_event(MODEL_CUT, {})
                 raise ModelCut
             return str(answer.text)
     raise AssertionError("tenacity either returns or raises")
@@ -89,17 +94,21 @@ class StructuredOutput:
 
     async def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> Any | None:
         """The object, or None where the endpoint gives none in any way. Raises when it cannot be reached."""
-        while self._ways:
+        for way in list(self._ways):
             try:
-                if (found := await self._ways[0].ainvoke(list(messages), config)) is not None:
+                if (found := await way.ainvoke(list(messages), config)) is not None:
                     return found
             except Exception as error:
-                if describe(error).code not in NO_STRUCTURE:
+                code = describe(error).code
+                if code not in NO_STRUCTURE:
                     raise
-            self._ways.pop(0)
+                if code in REFUSED:
+                    self._ways = [other for other in self._ways if other is not way]
         return None
 
 
+REFUSED = frozenset({"MODEL_REFUSED", "MODEL_NOT_FOUND"})
+"""Failures that mean "never in this way"."""
 NO_STRUCTURE = frozenset({"MODEL_REFUSED", "MODEL_GARBAGE", "MODEL_NOT_FOUND", "AGENT_FAILED"})
 """Failures that mean "not in this way", as opposed to "not now"."""
 

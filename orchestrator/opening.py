@@ -80,6 +80,8 @@ async def open_engine(
         yield engine
     finally:
         await engine.close()
+        if isinstance(model, str) and (client := getattr(chat, "root_async_client", None)) is not None:
+            await client.close()
         if store is not None:
             store.close()
 

@@ -34,7 +34,11 @@ def route_of(state: TeamState) -> Route:
 
 def drafts_of(state: TeamState) -> list[Draft]:
     """What each specialist contributed last, in order; a later round replaces an earlier one."""
-    latest = {draft["agent"]: msgspec.convert(draft, Draft) for draft in state.get("drafts", [])}
+    latest: dict[str, Draft] = {}
+    for given in state.get("drafts", []):
+        draft = msgspec.convert(given, Draft)
+        if draft.error is None or draft.agent not in latest:
+            latest[draft.agent] = draft
     return list(latest.values())
 
 

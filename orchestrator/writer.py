@@ -7,6 +7,7 @@ merge with the last one. So the first token leaves at once, and a burst costs fe
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ class RunWriter:
         self._pending: list[_Pending] = []
         self._pending_text = 0
         self._held: dict[str, list[_Pending]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._pump = asyncio.create_task(self._run(), name=f"writer {run.id}")
@@ -63,6 +66,9 @@ class RunWriter:
 
         Raises `TypeError` for an event that cannot be stored.
         """
+        if threading.get_ident() != self._thread:  # a node that blocks runs in a thread of its own
+            self._loop.call_soon_threadsafe(self.emit, event)
+            return
         if isinstance(event, Progress):
             event = msgspec.structs.replace(event, value=max(self.view.progress, min(event.value, 1.0)))
         pending = self._seen(event)
@@ -76,6 +82,9 @@ class RunWriter:
         `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for the tasks of subgraphs. What
         is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order.
         """
+        if threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self.hold, task, event)
+            return
         pending = self._seen(event)
         inner = [path for path in self._held if path.startswith(f"{task}|")]
         held = [earlier for path in inner for earlier in self._held.pop(path)]
@@ -106,7 +115,7 @@ class RunWriter:
 
     async def drain(self) -> None:
         """Wait while more text is uncommitted than is good: this holds back the model's stream."""
-        if self._pending_text > HIGH_WATER:
+        if self._pending_text > HIGH_WATER and threading.get_ident() == self._thread:
             await _undisturbed(self.flush())
 
     async def flush(self) -> None:

@@ -431,7 +431,6 @@ async def test_a_retried_call_takes_back_only_what_it_had_said_itself(url: str) 
     assert spoken(await run_of(url, chain(node=node))) == {"1.1": "one two"}
 
 
-@pytest.mark.xfail(strict=True, reason="_complete encodes the answer as the graph left it; tried until CRASH_LOOP")
 async def test_a_lone_surrogate_in_a_models_text_does_not_fail_the_run(url: str) -> None:
     async with opened(url, chain(node=saying("a\ud800b")), max_attempts=1) as engine:
         assert isinstance(await (await engine.start("hello")).wait(), RunComplete)
@@ -472,7 +471,6 @@ async def test_a_node_that_blocks_in_a_thread_streams_too(url: str) -> None:
         assert await run.text() == "one two three four"
 
 
-@pytest.mark.xfail(strict=True, reason="callbacks of a blocking node emit from its thread, and the writer loses pieces")
 async def test_a_node_that_blocks_in_a_thread_is_recorded_in_the_loops_own(url: str) -> None:
     model, threads = Blocking(go=Event(), hurry=True), set()
 
@@ -581,9 +579,6 @@ async def test_the_last_try_of_a_node_is_not_recoverable_and_its_text_stays(url:
     assert events[-1].partial_text == "half"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="shape_of looks only at the outermost nodes; an inner failure is never recoverable"
-)
 async def test_a_failure_inside_a_retried_subgraph_is_recoverable(url: str) -> None:
     model = Scripted(turns=[[ValueError("x")], ["fine"]])
     events = await run_of(url, chain(outer=(chain("inner", node=asking(model)), {"retry_policy": AT_ONCE})))
@@ -623,7 +618,6 @@ async def test_a_branch_that_fails_cancels_the_others_and_ends_the_run_once(url:
             assert await run.status() == "failed"
 
 
-@pytest.mark.xfail(strict=True, reason="on_chain_error leaves a cancelled span open, also where the run goes on")
 async def test_an_agent_that_its_node_gave_up_is_closed(url: str) -> None:
     spoke = asyncio.Event()
     slow = chain("inner", slow=saying("wait ", spoke.set, asyncio.Event()))

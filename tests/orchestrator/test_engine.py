@@ -238,7 +238,6 @@ async def test_an_answer_repeated_with_its_key_is_the_same_answer(url: str) -> N
         assert (await engine.answer(run.id, "yes", idempotency_key="k")).created is False
 
 
-@pytest.mark.xfail(strict=True, reason="start looks for its own digest, but _answer has stored another: KeyConflict")
 async def test_a_message_that_answered_is_accepted_once_too(url: str) -> None:
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")
@@ -607,7 +606,6 @@ async def test_a_run_of_a_graph_that_is_not_served_waits(url: str) -> None:
         assert (await engine.record(record.id, "local")).owner == "dead"
 
 
-@pytest.mark.xfail(strict=True, reason="_claim takes a run before it looks whether its graph is served: KeyError")
 async def test_a_queued_run_of_a_graph_that_is_not_served_waits_when_its_turn_comes(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph, ECHO) as engine:

@@ -250,7 +250,6 @@ async def test_when_all_fail_the_run_ends_in_a_clean_error(url: str) -> None:
     assert messages == ["Power and oil, please"]
 
 
-@pytest.mark.xfail(strict=True, reason="drafts_of lets the failure of a later round replace an earlier draft")
 async def test_a_specialist_that_fails_in_the_second_round_keeps_its_first_draft(url: str) -> None:
     script = crew(maintenance=by_turn(["Every 15,000 km.", FAILS]))
     async with served_team(url, script) as (server, engine):

@@ -112,7 +112,6 @@ def test_what_is_served_already_stays_as_it_is() -> None:
     assert [one.name for one in load(chain("named", node=nothing))] == ["named"]
 
 
-@pytest.mark.xfail(strict=True, reason="graphs of one name replace each other silently; a user's own `team` is lost")
 @pytest.mark.parametrize("names", [("mine", "mine"), ("team",)])
 async def test_two_graphs_of_one_name_are_refused(url: str, names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=names[0]):
@@ -170,7 +169,6 @@ async def test_a_graph_without_messages_is_answered_from_its_state(url: str) -> 
         assert await (await engine.start("birds")).text() == "about birds"
 
 
-@pytest.mark.xfail(strict=True, reason="a graph whose input is one channel is given a dictionary all the same")
 async def test_a_graph_made_of_functions_is_served_too(url: str) -> None:
     @entrypoint()
     async def workflow(question: str) -> str:

@@ -49,7 +49,6 @@ def test_a_spec_that_is_none_is_refused(spec: str) -> None:
         chat_model(spec)
 
 
-@pytest.mark.xfail(strict=True, reason="nobody closes the HTTP client of a model that open_engine has made")
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_an_engine_closes_the_connections_of_the_model_that_it_made(url: str) -> None:
     async with ModelServer(crew()) as server:
@@ -140,7 +139,6 @@ async def test_routing_falls_back_to_what_the_endpoint_understands(
         )
 
 
-@pytest.mark.xfail(strict=True, reason="each of several runs that failed in one way drops a way, also untried ones")
 async def test_a_way_that_nobody_tried_is_not_given_up(url: str) -> None:
     gate = asyncio.Event()
 
@@ -154,7 +152,6 @@ async def test_a_way_that_nobody_tried_is_not_given_up(url: str) -> None:
         assert [route_reason(await events_of(run)) for run in runs] == ["chosen by the model"] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="one malformed answer ends a way for the life of the process")
 async def test_one_malformed_answer_does_not_end_routing_by_the_model(url: str) -> None:
     def classify(request: ModelRequest) -> Reply:
         return Reply("not JSON") if request.number < 3 else Reply(route("troubleshooting"))
@@ -208,7 +205,6 @@ async def test_an_answer_that_is_cut_is_superseded_and_told_anew(url: str, token
     assert shown_answer(events) == events[-1].text == "It has 81 kW."
 
 
-@pytest.mark.xfail(strict=True, reason="ask retries an answer without its end, but nothing supersedes its text")
 async def test_an_answer_without_its_end_is_superseded_and_told_anew(url: str) -> None:
     unfinished = Reply("It might be", end_without_finish=True)
     async with served_team(url, crew(specs=by_turn([unfinished, "It has 81 kW."]))) as (_, engine):
