@@ -282,19 +282,22 @@ class Engine:
         loop = asyncio.get_running_loop()
         next_tick = loop.time() + tick if tick else None
         asked = False
+        may_be_behind = run_id is not None
         with self.database.watch(thread_id) as watch:
             while not self.draining:
                 watch.clear()
                 rows = await translated(self.database.read(thread_id, after, BATCH_EVENTS))
                 if not rows:
-                    if asked or (run_id is not None and await self._is_behind(run_id, after)):
+                    if asked or (run_id is not None and may_be_behind and await self._is_behind(run_id, after)):
                         return
+                    may_be_behind = False
                     await _until(watch, next_tick)
                 else:
                     rows = _bounded(rows)
                     after = rows[-1].seq
                     batch = [recorded(row) for row in rows if run_id is None or row.run_id == run_id]
                     if batch:
+                        may_be_behind = False  # whoever reads on from inside a run meets its end
                         yield batch
                         if run_id is not None and batch[-1].ends_run:
                             return

@@ -5,10 +5,12 @@ No clock, no chance, no await: the same events always give the same frames, so a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.problems import Problem
@@ -20,6 +22,20 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     data: dict[str, Any]
     event: str | None = None
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+    """Base of what a dialect sends, one class for each type of frame. `seq` and `run_id` are ours: see `numbered`.
+
+    The classes are the registry: the schemas, the reference and the tests' validators come from a dialect's `frames`.
+    """
+
+    seq: float | UnsetType = UNSET
+    run_id: str | UnsetType = UNSET
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of what a client may send on a WebSocket, one class for each type of frame; other fields are ignored."""
 
 
 class Fold(Protocol):
@@ -89,6 +105,14 @@ class Dialect(Protocol):
     name: str
     serial: bool
 
+    @property
+    def frames(self) -> tuple[type[msgspec.Struct], ...]:
+        """All that it sends, a class for each type of frame."""
+
+    @property
+    def asks(self) -> tuple[type[msgspec.Struct], ...]:
+        """All that it understands on a WebSocket; empty where it has none."""
+
     def fold(self) -> Fold:
         """A fresh fold, for one run."""
 
@@ -111,17 +135,24 @@ class Dialect(Protocol):
         """A cursor cannot be served; these are the numbers that can."""
 
 
-def numbered(frames: list[dict[str, Any]], recorded: Recorded) -> list[dict[str, Any]]:
-    """Frames of one event with the numbers by which a WebSocket client resumes.
+def numbered(sent: Sequence[Sent], recorded: Recorded) -> list[dict[str, Any]]:
+    """Frames of one event as plain values, with the numbers by which a WebSocket client resumes.
 
     `seq` says up to where everything was delivered. The last frame of an event completes it and has its number; those
     before it have the number before, and their own in hundredths: 6.01, 6.02, 7.
     """
+    frames = [built(frame) for frame in sent]
     last = len(frames) - 1
     for k, frame in enumerate(frames):
         frame["run_id"] = recorded.run_id
         frame["seq"] = recorded.seq if k == last else round(recorded.seq - 1 + (k + 1) / 100, 2)
     return frames
+
+
+def built(frame: msgspec.Struct) -> dict[str, Any]:
+    """A frame as plain values."""
+    values: dict[str, Any] = msgspec.to_builtins(frame)
+    return values
 
 
 def place(seq: float) -> tuple[int, int]:

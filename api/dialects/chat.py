@@ -6,9 +6,10 @@ out, then tokens, then `complete` or `error`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.dialects.base import (
@@ -18,8 +19,11 @@ from api.dialects.base import (
     Frame,
     Login,
     Ping,
+    Received,
     Resume,
+    Sent,
     ShownText,
+    built,
     iso,
     name_field,
     number_field,
@@ -29,6 +33,7 @@ from api.dialects.base import (
 from api.problems import Problem
 from orchestrator.events import (
     AgentComplete,
+    Hit,
     Interrupt,
     Progress,
     Recorded,
@@ -39,7 +44,8 @@ from orchestrator.events import (
     RunStart,
 )
 
-STEPS = {
+Step = Literal["starting", "agent_routing", "rag_retrieval", "generating"]
+STEPS: dict[Step, str] = {
     "starting": "Processing started…",
     "agent_routing": "Routing to the appropriate agent…",
     "rag_retrieval": "Searching knowledge base…",
@@ -50,6 +56,119 @@ FLUSH_SHARE = 0.02
 """Tokens are joined until they are this share of the text, which every token frame repeats…"""
 FLUSH_MS = 250
 """…or until they are this old, by the record's own times."""
+
+
+class ChatProgress(Sent, frozen=True, kw_only=True, tag="progress"):
+    """One of the four steps."""
+
+    step: Step
+    message: str
+
+
+class ChatToken(Sent, frozen=True, kw_only=True, tag="token"):
+    """A piece of the answer, and the answer so far."""
+
+    token: str
+    partial_response: str
+
+
+class ChatContext(msgspec.Struct, frozen=True):
+    """What an answer rests on: addresses or titles of sources."""
+
+    sources: list[str] = []
+
+
+class ChatQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to the human; the client's next message answers it."""
+
+    id: str
+    question: Any
+    options: list[Any] | None = None
+    schema: dict[str, Any] | None = None
+
+
+class ChatMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answered, how sure it is, and on what it rests; `citations` are the sources in full."""
+
+    agent: str | UnsetType | None = UNSET
+    confidence: float | UnsetType = UNSET
+    context: ChatContext | UnsetType = UNSET
+    citations: list[Hit] | UnsetType = UNSET
+    interrupt: ChatQuestion | UnsetType = UNSET
+
+
+class ChatComplete(Sent, frozen=True, kw_only=True, tag="complete"):
+    """The whole answer, or a question."""
+
+    response: str
+    session_id: str | None
+    metadata: ChatMetadata
+
+
+class ChatError(Sent, frozen=True, kw_only=True, tag="error"):
+    """Something went wrong; `reason` is the code behind PROCESSING_ERROR."""
+
+    error: str
+    code: str
+    reason: str | UnsetType = UNSET
+
+
+class ChatUser(msgspec.Struct, frozen=True):
+    """Who has logged in."""
+
+    id: str
+    email: str | None
+    name: str | None
+
+
+class ChatAuthSuccess(Sent, frozen=True, kw_only=True, tag="auth_success"):
+    """The login is valid."""
+
+    user: ChatUser
+    message: str = "Authentication successful"
+
+
+class ChatAuthError(Sent, frozen=True, kw_only=True, tag="auth_error"):
+    """The login is not valid."""
+
+    message: str = "Invalid token"
+
+
+class ChatPong(Sent, frozen=True, kw_only=True, tag="pong"):
+    """The answer to a ping."""
+
+    timestamp: str
+
+
+class ChatAuth(Received, frozen=True, kw_only=True, tag="auth"):
+    """Log in."""
+
+    token: str
+
+
+class ChatMessage(Received, frozen=True, kw_only=True, tag="message"):
+    """A message. `session_id` is the client's own name for the conversation."""
+
+    message: str
+    session_id: str | None = None
+    customer_id: str | None = None
+
+
+class ChatPing(Received, frozen=True, kw_only=True, tag="ping"):
+    """A sign of life is wanted."""
+
+
+class ChatCancel(Received, frozen=True, kw_only=True, tag="cancel"):
+    """Stop a run: this one, or the one under way."""
+
+    run_id: str | None = None
+
+
+class ChatResume(Received, frozen=True, kw_only=True, tag="resume"):
+    """Go on behind frame `last_seq` of a run."""
+
+    run_id: str
+    last_seq: float = 0
 
 
 class _ChatFold:
@@ -64,7 +183,7 @@ class _ChatFold:
         """The frames of an event."""
         return [Frame(data=frame) for frame in numbered(self._frames(recorded), recorded)]
 
-    def _frames(self, recorded: Recorded) -> list[dict[str, Any]]:
+    def _frames(self, recorded: Recorded) -> list[Sent]:
         event = recorded.event
         if isinstance(event, RunAttempt):
             self._shown.unsay(self._waiting)
@@ -73,16 +192,16 @@ class _ChatFold:
         match event:
             case RunStart():
                 self._session_id = event.input.get("options", {}).get("session_id") or recorded.thread_id
-            case Progress() if event.stage in STEPS:
-                return self._until(event.stage)
+            case Progress(stage=stage) if stage != "finishing":
+                return self._until(stage)
             case Interrupt():
                 question = event.question
                 text = question if isinstance(question, str) else msgspec.json.encode(question).decode()
-                details = {"id": event.id, "question": question, "options": event.options, "schema": event.schema}
+                asked = ChatQuestion(id=event.id, question=question, options=event.options, schema=event.schema)
                 return [
                     *self._until("generating"),
                     *self._flush(recorded.at),
-                    self._complete(text, {"interrupt": details}),
+                    self._complete(text, ChatMetadata(interrupt=asked)),
                 ]
             case RunComplete():
                 return [
@@ -91,41 +210,40 @@ class _ChatFold:
                     self._complete(event.text, _metadata(event)),
                 ]
             case RunError():
-                return [*self._flush(recorded.at), _error(event.message, "PROCESSING_ERROR", event.code)]
+                return [
+                    *self._flush(recorded.at),
+                    ChatError(error=event.message, code="PROCESSING_ERROR", reason=event.code),
+                ]
             case RunCancelled():
-                return [*self._flush(recorded.at), _error("The message was cancelled.", "CANCELLED", None)]
+                return [*self._flush(recorded.at), ChatError(error="The message was cancelled.", code="CANCELLED")]
             case AgentComplete():
                 return self._flush(recorded.at)
         due = len(self._waiting) >= FLUSH_SHARE * len(self._shown.shown) or recorded.at - self._flushed_at >= FLUSH_MS
         return [*self._until("generating"), *self._flush(recorded.at)] if self._waiting and due else []
 
-    def _until(self, step: str) -> list[dict[str, Any]]:
+    def _until(self, step: Step) -> list[Sent]:
         """The steps up to this one that were not shown yet."""
         end = max(_ORDER.index(step) + 1, self._steps)
         due, self._steps = _ORDER[self._steps : end], end
-        return [{"type": "progress", "step": step, "message": STEPS[step]} for step in due]
+        return [ChatProgress(step=step, message=STEPS[step]) for step in due]
 
-    def _flush(self, at: int) -> list[dict[str, Any]]:
+    def _flush(self, at: int) -> list[Sent]:
         if not self._waiting:
             return []
         token, self._waiting, self._flushed_at = self._waiting, "", at
-        return [{"type": "token", "token": token, "partial_response": self._shown.shown}]
+        return [ChatToken(token=token, partial_response=self._shown.shown)]
 
-    def _complete(self, response: str, metadata: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "complete", "response": response, "session_id": self._session_id, "metadata": metadata}
-
-
-def _metadata(event: RunComplete) -> dict[str, Any]:
-    return {
-        "agent": event.primary_agent,
-        "confidence": event.confidence if event.confidence is not None else 1.0,
-        "context": {"sources": [hit.uri or hit.title for hit in event.sources]},
-        "citations": [msgspec.to_builtins(hit) for hit in event.sources],
-    }
+    def _complete(self, response: str, metadata: ChatMetadata) -> ChatComplete:
+        return ChatComplete(response=response, session_id=self._session_id, metadata=metadata)
 
 
-def _error(message: str, code: str, reason: str | None) -> dict[str, Any]:
-    return {"type": "error", "error": message, "code": code, **({"reason": reason} if reason else {})}
+def _metadata(event: RunComplete) -> ChatMetadata:
+    return ChatMetadata(
+        agent=event.primary_agent,
+        confidence=event.confidence if event.confidence is not None else 1.0,
+        context=ChatContext([hit.uri or hit.title for hit in event.sources]),
+        citations=event.sources,
+    )
 
 
 class Chat:
@@ -133,6 +251,8 @@ class Chat:
 
     name = "chat"
     serial = True
+    frames = (ChatProgress, ChatToken, ChatComplete, ChatError, ChatAuthSuccess, ChatAuthError, ChatPong)
+    asks = (ChatAuth, ChatMessage, ChatPing, ChatCancel, ChatResume)
 
     def fold(self) -> _ChatFold:
         """A fresh fold."""
@@ -155,24 +275,23 @@ class Chat:
 
     def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
         """`auth_success`."""
-        user = {"id": principal.id, "email": principal.email, "name": principal.name}
-        return {"type": "auth_success", "message": "Authentication successful", "user": user}
+        return built(ChatAuthSuccess(user=ChatUser(principal.id, principal.email, principal.name)))
 
     def refused(self, problem: Problem, at: int) -> dict[str, Any]:
         """`auth_error`."""
-        return {"type": "auth_error", "message": "Invalid token"}
+        return built(ChatAuthError())
 
     def pong(self, at: int) -> dict[str, Any]:
         """`pong`."""
-        return {"type": "pong", "timestamp": iso(at)}
+        return built(ChatPong(timestamp=iso(at)))
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
-        return _error(problem.message, problem.code, None)
+        return built(ChatError(error=problem.message, code=problem.code))
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
         """An `error` whose code says that the stream cannot go on from there."""
-        return _error(f"Events {first} to {last} can be resumed.", "CURSOR_GONE", None)
+        return built(ChatError(error=f"Events {first} to {last} can be resumed.", code="CURSOR_GONE"))
 
 
 def read_message(frame: dict[str, Any]) -> Ask:

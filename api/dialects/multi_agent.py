@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.dialects.base import (
@@ -19,8 +20,11 @@ from api.dialects.base import (
     Leave,
     Login,
     Ping,
+    Received,
     Resume,
+    Sent,
     ShownText,
+    built,
     iso,
     name_field,
     names_field,
@@ -45,9 +49,194 @@ from orchestrator.events import (
     RunError,
     RunStart,
     Sources,
+    Usage,
 )
 
 INTERNAL_ROLES = ("classifier", "retriever", "supporting")
+
+
+class TeamFrame(Sent, frozen=True, kw_only=True):
+    """What all frames of this vocabulary have."""
+
+    timestamp: str = ""
+
+
+class TeamProgress(TeamFrame, frozen=True, kw_only=True, tag="progress"):
+    """How far the run is: 0 to 1, never back."""
+
+    progress: float
+    message: str
+
+
+class TeamAgentStart(TeamFrame, frozen=True, kw_only=True, tag="agent_start"):
+    """An agent begins. `internal` agents do not answer themselves."""
+
+    agent: str
+    query: str
+    message: str
+    internal: bool | UnsetType = UNSET
+
+
+class TeamAgentChunk(TeamFrame, frozen=True, kw_only=True, tag="agent_chunk"):
+    """A piece of an agent's text; `content` is another name of `chunk`."""
+
+    agent: str
+    chunk: str
+    content: str
+    internal: bool | UnsetType = UNSET
+
+
+class TeamAgentMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """How an agent's work went."""
+
+    duration_ms: int
+    finish_reason: str | None = None
+    usage: Usage | UnsetType = UNSET
+
+
+class TeamAgentComplete(TeamFrame, frozen=True, kw_only=True, tag="agent_complete"):
+    """An agent is done."""
+
+    agent: str
+    response: str
+    metadata: TeamAgentMetadata
+    internal: bool | UnsetType = UNSET
+
+
+class InteractionMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What kind of interaction it is, and why."""
+
+    kind: str
+    reason: str | None = None
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """An interaction as `complete` repeats it."""
+
+    from_agent: str
+    to_agent: str
+    query: str
+    response: str
+    metadata: InteractionMetadata
+    timestamp: str
+
+
+class TeamInteraction(TeamFrame, frozen=True, kw_only=True, tag="interaction"):
+    """One agent turns to another, or to the user."""
+
+    from_agent: str
+    to_agent: str
+    query: str
+    response: str
+    metadata: InteractionMetadata
+    message: str
+
+
+class TeamSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A passage that the answer rests on."""
+
+    id: str
+    title: str
+    uri: str | None
+    score: float
+    snippet: str
+
+
+class TeamQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to the human; the client's next message answers it."""
+
+    id: str
+    question: Any
+    options: list[Any] | None = None
+    schema: dict[str, Any] | None = None
+
+
+class TeamMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answer rests on; `partial` where the run did not come to its end."""
+
+    primary_agent: str | UnsetType | None = UNSET
+    confidence: float | UnsetType | None = UNSET
+    sources: list[TeamSource] | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+    partial: bool | UnsetType = UNSET
+    interrupt: TeamQuestion | UnsetType = UNSET
+
+
+class TeamComplete(TeamFrame, frozen=True, kw_only=True, tag="complete"):
+    """The whole answer, once; always the last frame."""
+
+    response: str
+    interactions: list[Told]
+    metadata: TeamMetadata
+
+
+class TeamError(TeamFrame, frozen=True, kw_only=True, tag="error"):
+    """Something went wrong; where `recoverable`, it may go on."""
+
+    error: str
+    code: str
+    agent: str | None = None
+    recoverable: bool = False
+
+
+class TeamConnected(TeamFrame, frozen=True, kw_only=True, tag="connected"):
+    """The login is valid."""
+
+    connection_id: str
+
+
+class TeamPong(TeamFrame, frozen=True, kw_only=True, tag="pong"):
+    """The answer to a ping."""
+
+
+class TeamAuth(Received, frozen=True, kw_only=True, tag="auth"):
+    """Log in."""
+
+    token: str
+
+
+class TeamContextOptions(msgspec.Struct, frozen=True):
+    """`session_id` names the conversation; `stream_supporting` shows the supporting agents' text as well."""
+
+    session_id: str | None = None
+    stream_supporting: bool = False
+
+
+class TeamQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A question for the team; `message` and `content` are other names of `query`."""
+
+    query: str | None = None
+    message: str | None = None
+    content: str | None = None
+    coordination_mode: str | None = None
+    primary_agent: str | None = None
+    supporting_agents: list[str] = []
+    context: TeamContextOptions | None = None
+
+
+class TeamRequest(Received, frozen=True, kw_only=True, tag="multi_agent_request"):
+    """Ask the team."""
+
+    request: TeamQuery
+
+
+class TeamPing(Received, frozen=True, kw_only=True, tag="ping"):
+    """A sign of life is wanted."""
+
+
+class TeamCancel(Received, frozen=True, kw_only=True, tag="cancel"):
+    """Stop the run under way."""
+
+
+class TeamDisconnect(Received, frozen=True, kw_only=True, tag="disconnect"):
+    """Goodbye."""
+
+
+class TeamResume(Received, frozen=True, kw_only=True, tag="resume"):
+    """Go on behind frame `last_seq` of a run."""
+
+    run_id: str
+    last_seq: float = 0
 
 
 class _MultiAgentFold:
@@ -56,15 +245,16 @@ class _MultiAgentFold:
         self._drafts_wanted = False
         self._progress = 0.0
         self._shown = ShownText()
-        self._interactions: list[dict[str, Any]] = []
+        self._interactions: list[Told] = []
         self._hits: dict[str, Hit] = {}
 
     def feed(self, recorded: Recorded) -> list[Frame]:
         """The frames of an event."""
+        at = iso(recorded.at)
         frames = numbered(self._frames(recorded), recorded)
-        return [Frame(event=frame["type"], data=frame | {"timestamp": iso(recorded.at)}) for frame in frames]
+        return [Frame(event=frame["type"], data=frame | {"timestamp": at}) for frame in frames]
 
-    def _frames(self, recorded: Recorded) -> list[dict[str, Any]]:
+    def _frames(self, recorded: Recorded) -> list[TeamFrame]:
         event = recorded.event
         news = self._shown.feed(event)
         match event:
@@ -79,13 +269,14 @@ class _MultiAgentFold:
                 return [_progress(self._progress, "Regenerating the answer…")]
             case AgentStart():
                 message = f"{event.agent} is working…"
-                return [_marked(event.role, type="agent_start", agent=event.agent, query=self._query, message=message)]
+                internal = _internal(event.role)
+                return [TeamAgentStart(agent=event.agent, query=self._query, message=message, internal=internal)]
             case AgentChunk(channel="answer") if news:
-                return [{"type": "agent_chunk", "agent": event.agent, "chunk": news, "content": news}]
+                return [TeamAgentChunk(agent=event.agent, chunk=news, content=news)]
             case AgentChunk(channel="draft") if self._drafts_wanted:
-                return [_internal(type="agent_chunk", agent=event.agent, chunk=event.text, content=event.text)]
+                return [TeamAgentChunk(agent=event.agent, chunk=event.text, content=event.text, internal=True)]
             case AgentComplete():
-                return [_marked(event.role, **_completion(event))]
+                return [_completion(event)]
             case AgentError(recoverable=True):
                 return [_error(event.message, event.code, event.agent, True)]
             case Interaction():
@@ -95,82 +286,74 @@ class _MultiAgentFold:
             case Interrupt():
                 return self._question(event, recorded.at)
             case RunComplete():
-                return [self._complete(event)]
+                return [self._answer(event)]
             case RunError():
                 return [_error(event.message, event.code, None, event.retryable), *self._partial(event.partial_text)]
             case RunCancelled():
                 return [_error("The run was cancelled.", "CANCELLED", None, False), *self._partial(event.partial_text)]
         return []
 
-    def _interaction(self, event: Interaction, at: int) -> dict[str, Any]:
-        told = {
-            "from_agent": event.source,
-            "to_agent": event.target,
-            "query": event.query,
-            "response": event.response or "",
-            "metadata": {"kind": event.kind, "reason": event.reason},
-        }
-        self._interactions.append({**told, "timestamp": iso(at)})
-        return {"type": "interaction", **told, "message": f"{event.source} → {event.target}: {event.query}"}
+    def _interaction(self, event: Interaction, at: int) -> TeamInteraction:
+        told = Told(
+            from_agent=event.source,
+            to_agent=event.target,
+            query=event.query,
+            response=event.response or "",
+            metadata=InteractionMetadata(kind=event.kind, reason=event.reason),
+            timestamp=iso(at),
+        )
+        self._interactions.append(told)
+        return TeamInteraction(
+            **msgspec.structs.asdict(told), message=f"{event.source} → {event.target}: {event.query}"
+        )
 
-    def _question(self, event: Interrupt, at: int) -> list[dict[str, Any]]:
+    def _question(self, event: Interrupt, at: int) -> list[TeamFrame]:
         """A question to the human ends the turn; the client's next message answers it."""
         question = event.question if isinstance(event.question, str) else msgspec.json.encode(event.question).decode()
         asked = Interaction(source="team", target="user", kind="handoff", query=question, reason=event.reason)
-        details = {"id": event.id, "question": event.question, "options": event.options, "schema": event.schema}
+        details = TeamQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
         interaction = self._interaction(asked, at)
-        complete = {
-            "type": "complete",
-            "response": question or "?",
-            "interactions": list(self._interactions),
-            "metadata": {"interrupt": details},
-        }
-        return [interaction, complete]
+        return [interaction, self._complete(question or "?", TeamMetadata(interrupt=details))]
 
-    def _complete(self, event: RunComplete) -> dict[str, Any]:
-        return {
-            "type": "complete",
-            "response": event.text or "There is no answer.",
-            "interactions": list(self._interactions),
-            "metadata": {
-                "primary_agent": event.primary_agent,
-                "confidence": event.confidence,
-                "sources": [
-                    {"id": hit.id, "title": hit.title, "uri": hit.uri, "score": hit.score, "snippet": hit.snippet}
-                    for hit in event.sources
-                ],
-                "usage": msgspec.to_builtins(event.usage),
-            },
-        }
+    def _answer(self, event: RunComplete) -> TeamComplete:
+        metadata = TeamMetadata(
+            primary_agent=event.primary_agent,
+            confidence=event.confidence,
+            sources=[
+                TeamSource(id=hit.id, title=hit.title, uri=hit.uri, score=hit.score, snippet=hit.snippet)
+                for hit in event.sources
+            ],
+            usage=event.usage,
+        )
+        return self._complete(event.text or "There is no answer.", metadata)
 
-    def _partial(self, text: str) -> list[dict[str, Any]]:
-        if not text:
-            return []
-        metadata: dict[str, Any] = {"primary_agent": None, "confidence": None, "sources": [], "partial": True}
-        return [{"type": "complete", "response": text, "interactions": list(self._interactions), "metadata": metadata}]
+    def _partial(self, text: str) -> list[TeamFrame]:
+        metadata = TeamMetadata(primary_agent=None, confidence=None, sources=[], partial=True)
+        return [self._complete(text, metadata)] if text else []
+
+    def _complete(self, response: str, metadata: TeamMetadata) -> TeamComplete:
+        return TeamComplete(response=response, interactions=list(self._interactions), metadata=metadata)
 
 
-def _progress(value: float, message: str) -> dict[str, Any]:
-    return {"type": "progress", "progress": value, "message": message}
+def _progress(value: float, message: str) -> TeamProgress:
+    return TeamProgress(progress=value, message=message)
 
 
-def _error(message: str, code: str, agent: str | None, recoverable: bool) -> dict[str, Any]:
-    return {"type": "error", "error": message, "code": code, "agent": agent, "recoverable": recoverable}
+def _error(message: str, code: str, agent: str | None, recoverable: bool) -> TeamError:
+    return TeamError(error=message, code=code, agent=agent, recoverable=recoverable)
 
 
-def _completion(event: AgentComplete) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"duration_ms": event.duration_ms, "finish_reason": event.finish_reason}
-    if event.usage is not None:
-        metadata["usage"] = msgspec.to_builtins(event.usage)
-    return {"type": "agent_complete", "agent": event.agent, "response": event.text, "metadata": metadata}
+def _completion(event: AgentComplete) -> TeamAgentComplete:
+    metadata = TeamAgentMetadata(
+        duration_ms=event.duration_ms,
+        finish_reason=event.finish_reason,
+        usage=UNSET if event.usage is None else event.usage,
+    )
+    return TeamAgentComplete(agent=event.agent, response=event.text, metadata=metadata, internal=_internal(event.role))
 
 
-def _marked(role: str, **frame: Any) -> dict[str, Any]:
-    return _internal(**frame) if role in INTERNAL_ROLES else frame
-
-
-def _internal(**frame: Any) -> dict[str, Any]:
-    return {**frame, "internal": True}
+def _internal(role: str) -> bool | UnsetType:
+    return True if role in INTERNAL_ROLES else UNSET
 
 
 class MultiAgent:
@@ -178,6 +361,18 @@ class MultiAgent:
 
     name = "multi_agent"
     serial = True
+    frames = (
+        TeamProgress,
+        TeamAgentStart,
+        TeamAgentChunk,
+        TeamAgentComplete,
+        TeamInteraction,
+        TeamComplete,
+        TeamError,
+        TeamConnected,
+        TeamPong,
+    )
+    asks = (TeamAuth, TeamRequest, TeamPing, TeamCancel, TeamDisconnect, TeamResume)
 
     def fold(self) -> _MultiAgentFold:
         """A fresh fold."""
@@ -207,7 +402,7 @@ class MultiAgent:
 
     def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
         """`connected`."""
-        return {"type": "connected", "connection_id": connection_id, "timestamp": iso(at)}
+        return built(TeamConnected(connection_id=connection_id, timestamp=iso(at)))
 
     def refused(self, problem: Problem, at: int) -> dict[str, Any]:
         """An `error`."""
@@ -215,11 +410,11 @@ class MultiAgent:
 
     def pong(self, at: int) -> dict[str, Any]:
         """`pong`."""
-        return {"type": "pong", "timestamp": iso(at)}
+        return built(TeamPong(timestamp=iso(at)))
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
-        return {**_error(problem.message, problem.code, None, False), "timestamp": iso(at)}
+        return built(TeamError(error=problem.message, code=problem.code, timestamp=iso(at)))
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
         """An `error` whose code says that the stream cannot go on from there."""

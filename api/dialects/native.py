@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -16,14 +16,141 @@ from api.dialects.base import (
     Leave,
     Login,
     Ping,
+    Received,
     Resume,
+    Sent,
+    built,
     name_field,
     names_field,
     number_field,
     text_field,
 )
 from api.problems import Problem
-from orchestrator.events import Recorded
+from orchestrator.events import EVENT_TYPES, Event, Recorded
+
+
+class NativeAuthSuccess(Sent, frozen=True, kw_only=True, tag="auth_success"):
+    """The login is valid."""
+
+    user: dict[str, str]
+    at: int
+
+
+class NativeAuthError(Sent, frozen=True, kw_only=True, tag="auth_error"):
+    """The login is not valid."""
+
+    code: str
+    message: str
+    at: int
+
+
+class NativePong(Sent, frozen=True, kw_only=True, tag="pong"):
+    """The answer to a ping."""
+
+    at: int
+
+
+class NativeError(Sent, frozen=True, kw_only=True, tag="error"):
+    """Something went wrong with a frame or with the connection."""
+
+    code: str
+    message: str
+    at: int
+
+
+class NativeReset(Sent, frozen=True, kw_only=True, tag="stream_reset"):
+    """A cursor cannot be served; events `first` to `last` can."""
+
+    first: int
+    last: int
+    at: int
+
+
+class NativeAuth(Received, frozen=True, kw_only=True, tag="auth"):
+    """Log in."""
+
+    token: str
+
+
+class NativeAgents(msgspec.Struct, frozen=True):
+    """Who is to answer, and who is to help."""
+
+    primary: str | None = None
+    supporting: list[str] = []
+
+
+class NativeMessage(Received, frozen=True, kw_only=True, tag="message"):
+    """A message."""
+
+    message: str
+    thread_id: str | None = None
+    graph: str | None = None
+    agents: NativeAgents | None = None
+    mode: str | None = None
+    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
+    idempotency_key: str | None = None
+
+
+class NativeResume(Received, frozen=True, kw_only=True, tag="resume"):
+    """Go on behind event `after` of a run, or of a thread."""
+
+    run_id: str | None = None
+    thread_id: str | None = None
+    after: float = 0
+
+
+class NativeCancel(Received, frozen=True, kw_only=True, tag="cancel"):
+    """Stop a run."""
+
+    run_id: str
+
+
+class NativeAnswer(Received, frozen=True, kw_only=True, tag="answer"):
+    """Answer the question that a run waits with."""
+
+    run_id: str
+    answer: Any
+
+
+class NativePing(Received, frozen=True, kw_only=True, tag="ping"):
+    """A sign of life is wanted."""
+
+
+class NativeDisconnect(Received, frozen=True, kw_only=True, tag="disconnect"):
+    """Goodbye."""
+
+
+_ENVELOPE: list[tuple[str, Any]] = [
+    ("thread_id", str),
+    ("seq", int),
+    ("run_id", str | None),
+    ("attempt", int),
+    ("at", int),
+]
+
+
+def _flat(event: type[Event]) -> type[msgspec.Struct]:
+    """An event as it is sent: its own fields behind those of its place in the log."""
+    hints = get_type_hints(event)
+    fields: list[Any] = []
+    for field in msgspec.structs.fields(event):
+        kind = (field.name, hints[field.name])
+        if field.required:
+            fields.append(kind)
+        elif field.default_factory is not msgspec.NODEFAULT:
+            fields.append((*kind, msgspec.field(default_factory=field.default_factory)))
+        else:
+            fields.append((*kind, field.default))
+    return msgspec.defstruct(
+        f"Native{event.__name__}",
+        [*_ENVELOPE, *fields],
+        namespace={"__doc__": event.__doc__},
+        kw_only=True,
+        frozen=True,
+        tag_field="type",
+        tag=event.__struct_config__.tag,
+        forbid_unknown_fields=True,
+    )
 
 
 class _NativeFold:
@@ -44,6 +171,15 @@ class Native:
 
     name = "native"
     serial = False
+    frames: tuple[type[msgspec.Struct], ...] = (
+        *map(_flat, EVENT_TYPES),
+        NativeAuthSuccess,
+        NativeAuthError,
+        NativePong,
+        NativeError,
+        NativeReset,
+    )
+    asks = (NativeAuth, NativeMessage, NativeResume, NativeCancel, NativeAnswer, NativePing, NativeDisconnect)
 
     def fold(self) -> _NativeFold:
         """A fresh fold."""
@@ -76,23 +212,23 @@ class Native:
 
     def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
         """`auth_success`."""
-        return {"type": "auth_success", "user": {"id": principal.id}, "at": at} if asked else None
+        return built(NativeAuthSuccess(user={"id": principal.id}, at=at)) if asked else None
 
     def refused(self, problem: Problem, at: int) -> dict[str, Any]:
         """`auth_error`."""
-        return {"type": "auth_error", "code": problem.code, "message": problem.message, "at": at}
+        return built(NativeAuthError(code=problem.code, message=problem.message, at=at))
 
     def pong(self, at: int) -> dict[str, Any]:
         """`pong`."""
-        return {"type": "pong", "at": at}
+        return built(NativePong(at=at))
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
-        return {"type": "error", "code": problem.code, "message": problem.message, "at": at}
+        return built(NativeError(code=problem.code, message=problem.message, at=at))
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
         """`stream_reset`."""
-        return {"type": "stream_reset", "first": first, "last": last, "at": at}
+        return built(NativeReset(first=first, last=last, at=at))
 
 
 def read_ask(frame: dict[str, Any]) -> Ask:

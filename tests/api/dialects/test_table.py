@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import msgspec
 import pytest
@@ -148,6 +148,18 @@ def test_frames_survive_json(dialect: Dialect, run: str) -> None:
             assert msgspec.json.decode(msgspec.json.encode(frame.data)) == msgspec.to_builtins(frame.data)
             assert frame.data["run_id"] == one.run_id
             assert one.seq - 1 <= frame.data["seq"] <= one.seq
+
+
+def test_frames_are_those_of_the_registry(dialect: Dialect, events: list[Recorded]) -> None:
+    registry = msgspec.json.Decoder(Union[dialect.frames])  # type: ignore[valid-type]  # noqa: UP007
+    for frame in data_of(dialect, events):
+        registry.decode(msgspec.json.encode(frame))
+
+
+def test_every_kind_of_frame_is_told_apart(dialect: Dialect) -> None:
+    for classes in (dialect.frames, dialect.asks):
+        tags = [str(one.__struct_config__.tag) for one in classes]
+        assert len(tags) == len(set(tags))
 
 
 # -------------------------------------------------------------------------------------------- the socket's words
