@@ -187,10 +187,17 @@ def _place(text: str, node: ast.expr) -> Position:
 _UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\([\\'\"nrt]|u[0-9a-fA-F]{4}|)")
 _TOKEN = re.compile(
-    r"""(?P<string> '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" )
+    r"""(?P<triple> '{3} | "{3} ) | (?P<prefix> \b [bfrtu]{1,2} (?=['"]) )
+    | (?P<string> '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" )
     | (?P<open> [(\[{] ) | (?P<close> [)\]}] ) | (?P<comment> \# ) | (?P<number> (?<!\w) \.?\d[\w.]* )""",
-    re.DOTALL | re.VERBOSE,
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
+_NO_TOKENS = {
+    "triple": "a text stands between single quotation marks",
+    "prefix": "a text has no letters before its quotation marks; use + and text() to put values into it",
+    "comment": "an expression has no comments",
+    "number": "a number is written as 12, 0.5 or 1e3, with a space before the next word",
+}
 _DECIMAL = re.compile(r"(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][\d_]*)?")
 
 
@@ -208,14 +215,12 @@ def _check_text(text: str) -> None:
             raise ExpressionError(message, _position(text, found.start()))
     depth = 0
     for found in _TOKEN.finditer(text):
-        depth += {"open": 1, "close": -1}.get(found.lastgroup or "", 0)
+        kind = found.lastgroup or ""
+        depth += {"open": 1, "close": -1}.get(kind, 0)
         if depth > MAX_DEPTH:
             raise ExpressionError("there are too many brackets inside each other", _position(text, found.start()))
-        if found.lastgroup == "comment":
-            raise ExpressionError("an expression has no comments", _position(text, found.start()))
-        if found.lastgroup == "number" and not _DECIMAL.fullmatch(found[0]):
-            message = "a number is written as 12, 0.5 or 1e3, with a space before the next word"
-            raise ExpressionError(message, _position(text, found.start()))
+        if kind in _NO_TOKENS and not (kind == "number" and _DECIMAL.fullmatch(found[0])):
+            raise ExpressionError(_NO_TOKENS[kind], _position(text, found.start()))
 
 
 _ALLOWED = (
@@ -233,7 +238,6 @@ _ALLOWED = (
 )
 _REFUSED: dict[type[ast.AST], str] = {
     ast.Attribute: 'there are no attributes: write x["key"]',
-    ast.JoinedStr: "there are no f-strings: use + and text()",
     ast.Slice: "there are no slices",
     ast.Dict: "an object cannot be written here",
     ast.Is: "there is no `is`: use ==",
