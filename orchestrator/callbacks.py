@@ -179,7 +179,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         if failed := self._failed_tasks.pop(task, None):
             self._supersede(failed, "node_retry")
         parent = enclosing.id if enclosing else None
-        self._writer.emit(AgentStart(span=span.id, agent=agent, role=role, parent=parent))
+        kind, title = (metadata.get(one) if _own(metadata, enclosing) else None for one in ("kind", "title"))
+        self._writer.emit(AgentStart(span=span.id, agent=agent, role=role, parent=parent, kind=kind, title=title))
         return span
 
     def _channel(self, task: str, metadata: Mapping[str, Any], enclosing: _Span | None) -> Channel:

@@ -37,8 +37,6 @@ from orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
 
-RECURSION_LIMIT = 60
-"""Steps that a graph may take."""
 PAGE = 1000
 
 
@@ -173,7 +171,7 @@ class Execution:
             {
                 "callbacks": [handler],
                 "configurable": {"thread_id": self.run.id, "run_id": self.run.id},
-                "recursion_limit": RECURSION_LIMIT,
+                "recursion_limit": self._served.steps,
             },
             context=self._served.make_context(given, writer.emit),
             stream_mode=["values", "custom"],
@@ -190,7 +188,8 @@ class Execution:
     async def _entry(self, given: RunInput, view: RunView, fresh: bool) -> Any:
         """What the graph is invoked with: its input, or a human's answer, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
-            return self._served.make_input(given, await self._history())
+            left = await self._database.thread_state(self.run.thread_id)
+            return self._served.make_input(given, await self._history(), left)
         return Command(resume=view.resume) if view.resume is not None else None
 
     async def _history(self) -> list[HistoryMessage]:
@@ -232,7 +231,7 @@ class Execution:
             usage=writer.view.usage,
             execution_order=order,
         )
-        await self._finish(writer, "completed", terminal, reply)
+        await self._finish(writer, "completed", terminal, reply, self._served.leave(state))
 
     async def _end_early(
         self, writer: RunWriter, handler: EventHandler, status: RunStatus, error: BaseException | None
@@ -263,8 +262,15 @@ class Execution:
             )
         await self._finish(writer, status, terminal, reply)
 
-    async def _finish(self, writer: RunWriter, status: RunStatus, terminal: AnyEvent, reply: Message | None) -> None:
-        self.successor = await writer.finish(status, reply, encode(terminal), terminal)
+    async def _finish(
+        self,
+        writer: RunWriter,
+        status: RunStatus,
+        terminal: AnyEvent,
+        reply: Message | None,
+        state: bytes | None = None,
+    ) -> None:
+        self.successor = await writer.finish(status, reply, encode(terminal), terminal, state)
         self._observe(f"ended:{status}", 1)
 
     def _reply(self, text: str, author: str | None, partial: bool) -> Message:

@@ -26,6 +26,13 @@ SYNTHESIS = (
     " repetitions, and name disagreements between specialists openly."
 )
 
+UNAIDED = "Answer in the language of the message, briefly and to the point. Do not invent facts."
+
+STEP = (
+    "You lead the user through one step of a longer conversation. Say only what brings its goal nearer; do not go on to"
+    " other subjects. The goal is this."
+)
+
 CLASSIFY = (
     "You route questions to specialists. Choose the specialist who should answer as primary, others only if they really"
     " have something to contribute, and where the message asks several things give each specialist its own question."
@@ -63,6 +70,19 @@ def answer_prompt(instructions: str, sources: Sequence[Source], drafts: Sequence
     return "\n\n".join(parts)
 
 
+def flow_prompt(instructions: str, sources: Sequence[Source], drafts: Sequence[Draft]) -> str:
+    """The system prompt of an agent in a user's flow; one that is given no material speaks for itself."""
+    if sources or drafts:
+        return answer_prompt(instructions, sources, drafts)
+    return f"{instructions}\n\n{UNAIDED}"
+
+
+def step_prompt(name: str, goal: str, guidelines: str) -> str:
+    """The instructions for one step of a conversation."""
+    parts = [STEP, _tagged("step", name, name, goal), guidelines and f"Guidelines: {guidelines}"]
+    return "\n\n".join(filter(None, parts))
+
+
 def specialist_prompt(agent: Agent) -> str:
     """A specialist's own instructions."""
     return f"{agent.prompt}\nYour subject: {agent.description}"
@@ -72,7 +92,7 @@ def _tagged(tag: str, id_: str, title: str, text: str) -> str:
     return f'<{tag} id="{escape(id_)}" title="{escape(title)}">\n{escape(text, quote=False)}\n</{tag}>'
 
 
-_TAG = re.compile(r'<(source|draft|specialist) id="([^"]*)" title="([^"]*)">\n(.*?)\n</\1>', re.DOTALL)
+_TAG = re.compile(r'<(source|draft|specialist|step) id="([^"]*)" title="([^"]*)">\n(.*?)\n</\1>', re.DOTALL)
 
 
 def read_material(prompt: str) -> list[tuple[str, str, str, str]]:

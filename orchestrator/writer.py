@@ -144,13 +144,28 @@ class RunWriter:
         await self._commit(lambda events: self._log.pause(self.fence, self._expected, events), None, question)
 
     async def finish(
-        self, status: RunStatus, message: Message | None, result: bytes, terminal: AnyEvent | None = None
+        self,
+        status: RunStatus,
+        message: Message | None,
+        result: bytes,
+        terminal: AnyEvent | None = None,
+        state: bytes | None = None,
     ) -> str | None:
-        """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run."""
+        """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
+
+        `state` is what the thread's next run is given, as `EventLog.finish` takes it.
+        """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
             lambda events: self._log.finish(
-                self.fence, self._expected, events, status=status, message=message, result=result, tokens=tokens
+                self.fence,
+                self._expected,
+                events,
+                status=status,
+                message=message,
+                result=result,
+                tokens=tokens,
+                state=state,
             ),
             None,
             terminal,
