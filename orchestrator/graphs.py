@@ -37,6 +37,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     access: tuple[str, ...] = ("public",)
     options: dict[str, Any] = {}
     """What the dialect's fold must know of the request."""
+    traceparent: str | None = None
+    """The trace that the request came with, for whoever executes the run."""
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
