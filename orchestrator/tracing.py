@@ -148,7 +148,7 @@ class RunSpans:
             case AgentChunk():
                 return []
             case AgentStart():
-                parent = what.parent or self._execution(what.span.partition(".")[0])
+                parent = what.parent or _execution(what.span.partition(".")[0])
                 self._start(what.span, f"agent {what.agent}", parent, at, agent=what.agent, role=what.role)
             case AgentComplete():
                 return self._finish(what.span, at, finish_reason=what.finish_reason)
@@ -189,10 +189,11 @@ class RunSpans:
 
     def close(self, status: str, at: int) -> list[Span]:
         """The execution ends, with `status` where no event said so: what is open, innermost first, then itself."""
-        spans = [span for key in reversed(list(self._open)) for span in self._finish(key, at, finish_reason=status)]
-        run, end = self._run, self._end or {"status": status}
+        run, end = self._run, {"status": status, **self._end}
+        reason = end["status"]
+        spans = [span for key in reversed(list(self._open)) for span in self._finish(key, at, finish_reason=reason)]
         whole = _Open(
-            key=self._execution(self._epoch),
+            key=_execution(self._epoch),
             name="run",
             parent="",
             started=self._began,
@@ -204,10 +205,7 @@ class RunSpans:
                 "dialect": self._dialect,
             },
         )
-        return [*spans, self._span(whole, at, {"status": status, **end})]
-
-    def _execution(self, epoch: int | str) -> str:
-        return f"run {epoch}"
+        return [*spans, self._span(whole, at, {**end})]
 
     def _start(self, key: str, name: str, parent: str, at: int, **attributes: str | None) -> None:
         self._open[key] = _Open(key, name, parent, at, {**attributes})
@@ -232,6 +230,11 @@ class RunSpans:
 
     def _id(self, key: str) -> str:
         return hashlib.blake2b(f"{self._run.id} {key}".encode(), digest_size=8).hexdigest()
+
+
+def _execution(epoch: int | str) -> str:
+    """The key of an execution's own span: agents' spans begin with the same number."""
+    return f"run {epoch}"
 
 
 def _tool(event: ToolStart | ToolComplete | ToolError) -> str:

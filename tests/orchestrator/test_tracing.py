@@ -173,6 +173,13 @@ def test_what_is_open_when_an_execution_ends_ends_with_it() -> None:
     ]
 
 
+def test_a_tool_that_asks_a_human_ends_with_the_question() -> None:
+    spans = spans_of()
+    spans.begin(9, after_crash=False)
+    fed(spans, ToolStart(span="1.1", call_id="t", name="ask"), Interrupt(id="i", question="?"))
+    assert spans.close(HANDED_BACK, 30)[0].attributes["finish_reason"] == "interrupted"
+
+
 def test_after_a_crash_the_next_execution_tells_what_the_lost_one_could_not() -> None:
     first = spans_of()
     first.begin(9, after_crash=False)
