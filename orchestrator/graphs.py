@@ -48,6 +48,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Values for a flow's nodes, by node."""
     history: list[HistoryMessage] = []
     """The conversation so far, where the client keeps it; else the thread's own messages are taken."""
+    traceparent: str | None = None
+    """The trace that the request came with, for whoever executes the run."""
 
 
 @dataclass(frozen=True)
