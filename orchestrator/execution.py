@@ -172,7 +172,11 @@ class Execution:
             await self._entry(given, writer.view, fresh),
             {
                 "callbacks": [handler],
-                "configurable": {"thread_id": self.run.id, "run_id": self.run.id},
+                "configurable": {
+                    "thread_id": self.run.id,
+                    "run_id": self.run.id,
+                    "profile": plain(given.profile),  # a mapping: tracers and checkpoints copy only plain values
+                },
                 "recursion_limit": RECURSION_LIMIT,
             },
             context=self._served.make_context(given, writer.emit),

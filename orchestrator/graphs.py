@@ -21,6 +21,7 @@ from langgraph.pregel import Pregel
 
 from orchestrator.callbacks import GraphShape, reply_text
 from orchestrator.events import AnyEvent
+from orchestrator.profiles import Profile
 
 OnCrash = Literal["resume", "fail"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
@@ -28,7 +29,10 @@ TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see."""
+    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see.
+
+    `profile` is what the user had told about themselves when the message was accepted.
+    """
 
     message: str
     primary: str | None = None
@@ -37,6 +41,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     access: tuple[str, ...] = ("public",)
     options: dict[str, Any] = {}
     """What the dialect's fold must know of the request."""
+    profile: Profile | None = None
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
