@@ -47,7 +47,7 @@ def checked_profile(profile: Profile) -> Profile:
     if language and (len(language) > LANGUAGE_LIMIT or not _LANGUAGE.fullmatch(language)):
         raise BadRequest("language: must be a language tag like de or pt-BR.")
     if len(profile.facts) > FACTS_LIMIT:
-        raise BadRequest(f"facts: may be {FACTS_LIMIT}, not {len(profile.facts)}.")
+        raise BadRequest(f"facts: may be at most {FACTS_LIMIT}, not {len(profile.facts)}.")
     for number, fact in enumerate(profile.facts):
         _check_text(f"facts[{number}]", fact, FACT_LIMIT)
     return profile
@@ -55,7 +55,7 @@ def checked_profile(profile: Profile) -> Profile:
 
 def _check_text(field: str, text: str, limit: int) -> None:
     if len(text) > limit:
-        raise BadRequest(f"{field}: may have {limit} characters, not {len(text)}.")
+        raise BadRequest(f"{field}: may have at most {limit} characters, not {len(text)}.")
     if any(unicodedata.category(character) in _REFUSED for character in text):
         raise BadRequest(f"{field}: must be one line without control characters.")
 

@@ -228,7 +228,7 @@ async def test_a_graph_of_ones_own_finds_the_profile_in_its_config(url: str) -> 
         await engine.save_profile("ada", ADA)
         await (await engine.start("Hello?", user="ada")).wait()
         await (await engine.start("Hello?", user="eve")).wait()
-    assert seen == [{"name": ADA.name, "language": "de", "tone": ADA.tone, "facts": list(ADA.facts)}, None]
+    assert seen == [{"name": ADA.name, "language": "de", "tone": ADA.tone, "facts": ADA.facts}, None]
 
 
 async def test_a_profile_stands_in_no_column_but_its_own_and_the_runs_input(url: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from orchestrator.profiles import Profile
 from orchestrator.prompts import (
     Draft,
     Source,
@@ -14,7 +15,6 @@ from orchestrator.prompts import (
     read_material,
     specialist_prompt,
 )
-from orchestrator.profiles import Profile
 from orchestrator.team import Agent
 from tests.orchestrator.support import UNHURRIED
 
@@ -60,7 +60,7 @@ def test_what_a_user_tells_cannot_leave_its_tag_or_its_quotes(name: str, facts: 
     told = [("profile", "user", name, "\n".join(facts))] if name or facts else []
     assert read_material(prompt) == [*told, ("source", "a.md", "t", "x")]
     assert prompt.count("</profile>") == len(told)
-    wish = next(line for line in prompt.split("\n\n") if line.startswith("The user's own preference"))
+    wish = prompt.partition("The user's own preference")[2].partition("It counts more")[0]
     assert wish.count('"') == (4 if tone else 2)
 
 
