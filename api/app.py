@@ -105,7 +105,7 @@ def _cors(settings: Settings) -> CORSConfig:
     return CORSConfig(
         allow_origins=list(settings.origins),
         allow_origin_regex=None if settings.auth_on else LOOPBACK_PAGES,
-        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[
             "Authorization",
             "Content-Type",

@@ -36,6 +36,7 @@ from orchestrator.events import (
 )
 from orchestrator.execution import Execution, body_of, recorded
 from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from orchestrator.requests import checked_agent, checked_message, checked_mode, digest_of, translated
 from orchestrator.run import Run
 from orchestrator.tracing import Export, checked_traceparent
@@ -133,6 +134,7 @@ class Engine:
         if waiting := await self._waiting_run(user, thread_id, thread_name):
             return await self._answer(waiting, message, user, idempotency_key, digest)
         run_id, reply_id = new_id(), new_id()
+        profile = await self.profile(user)  # stored with the input only: no request differs by it, no event shows it
 
         def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
             shown = msgspec.to_builtins(given)
@@ -147,7 +149,9 @@ class Engine:
             user_id=user,
             graph=served.name,
             content=given.message,
-            input=msgspec.json.encode(msgspec.structs.replace(given, traceparent=checked_traceparent(traceparent))),
+            input=msgspec.json.encode(
+                msgspec.structs.replace(given, profile=profile, traceparent=checked_traceparent(traceparent))
+            ),
             at=self._clock(),
             worker=self.database.worker_id,
             events=first_events,
@@ -249,6 +253,22 @@ class Engine:
     async def tokens_used_today(self, user: str) -> int:
         """Tokens that a user's runs have used since midnight, UTC."""
         return await translated(self.database.tokens_used(user, self._clock()))
+
+    # -- profiles -----------------------------------------------------------------------------------------------
+
+    async def profile(self, user: str = LOCAL_USER) -> Profile | None:
+        """What a user has told about themselves, if anything."""
+        stored = await translated(self.database.profile(user))
+        return decode_profile(stored) if stored is not None else None
+
+    async def save_profile(self, user: str, profile: Profile) -> None:
+        """Tell it to the agents of this user's runs from the next message on. Raises `BadRequest`."""
+        value = encode_profile(checked_profile(profile))
+        await translated(self.database.save_profile(user, value, self._clock()))
+
+    async def forget_profile(self, user: str = LOCAL_USER) -> None:
+        """Tell nothing any more. Runs that were accepted before keep what they were given, as long as they are kept."""
+        await translated(self.database.save_profile(user, None, self._clock()))
 
     # -- threads ------------------------------------------------------------------------------------------------
 

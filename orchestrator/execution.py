@@ -210,7 +210,11 @@ class Execution:
             await self._entry(given, writer.view, fresh),
             {
                 "callbacks": [handler],
-                "configurable": {"thread_id": self.run.id, "run_id": self.run.id},
+                "configurable": {
+                    "thread_id": self.run.id,
+                    "run_id": self.run.id,
+                    "profile": plain(given.profile),  # a mapping: tracers and checkpoints copy only plain values
+                },
                 "recursion_limit": self._served.steps,
             },
             context=self._served.make_context(given, writer.emit),

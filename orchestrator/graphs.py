@@ -21,6 +21,7 @@ from langgraph.pregel import Pregel
 
 from orchestrator.callbacks import GraphShape, reply_text
 from orchestrator.events import AnyEvent
+from orchestrator.profiles import Profile
 
 OnCrash = Literal["resume", "fail"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
@@ -35,7 +36,10 @@ class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see."""
+    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see.
+
+    `profile` is what the user had told about themselves when the message was accepted.
+    """
 
     message: str
     primary: str | None = None
@@ -48,6 +52,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Values for a flow's nodes, by node."""
     history: list[HistoryMessage] = []
     """The conversation so far, where the client keeps it; else the thread's own messages are taken."""
+    profile: Profile | None = None
     traceparent: str | None = None
     """The trace that the request came with, for whoever executes the run."""
 

@@ -25,7 +25,13 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
 
     def context(given: RunInput, emit: Callable[[AnyEvent], None]) -> TeamContext:
         return TeamContext(
-            team=team, model=model, router=router, retriever=retriever, access=tuple(given.access), emit=emit
+            team=team,
+            model=model,
+            router=router,
+            retriever=retriever,
+            access=tuple(given.access),
+            emit=emit,
+            profile=given.profile,
         )
 
     return ServedGraph(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
 import msgspec
@@ -167,7 +168,9 @@ class FlowNodes:
             config: AgentConfig = node.config
             own = self._text(node, "prompt", state)
             instructions = specialist_prompt(runtime.context.team[config.agent]) if config.agent else ""
-            prompt = flow_prompt("\n".join(filter(None, (instructions, own))), _sources(state), [])
+            prompt = flow_prompt(
+                "\n".join(filter(None, (instructions, own))), _sources(state), [], runtime.context.profile
+            )
             text = await self._ask(node, state, runtime, prompt, self._text(node, "question", state))
             draft = Draft(agent=node.id, question=state["message"], text=text)
             return {**self._said(node, text), "drafts": [msgspec.to_builtins(draft)]}
@@ -178,8 +181,8 @@ class FlowNodes:
         async def run(state: FlowState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
             config: SynthesisConfig = node.config
             own = self._text(node, "prompt", state) if config.prompt else SYNTHESIS_PROMPT
-            prompt = flow_prompt(own, _sources(state), _drafts(state))
-            return self._said(node, await self._ask(node, state, runtime, prompt, self._text(node, "question", state)))
+            question = self._text(node, "question", state)
+            return self._said(node, await self._ask(node, state, runtime, own, question, _drafts(state)))
 
         return run
 
@@ -226,8 +229,8 @@ class FlowNodes:
             workflow = state["workflow"]
             _entered(runtime.context, workflow, node)
             goal, guidelines = self._text(node, "goal", state), self._text(node, "guidelines", state)
-            prompt = flow_prompt(step_prompt(node.name, goal, guidelines), _sources(state), [])
-            text = await self._ask(node, state, runtime, prompt, state["message"])
+            instructions = step_prompt(node.name, goal, guidelines)
+            text = await self._ask(node, state, runtime, instructions, state["message"])
             if last:
                 _completed(runtime.context, workflow["id"], node.id)
             turn = workflow["turn"] + 1 if workflow["at"] == node.id else 1
@@ -239,11 +242,20 @@ class FlowNodes:
         return run
 
     async def _ask(
-        self, node: Node, state: FlowState, runtime: Runtime[TeamContext], prompt: str, question: str
+        self,
+        node: Node,
+        state: FlowState,
+        runtime: Runtime[TeamContext],
+        instructions: str,
+        question: str,
+        drafts: Sequence[Draft] = (),
     ) -> str:
-        runtime.context.emit(Progress(value=0.6, stage="generating", message=f"{node.name}…"))
+        """What the model says, with all that was found so far as its sources."""
+        context = runtime.context
+        context.emit(Progress(value=0.6, stage="generating", message=f"{node.name}…"))
+        prompt = flow_prompt(instructions, _sources(state), drafts, context.profile)
         messages = conversation(prompt, state.get("history", []), question)
-        return await ask(runtime.context.model, messages, node.config.tokens or DEFAULT_TOKENS)
+        return await ask(context.model, messages, node.config.tokens or DEFAULT_TOKENS)
 
     def _tools(self, node: Node, context: TeamContext) -> dict[str, BaseTool]:
         async def calculate(expression: str) -> str:
@@ -271,8 +283,6 @@ class FlowNodes:
 
 def iso_date(at: int) -> str:
     """The date of a time in milliseconds since the epoch."""
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
 
 

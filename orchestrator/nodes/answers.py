@@ -36,7 +36,7 @@ def draft_node(name: str) -> Node:
         agent = context.team[name]
         question = route.part(name, state["question"])
         sources = await look_up(context, name, question)
-        prompt = answer_prompt(specialist_prompt(agent), sources, _earlier(state, name))
+        prompt = answer_prompt(specialist_prompt(agent), sources, _earlier(state, name), context.profile)
         text = await ask(context.model, conversation(prompt, state.get("history", []), question), agent.max_tokens)
         context.emit(Progress(value=0.5, stage="generating", message=f"{name} has contributed."))
         if name != route.primary:
@@ -107,7 +107,7 @@ async def _write(
 ) -> dict[str, Any]:
     context, drafts = runtime.context, drafts_of(state)
     context.emit(Progress(value=0.6, stage="generating", message="Generating the answer…"))
-    prompt = answer_prompt(instructions, sources_of(state), drafts)
+    prompt = answer_prompt(instructions, sources_of(state), drafts, context.profile)
     text = await ask(context.model, conversation(prompt, state.get("history", []), state["question"]), limit)
     if note := missing_note(drafts):
         await adispatch_custom_event("agent_chunk", {"text": note})
