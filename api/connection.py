@@ -38,13 +38,19 @@ class Perform(msgspec.Struct, frozen=True):
     principal: Principal
 
 
+class Then(msgspec.Struct, frozen=True):
+    """Obey a command once what stands before it is done."""
+
+    command: Ask
+
+
 class Close(msgspec.Struct, frozen=True):
     """Close the socket."""
 
     code: int
 
 
-Action = Send | Verify | Perform | Close
+Action = Send | Verify | Perform | Then | Close
 
 
 class Conversation:
@@ -63,6 +69,10 @@ class Conversation:
         except Problem as problem:
             return self.problem(problem, at)
 
+    def then(self, command: Ask, at: int) -> list[Action]:
+        """Obey a message that came with a login; nothing where that has failed."""
+        return self._obey(command, at) if self.principal is not None else []
+
     def _obey(self, command: Command, at: int) -> list[Action]:
         match command:
             case Login():
@@ -71,6 +81,8 @@ class Conversation:
                 return [Send(self._dialect.pong(at))]
             case Leave():
                 return [Close(1000)]
+        if isinstance(command, Ask) and command.token is not None and self.principal is None:
+            return [Verify(command.token), Then(msgspec.structs.replace(command, token=None))]
         if self.principal is None:
             raise Problem("AUTH_REQUIRED", "Authentication is required.")
         return [Perform(command, self.principal)]
@@ -94,8 +106,9 @@ class Conversation:
         return [*told, Close(4401)] if self._refusals >= REFUSALS else told
 
     def problem(self, problem: Problem, at: int) -> list[Action]:
-        """Tell the client about an error of one frame; the conversation goes on."""
-        return [Send(self._dialect.problem(problem, at))]
+        """Tell the client about an error of one frame; the conversation goes on, unless there is nobody to talk to."""
+        told: list[Action] = [Send(self._dialect.problem(problem, at))]
+        return [*told, Close(4404)] if problem.code == "AGENT_NOT_FOUND" else told
 
     def fatal(self, problem: Problem, at: int) -> list[Action]:
         """Tell the client about an error of the connection, and close."""

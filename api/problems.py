@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
@@ -22,6 +23,7 @@ CODES: dict[str, Answer] = {
     "AUTH_REQUIRED": Answer(401, 4401),
     "AUTH_INVALID": Answer(401, 4401),
     "AUTH_TIMEOUT": Answer(401, 4408),
+    "AGENT_NOT_FOUND": Answer(404, 4404),
     "FORBIDDEN": Answer(403, 4403),
     "NOT_FOUND": Answer(404),
     "METHOD_NOT_ALLOWED": Answer(405),
@@ -30,9 +32,11 @@ CODES: dict[str, Answer] = {
     "CURSOR_GONE": Answer(410),
     "TOO_LARGE": Answer(413, 1009),
     "UNSUPPORTED_DATA": Answer(415),
+    "FLOW_INVALID": Answer(422),
     "IDEMPOTENCY_CONFLICT": Answer(422),
     "BUDGET_EXCEEDED": Answer(429),
     "RATE_LIMITED": Answer(429, 4429),
+    "FLOW_FAILED": Answer(500),
     "CRASHED": Answer(500),
     "CRASH_LOOP": Answer(500),
     "MODEL_CUT": Answer(502),
@@ -45,8 +49,12 @@ CODES: dict[str, Answer] = {
 class Problem(Exception):
     """Something to tell the client: a stable code and a clean sentence."""
 
-    def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, retry_after: int | None = None, details: Sequence[dict[str, Any]] = ()
+    ) -> None:
         super().__init__(message)
+        self.details = list(details)
+        """Each error of a document that was sent, with its place."""
         self.retry_after = retry_after
         """Seconds after which trying again makes sense."""
         self.code = code

@@ -23,6 +23,9 @@ from api.streams import START, Cursor, check_cursor, read_cursor
 from orchestrator.clock import Clock, now_ms
 from orchestrator.engine import Engine
 from orchestrator.errors import AntiphonError, ThingNotFound
+from orchestrator.flows.definition import FlowInvalid
+from orchestrator.flows.library import FlowLibrary
+from orchestrator.graphs import HistoryMessage
 from orchestrator.run import Run
 
 log = logging.getLogger("antiphon.access")
@@ -47,6 +50,13 @@ class Services:
     metrics: Metrics
     clock: Clock = now_ms
     positions: OrderedDict[tuple[str, str, str], tuple[str, float]] = field(default_factory=OrderedDict)
+
+    @property
+    def flows(self) -> FlowLibrary:
+        """The users' flows. Raises `ThingNotFound` where the engine serves none."""
+        if self.engine.flows is None:
+            raise ThingNotFound
+        return self.engine.flows
 
     def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
         """Note how far a connection has been served: `key` is `(dialect, user, connection)`."""
@@ -85,6 +95,8 @@ class Services:
             dialect=dialect,
             access=principal.access,
             options=ask.options,
+            inputs=ask.inputs,
+            history=[HistoryMessage(role=role, content=content) for role, content in ask.history],
             traceparent=traceparent,
         )
 
@@ -151,6 +163,9 @@ def as_problem(error: Exception) -> Problem:
     """Any error as something to tell the client."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, FlowInvalid):
+        details = [msgspec.to_builtins(problem) for problem in error.problems]
+        return Problem("FLOW_INVALID", "The flow cannot be executed.", details=details)
     if isinstance(error, AntiphonError):
         return Problem(error.code, error.message)
     return Problem("INTERNAL", "Something went wrong on our side.")

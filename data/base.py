@@ -241,6 +241,9 @@ class Flows(Protocol):
     async def flows(self, owner: str) -> list[Flow]:
         """A user's flows, the last changed first."""
 
+    async def any_flow(self) -> bool:
+        """Whether anybody has defined a flow."""
+
     async def flow_revision(self, agent_id: str, revision: int) -> bytes | None:
         """One revision's definition."""
 

@@ -381,6 +381,9 @@ class SqliteDatabase:
         table = schema.flows
         return await self._all(Flow, select(table).where(table.c.owner == owner).order_by(table.c.updated_at.desc()))
 
+    async def any_flow(self) -> bool:
+        return bool(await self._rows(select(schema.flows.c.agent_id).limit(1)))
+
     async def flow_revision(self, agent_id: str, revision: int) -> bytes | None:
         table = schema.flow_revisions
         query = select(table.c.definition).where(table.c.agent_id == agent_id, table.c.revision == revision)

@@ -35,7 +35,8 @@ from orchestrator.events import (
     encode,
 )
 from orchestrator.execution import Execution, body_of, recorded
-from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.flows.library import PREFIX, FlowLibrary
+from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from orchestrator.requests import checked_agent, checked_message, checked_mode, digest_of, translated
 from orchestrator.run import Run
@@ -69,10 +70,13 @@ class Engine:
         max_attempts: int = 3,
         observe: Observe = unobserved,
         limits: Limits = UNLIMITED,
+        flows: FlowLibrary | None = None,
         export: Export | None = None,
     ) -> None:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
+        self.flows = flows
+        """Graphs that users have defined; None where there are none."""
         self.graphs = {served.name: served for served in graphs}
         if len(self.graphs) < len(graphs):
             raise ValueError(f"graphs need names of their own: {', '.join(served.name for served in graphs)}")
@@ -110,6 +114,8 @@ class Engine:
         dialect: str = "native",
         access: Collection[str] = ("public",),
         options: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        history: Sequence[HistoryMessage] = (),
         traceparent: str | None = None,
     ) -> Run:
         """Accept a message and begin to answer it. When this returns, both are stored for good.
@@ -119,7 +125,7 @@ class Engine:
         below it. Raises `EmptyMessage`, `TooLarge`, `BadRequest`, `UnknownGraph`, `UnknownAgent`, `ThingNotFound`,
         `ThreadBusy`, `KeyConflict`, `Unavailable`.
         """
-        served = self._served(graph)
+        served = await self._chosen(graph, user)
         given = RunInput(
             message=checked_message(message),
             primary=checked_agent(served, primary),
@@ -127,6 +133,8 @@ class Engine:
             mode=checked_mode(mode),
             access=tuple(sorted(access)),
             options=dict(options or {}),
+            inputs=dict(inputs or {}),
+            history=list(history),
         )
         digest = digest_of(given, served.name, thread_id, thread_name)
         if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
@@ -162,7 +170,7 @@ class Engine:
         )
         accepted = await translated(self.database.accept(acceptance))
         if accepted.created and accepted.run.owner == self.database.worker_id:
-            self._spawn(accepted.run)
+            self._spawn(accepted.run, served)
         for interrupted in accepted.interrupted:
             await self.cancel(interrupted, user)
         return Run(self, accepted.run, created=accepted.created)
@@ -211,7 +219,8 @@ class Engine:
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
             return Run(self, waiting, created=False)
-        if waiting.graph not in self.graphs:
+        served = await self._graph(waiting.graph)
+        if served is None:
             raise UnknownGraph(f"There is no graph {waiting.graph!r} here that could take the answer.")
         asked = await self._open_question(waiting) if waiting.status == "interrupted" else None
         if asked is None:
@@ -224,7 +233,7 @@ class Engine:
             if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
                 return Run(self, waiting, created=False)
             raise NotInterrupted
-        self._spawn(record)
+        self._spawn(record, served)
         return Run(self, record, answered=asked.seq)
 
     async def _waiting_run(
@@ -365,11 +374,11 @@ class Engine:
             await asyncio.wait(pending)
         await self.database.close()
 
-    def _spawn(self, record: data_records.Run, took_over: bool = False) -> asyncio.Task[None]:
+    def _spawn(self, record: data_records.Run, served: ServedGraph, took_over: bool = False) -> asyncio.Task[None]:
         self._observe("run_started", 1)
         execution = Execution(
             self.database,
-            self.graphs[record.graph],
+            served,
             record,
             self._clock,
             self._max_attempts,
@@ -403,13 +412,14 @@ class Engine:
     async def _claim(self, run_id: str, held_by: str | None) -> asyncio.Task[None] | None:
         try:
             known = await self.database.run(run_id)
-            if known is None or known.graph not in self.graphs:
+            served = await self._graph(known.graph) if known is not None else None
+            if served is None:
                 return None  # another process may serve it
             record = await self.database.claim(run_id, self.database.worker_id, held_by=held_by)
         except StorageError:
             log.exception("a run could not be claimed", extra={"run_id": run_id})
             return None
-        return self._spawn(record, took_over=held_by is not None) if record is not None else None
+        return self._spawn(record, served, took_over=held_by is not None) if record is not None else None
 
     async def _recover(self) -> None:
         """Take up orphaned runs, for ever: those first that look harmless."""
@@ -417,7 +427,7 @@ class Engine:
             try:
                 orphans = await self.database.orphans(self._lease_seconds)
                 for run in sorted(orphans, key=_suspicious):
-                    if run.graph in self.graphs:
+                    if await self._graph(run.graph) is not None:
                         await self._take_over(run)
             except Exception:
                 log.exception("recovery failed, and will be tried again")
@@ -450,11 +460,21 @@ class Engine:
             except Exception:
                 log.exception("requests to cancel could not be read, and will be again")
 
-    def _served(self, name: str | None) -> ServedGraph:
-        served = self.graphs.get(name or self.default_graph)
+    async def _chosen(self, asked_for: str | None, user: str) -> ServedGraph:
+        """The graph that a request asks for. Raises `UnknownGraph`."""
+        name: str | None = asked_for or self.default_graph
+        if asked_for is not None and self.flows is not None and asked_for.startswith(PREFIX):
+            name = await self.flows.name_for(asked_for, user)
+        served = await self._graph(name) if name is not None else None
         if served is None:
-            raise UnknownGraph(f"There is no graph {name!r}; this server has {', '.join(self.graphs)}.")
+            raise UnknownGraph(f"There is no graph {asked_for!r}; this server has {', '.join(self.graphs)}.")
         return served
+
+    async def _graph(self, name: str) -> ServedGraph | None:
+        """A graph by the name that runs record."""
+        if name in self.graphs or self.flows is None:
+            return self.graphs.get(name)
+        return await self.flows.graph(name)
 
     def _new_event(self, event: AnyEvent) -> NewEvent:
         return NewEvent(type=event.type, payload=encode(event), at=self._clock())

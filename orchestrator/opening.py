@@ -16,6 +16,7 @@ from orchestrator.agents import TEAM
 from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.engine import Engine
+from orchestrator.flows.library import FlowLibrary
 from orchestrator.graphs import load
 from orchestrator.models import READ_SECONDS, chat_model
 from orchestrator.nodes.context import Search
@@ -67,8 +68,10 @@ async def open_engine(
     if retriever is None:
         store = await asyncio.to_thread(_knowledge, url)
         retriever = Retriever(store)
-    served.append(serve_team(team, chat, retriever))
+    own = serve_team(team, chat, retriever)
+    served.append(own)
     log_database = await open_database(url, beat_seconds=min(2.0, lease_seconds / 4))
+    flows = FlowLibrary(log_database, team, chat, clock, own.make_context, [one.name for one in served])
     engine = Engine(
         log_database,
         served,
@@ -78,6 +81,7 @@ async def open_engine(
         observe=observe,
         limits=limits,
         export=export,
+        flows=flows,
     )
     engine.begin()
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from api.dialects.base import Dialect
 from api.dialects.chat import Chat
+from api.dialects.flows import Flows
 from api.dialects.multi_agent import MultiAgent
 from api.dialects.native import Native
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Native(), MultiAgent(), Chat())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Native(), Flows(), MultiAgent(), Chat())}

@@ -59,6 +59,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     options: dict[str, Any] = {}
     """What the dialect's fold must know of the request; recorded with the run."""
+    token: str | None = None
+    """A login that came with the message."""
+    user: str | None = None
+    """Who asks, where nobody has to log in."""
+    inputs: dict[str, Any] = {}
+    """Values for a flow's nodes, by node."""
+    history: tuple[tuple[str, str], ...] = ()
+    """`(role, content)` of the conversation so far, where the client keeps it."""
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):

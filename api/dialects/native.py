@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_type_hints
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.dialects.base import (
@@ -56,6 +57,8 @@ class NativeError(Sent, frozen=True, kw_only=True, tag="error"):
     code: str
     message: str
     at: int
+    errors: list[dict[str, Any]] | UnsetType = UNSET
+    """Each error of a document that was sent, with its place."""
 
 
 class NativeReset(Sent, frozen=True, kw_only=True, tag="stream_reset"):
@@ -224,7 +227,8 @@ class Native:
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
-        return built(NativeError(code=problem.code, message=problem.message, at=at))
+        errors = problem.details or UNSET
+        return built(NativeError(code=problem.code, message=problem.message, at=at, errors=errors))
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
         """`stream_reset`."""

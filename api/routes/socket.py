@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from api.auth import Principal
-from api.connection import Action, Close, Conversation, Perform, Send, Verify
+from api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
 from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem, start_of
@@ -36,15 +36,20 @@ SUBPROTOCOL = "chat.v1"
 RESTART = 1012
 _SEQ = re.compile(r"\d{1,15}(\.\d{1,2})?", re.ASCII)
 Work = Callable[[], Coroutine[Any, Any, None]]
+Adapt = Callable[[Ask, Principal], Awaitable[Ask]]
 
 
 async def converse(
-    socket: WebSocket[Any, Any, Any], dialect: Dialect, services: Services, connection_id: str | None = None
+    socket: WebSocket[Any, Any, Any],
+    dialect: Dialect,
+    services: Services,
+    connection_id: str | None = None,
+    adapt: Adapt | None = None,
 ) -> None:
-    """Serve one WebSocket from its acceptance to its end."""
+    """Serve one WebSocket from its acceptance to its end. `adapt` completes messages by what the route knows."""
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    talk = _Talk(socket, dialect, services, connection_id or "")
+    talk = _Talk(socket, dialect, services, connection_id or "", adapt)
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
             await talk.serve(offered)
@@ -59,8 +64,16 @@ async def converse(
 class _Talk:
     """One connection: carries out what the conversation decides."""
 
-    def __init__(self, socket: WebSocket[Any, Any, Any], dialect: Dialect, services: Services, connection: str) -> None:
+    def __init__(
+        self,
+        socket: WebSocket[Any, Any, Any],
+        dialect: Dialect,
+        services: Services,
+        connection: str,
+        adapt: Adapt | None,
+    ) -> None:
         self._socket = socket
+        self._adapt = adapt
         self._dialect = dialect
         self._services = services
         self._connection = connection
@@ -122,6 +135,8 @@ class _Talk:
                     await self._send(action.frame)
                 case Verify():
                     await self._verify(action.token, asked=True)
+                case Then():
+                    await self._act(self._conversation.then(action.command, self._now()))
                 case Close():
                     await self._close(action.code)
                 case Perform():
@@ -199,6 +214,10 @@ class _Talk:
             raise Problem("BUSY", f"{WAITING} messages are waiting already.")
         if ask.thread_id is None and ask.thread_name is None and self._connection:
             ask = msgspec.structs.replace(ask, thread_name=f"connection:{self._connection}")
+        if ask.user is not None and not self._services.authenticator.required:
+            principal = msgspec.structs.replace(principal, id=ask.user)
+        if self._adapt is not None:
+            ask = await self._adapt(ask, principal)
         run = await self._services.start(ask, principal, self._dialect.name)
         self._follow(run, start_of(run))
 

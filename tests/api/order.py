@@ -106,6 +106,46 @@ def _check_complete(before: Frames, last: dict[str, Any], superseded: bool) -> N
     assert superseded or "".join(chunks) == last["response"]
 
 
+def check_flows(frames: Frames, *, superseded: bool = False) -> None:
+    """S0: status, `flow_started`, elements that start before they complete, `final_output`, `flow_completed`."""
+    turn: list[str] = []
+    open_elements: list[str] = []
+    shown = ""
+    for frame in frames:
+        kind, data = frame["type"], frame["data"]
+        assert isinstance(frame["timestamp"], float)
+        if kind != "status":
+            turn.append(kind)
+        match kind:
+            case "status":
+                assert data["message"]
+            case "element_started":
+                open_elements.append(data["element_id"])
+            case "element_completed":
+                open_elements.remove(data["element_id"])
+            case "llm_chunk":
+                shown += data["content"] if "channel" not in data["metadata"] else ""
+            case "flow_completed" | "flow_error":
+                letters = "".join(LETTERS[one] for one in turn)
+                assert re.fullmatch("s[aco]*(fe|x)", letters)
+                turn = []
+                if kind == "flow_completed" and "interrupt" not in data:
+                    assert superseded or shown == data["final_output"]["text_output"]
+    assert frames[0]["type"] == "status"
+    assert turn == []
+
+
+LETTERS = {
+    "flow_started": "s",
+    "element_started": "a",
+    "element_completed": "o",
+    "llm_chunk": "c",
+    "final_output": "f",
+    "flow_completed": "e",
+    "flow_error": "x",
+}
+
+
 def _turns(frames: Frames, ends: set[str]) -> list[list[dict[str, Any]]]:
     """Frames up to each question to a human, and the rest."""
     turns: list[list[dict[str, Any]]] = [[]]
@@ -118,6 +158,7 @@ def _turns(frames: Frames, ends: set[str]) -> list[list[dict[str, Any]]]:
 
 CHECKS: dict[str, Callable[..., None]] = {
     "native": check_native,
+    "flows": check_flows,
     "chat": check_chat,
     "multi_agent": check_multi_agent,
 }

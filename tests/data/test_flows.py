@@ -45,7 +45,9 @@ async def test_a_flow_is_its_owners(database):
 
 
 async def test_a_deleted_flow_is_gone_but_its_revisions_are_never_numbered_again(database):
+    assert not await database.any_flow()
     await database.save_flow("f", "ada", b"one", 1)
+    assert await database.any_flow()
     await database.delete_flow("f", "ada")
     assert await database.flow("f") is None
     assert (await database.save_flow("f", "eve", b"other", 2)).draft == 2

@@ -35,6 +35,16 @@ SILENT: dict[str, set[str]] = {
         "interrupt_answered",
         "custom",
     },
+    "flows": {
+        "message_saved",
+        "interaction",
+        "sources",  # they come with the element that searched
+        "tool_start",
+        "tool_chunk",
+        "tool_complete",
+        "tool_error",
+        "custom",
+    },
     "chat": {
         "run_start",
         "run_attempt",  # tokens pause until the new text goes beyond what was shown

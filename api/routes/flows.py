@@ -1,0 +1,175 @@
+"""Seed 000's route, `WS /api/chat/execute/{agent_id}`, and the flows themselves, `/api/v1/flows`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request, Response, WebSocket, delete, get, post, put, websocket
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from api.auth import Principal
+from api.dialects import DIALECTS
+from api.dialects.base import Ask
+from api.problems import Problem
+from api.routes.socket import converse
+from api.services import Services
+from data.ids import new_id
+from data.records import Flow
+from orchestrator.errors import ThingNotFound
+from orchestrator.flows import text
+
+FLOWS = DIALECTS["flows"]
+YAML = "application/yaml"
+
+
+@websocket("/api/chat/execute/{agent_id:str}", opt={"dialect": FLOWS.name})
+async def execute_socket(
+    socket: WebSocket[Any, Any, Any], agent_id: FromPath[str], services: NamedDependency[Services]
+) -> None:
+    """Execute a flow, or a graph of the server's, for each message. `?verbose=1` shows all elements' texts."""
+    verbose = socket.query_params.get("verbose") in ("1", "true")
+    thread = f"socket:{new_id()}"  # a client without a session talks in one thread for as long as it is connected
+
+    async def adapt(ask: Ask, principal: Principal) -> Ask:
+        try:
+            graph = await services.flows.agent(agent_id, principal.id)
+        except ThingNotFound:
+            raise Problem("AGENT_NOT_FOUND", "There is no such agent.") from None
+        return msgspec.structs.replace(
+            ask,
+            graph=graph,
+            thread_name=f"{agent_id}/{ask.thread_name}" if ask.thread_name else thread,
+            options={"agent_id": agent_id, **({"verbose": True} if verbose else {})},
+        )
+
+    await converse(socket, FLOWS, services, adapt=adapt)
+
+
+class FlowInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A flow of the caller's. `draft` and `published` are numbers of revisions; times are ms since the epoch."""
+
+    agent_id: str
+    draft: int
+    published: int | None
+    created_at: int
+    updated_at: int
+
+
+def _info(flow: Flow) -> FlowInfo:
+    fields = msgspec.structs.asdict(flow)
+    return FlowInfo(**{name: value for name, value in fields.items() if name != "owner"})
+
+
+class FlowListing(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's flows, the last changed first."""
+
+    flows: list[FlowInfo]
+
+
+class FlowVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The definition can be executed."""
+
+    valid: bool = True
+
+
+async def _definition(request: Request[Any, Any, Any]) -> Any:
+    """The definition in a body: JSON, or YAML. Raises `FlowInvalid`."""
+    body = await request.body()
+    return text.from_text(body) if body else None
+
+
+@get("/api/v1/flows")
+async def list_flows(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> FlowListing:
+    """The caller's flows, the last changed first."""
+    return FlowListing(flows=[_info(flow) for flow in await services.flows.mine(principal.id)])
+
+
+@post("/api/v1/flows", status_code=201)
+async def create_flow(
+    request: Request[Any, Any, Any],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    agent_id: FromQuery[str | None] = None,
+) -> FlowInfo:
+    """Store a definition, JSON or YAML, as the draft of a new flow; or of `?agent_id=`."""
+    return _info(await services.flows.save(await _definition(request), principal.id, agent_id))
+
+
+@put("/api/v1/flows/{agent_id:str}")
+async def save_flow(
+    request: Request[Any, Any, Any],
+    agent_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+) -> FlowInfo:
+    """Store a definition, JSON or YAML, as the flow's draft; what is published stays as it is."""
+    return _info(await services.flows.save(await _definition(request), principal.id, agent_id))
+
+
+@post("/api/v1/flows/check", status_code=200)
+async def check_flow(
+    request: Request[Any, Any, Any], services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> FlowVerdict:
+    """Check a definition, JSON or YAML, without storing it. 422 with the place of each error."""
+    services.flows.check(await _definition(request))
+    return FlowVerdict()
+
+
+@get("/api/v1/flows/{agent_id:str}")
+async def read_flow(
+    agent_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    format: FromQuery[str] = "json",
+    published: FromQuery[bool] = False,
+) -> Response[str]:
+    """A flow's definition as it was given: the draft, or what is published; `?format=yaml` for YAML.
+
+    The built-in team is the flow `team`, to be copied.
+    """
+    if agent_id == "team":
+        definition = services.flows.built_in()
+    else:
+        definition = await services.flows.definition(agent_id, principal.id, published=published)
+    if format == "yaml":
+        return Response(text.to_yaml(definition), media_type=YAML)
+    return Response(text.to_json(definition), media_type=MediaType.JSON)
+
+
+@post("/api/v1/flows/{agent_id:str}/publish", status_code=200)
+async def publish_flow(
+    agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> FlowInfo:
+    """Let others run the draft as it is now."""
+    return _info(await services.flows.publish(agent_id, principal.id))
+
+
+@delete("/api/v1/flows/{agent_id:str}/publish", status_code=200)
+async def withdraw_flow(
+    agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> FlowInfo:
+    """Let only the owner run it."""
+    return _info(await services.flows.publish(agent_id, principal.id, published=False))
+
+
+@delete("/api/v1/flows/{agent_id:str}", status_code=204)
+async def delete_flow(
+    agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> None:
+    """Forget a flow. Runs of it go on."""
+    await services.flows.delete(agent_id, principal.id)
+
+
+ROUTES = (
+    execute_socket,
+    list_flows,
+    create_flow,
+    save_flow,
+    check_flow,
+    read_flow,
+    publish_flow,
+    withdraw_flow,
+    delete_flow,
+)

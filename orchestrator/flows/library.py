@@ -1,0 +1,167 @@
+"""The flows of all users: kept in the database, checked before they are kept, compiled when they are run.
+
+A user's request names a flow by its agent id. The graph of a run is one revision of it, `flow:<agent id>@<revision>`,
+which never changes: a run that is taken over by another process goes on with the definition that it began with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+
+from data.base import Flows, NotFound
+from data.ids import new_id
+from data.records import Flow as FlowRecord
+from orchestrator.clock import Clock
+from orchestrator.errors import BadRequest, ThingNotFound
+from orchestrator.events import AnyEvent
+from orchestrator.flows.check import check
+from orchestrator.flows.compile import compile_flow
+from orchestrator.flows.definition import FlowInvalid, FlowProblem
+from orchestrator.flows.team import team_flow
+from orchestrator.flows.text import SIZE
+from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.nodes.context import TeamContext
+from orchestrator.requests import translated
+from orchestrator.team import Team
+
+PREFIX = "flow:"
+AGENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+COMPILED = 64
+"""Compiled flows that are kept; the longest unused go first."""
+_NAME = re.compile(r"flow:([A-Za-z0-9_.-]{1,128})@(\d{1,9})")
+
+
+class FlowLibrary:
+    """Stores, publishes and compiles flows."""
+
+    def __init__(
+        self,
+        database: Flows,
+        team: Team,
+        model: Any,
+        clock: Clock,
+        make_context: Callable[[RunInput, Callable[[AnyEvent], None]], TeamContext],
+        reserved: Collection[str],
+    ) -> None:
+        self._database = database
+        self._team = team
+        self._model = model
+        self._clock = clock
+        self._make_context = make_context
+        self._reserved = reserved
+        self._compiled: OrderedDict[str, ServedGraph] = OrderedDict()
+
+    # -- definitions --------------------------------------------------------------------------------------------
+
+    async def save(self, definition: Any, user: str, agent_id: str | None = None) -> FlowRecord:
+        """Store a definition as the draft of a user's flow; a new one without an id.
+
+        Raises `FlowInvalid`, `BadRequest` for an impossible id, `ThingNotFound` where the flow is somebody else's.
+        """
+        check(definition, self._team.names)
+        encoded = _encoded(definition)
+        chosen = agent_id or new_id()
+        if not AGENT_ID.fullmatch(chosen) or chosen in self._reserved:
+            raise BadRequest("An agent id has 1 to 128 letters, digits, '_', '.' or '-', and is no graph's name.")
+        return await translated(self._database.save_flow(chosen, user, encoded, self._clock()))
+
+    async def publish(self, agent_id: str, user: str, *, published: bool = True) -> FlowRecord:
+        """Let others run the draft as it is now, or nothing any more. Raises `ThingNotFound`."""
+        return await translated(self._database.publish_flow(agent_id, user, self._clock(), published=published))
+
+    async def delete(self, agent_id: str, user: str) -> None:
+        """Forget a flow; runs of it go on. Raises `ThingNotFound`."""
+        await translated(self._database.delete_flow(agent_id, user))
+
+    async def mine(self, user: str) -> list[FlowRecord]:
+        """A user's flows, the last changed first."""
+        return await translated(self._database.flows(user))
+
+    async def record(self, agent_id: str, user: str) -> FlowRecord:
+        """A flow of this user. Raises `ThingNotFound`."""
+        flow = await translated(self._database.flow(agent_id))
+        if flow is None or flow.owner != user:
+            raise ThingNotFound
+        return flow
+
+    async def definition(self, agent_id: str, user: str, *, published: bool = False) -> Any:
+        """The draft of a user's flow, or what of it is published. Raises `ThingNotFound`."""
+        flow = await self.record(agent_id, user)
+        revision = flow.published if published else flow.draft
+        encoded = await translated(self._database.flow_revision(agent_id, revision)) if revision else None
+        if encoded is None:
+            raise ThingNotFound
+        return msgspec.json.decode(encoded)
+
+    def check(self, definition: Any) -> None:
+        """Raises `FlowInvalid` where a definition cannot be run."""
+        check(definition, self._team.names)
+        _encoded(definition)
+
+    def built_in(self) -> dict[str, Any]:
+        """The team as a flow, to be copied."""
+        return team_flow(self._team)
+
+    # -- graphs -------------------------------------------------------------------------------------------------
+
+    async def name_for(self, name: str, user: str) -> str | None:
+        """The graph that `flow:<agent id>` is for a user: the owner's draft, what is published for others.
+
+        None where there is nothing that this user may run.
+        """
+        flow = await translated(self._database.flow(name.removeprefix(PREFIX)))
+        if flow is None:
+            return None
+        revision = flow.draft if flow.owner == user else flow.published
+        return f"{PREFIX}{flow.agent_id}@{revision}" if revision else None
+
+    async def agent(self, agent_id: str, user: str) -> str | None:
+        """What a client runs that names an agent: a flow, or a graph of the server's.
+
+        None stands for the default graph, which every agent is as long as nobody has defined a flow. Raises
+        `ThingNotFound`.
+        """
+        if await self.name_for(PREFIX + agent_id, user) is not None:
+            return PREFIX + agent_id
+        if agent_id in self._reserved:
+            return agent_id
+        if await translated(self._database.any_flow()):
+            raise ThingNotFound
+        return None
+
+    async def graph(self, name: str) -> ServedGraph | None:
+        """The graph of a revision, by the name that a run has recorded."""
+        found = _NAME.fullmatch(name)
+        if found is None:
+            return None
+        if name not in self._compiled:
+            agent_id, revision = found[1], int(found[2])
+            try:
+                encoded = await self._database.flow_revision(agent_id, revision)
+            except NotFound:
+                encoded = None
+            if encoded is None:
+                return None
+            plan = check(msgspec.json.decode(encoded), self._team.names)
+            self._compiled[name] = compile_flow(name, agent_id, plan, self._model, self._clock, self._make_context)
+        self._compiled.move_to_end(name)
+        while len(self._compiled) > COMPILED:
+            self._compiled.popitem(last=False)
+        return self._compiled[name]
+
+
+def _encoded(definition: Any) -> bytes:
+    try:
+        encoded = msgspec.json.encode(definition)
+    except (TypeError, ValueError, OverflowError):
+        problem = FlowProblem(code="BAD_TEXT", message="The definition holds what JSON cannot hold.")
+        raise FlowInvalid([problem]) from None
+    if len(encoded) > SIZE:
+        message = f"A flow has at most {SIZE} bytes; this one has {len(encoded)}."
+        raise FlowInvalid([FlowProblem(code="TOO_LARGE", message=message)])
+    return encoded
