@@ -39,6 +39,8 @@ from orchestrator.events import (
 )
 
 Status = Literal["created", "running", "transition", "step_completed"]
+STOPPED = ("interrupted", "cancelled", "failed")
+"""How agents finish who have not completed their step; the question or the error that follows tells why."""
 
 
 class ThreadsData(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -276,7 +278,7 @@ def _status(event: object) -> ThreadsStatus | None:
             return ThreadsStatus(status="running", message=again)
         case AgentStart():
             return ThreadsStatus(status="running", agent=event.agent, message=f"{event.agent} is working…")
-        case AgentComplete():
+        case AgentComplete() if event.finish_reason not in STOPPED:
             return ThreadsStatus(status="step_completed", agent=event.agent, message=f"{event.agent} is done.")
         case AgentError():
             return ThreadsStatus(status="running", agent=event.agent, message=event.message)

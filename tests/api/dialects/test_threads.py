@@ -189,6 +189,11 @@ def test_what_is_going_on_is_a_status(event: AnyEvent, status: dict[str, Any]) -
     assert of("workflow_status", frames(event)) == [status]
 
 
+@pytest.mark.parametrize("reason", ["interrupted", "cancelled", "failed"])
+def test_an_agent_that_was_stopped_has_not_completed_its_step(reason: str) -> None:
+    assert not of("workflow_status", frames(AgentComplete(span="1", agent="a", text="", finish_reason=reason)))
+
+
 def test_the_end_of_a_workflow_is_told_at_the_end_of_the_answer() -> None:
     ended = WorkflowUpdate(workflow_id="w", status="completed", step="bye", message="All steps done")
     told = frames(ended, answer("Bye"), complete("Bye"))
