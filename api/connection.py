@@ -15,6 +15,7 @@ from api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Lea
 from api.problems import CODES, Problem
 
 POLICY = 1008
+NOBODY = 4404
 REFUSALS = 3
 """Failed logins after which the connection is closed."""
 
@@ -108,11 +109,11 @@ class Conversation:
     def problem(self, problem: Problem, at: int) -> list[Action]:
         """Tell the client about an error of one frame; the conversation goes on, unless there is nobody to talk to."""
         told: list[Action] = [Send(self._dialect.problem(problem, at))]
-        return [*told, Close(4404)] if problem.code == "AGENT_NOT_FOUND" else told
+        return [*told, Close(NOBODY)] if problem.code == "AGENT_NOT_FOUND" else told
 
     def fatal(self, problem: Problem, at: int) -> list[Action]:
         """Tell the client about an error of the connection, and close."""
-        return [*self.problem(problem, at), Close(CODES[problem.code].close or POLICY)]
+        return [Send(self._dialect.problem(problem, at)), Close(CODES[problem.code].close or POLICY)]
 
 
 def _decoded(text: str | None) -> dict[str, Any]:

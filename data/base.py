@@ -166,7 +166,7 @@ class Conversations(Protocol):
         """Messages of a thread, the oldest first; without replies of which nothing was said yet."""
 
     async def create_thread(self, thread: Thread) -> None:
-        """Store a thread that has nothing in it yet."""
+        """Store a thread that has nothing in it yet; one that is there stays as it is."""
 
     async def delete_thread(self, thread_id: str) -> None:
         """Forget a thread and all that is in it. Raises `Busy` while it has a run that has not ended."""

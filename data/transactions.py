@@ -399,9 +399,11 @@ def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
 
 
 def create_thread(tx: Transaction, thread: Thread) -> None:
-    """Store a thread that has nothing in it yet."""
+    """Store a thread that has nothing in it yet; one that is there stays as it is."""
     values = msgspec.structs.astuple(thread)
-    tx.connection.execute(f"INSERT INTO threads ({THREAD_COLUMNS}) VALUES ({_marks(values)})", values)
+    tx.connection.execute(
+        f"INSERT INTO threads ({THREAD_COLUMNS}) VALUES ({_marks(values)}) ON CONFLICT DO NOTHING", values
+    )
 
 
 def delete_thread(tx: Transaction, thread_id: str) -> None:

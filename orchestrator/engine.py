@@ -15,11 +15,12 @@ import msgspec
 
 from data import records as data_records
 from data.base import Database, IdempotencyConflict, StorageError, Watch
-from data.ids import new_id
+from data.ids import new_id, same_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
 from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.errors import (
+    KeyConflict,
     NotInterrupted,
     ThingNotFound,
     UnknownGraph,
@@ -38,7 +39,14 @@ from orchestrator.execution import Execution, body_of, recorded
 from orchestrator.flows.library import PREFIX, FlowLibrary
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
-from orchestrator.requests import checked_agent, checked_message, checked_mode, digest_of, translated
+from orchestrator.requests import (
+    checked_agent,
+    checked_message,
+    checked_mode,
+    checked_title,
+    digest_of,
+    translated,
+)
 from orchestrator.run import Run
 from orchestrator.tracing import Export, checked_traceparent
 
@@ -148,7 +156,8 @@ class Engine:
             shown = msgspec.to_builtins(given)
             shown.pop("access", None)
             start = RunStart(input=shown, graph=served.name, dialect=dialect, reply_id=reply_id)
-            return [self._new_event(start), self._new_event(MessageSaved(message=body_of(stored)))]
+            at = stored.created_at
+            return [_event_at(at, start), _event_at(at, MessageSaved(message=body_of(stored)))]
 
         acceptance = Acceptance(
             run_id=run_id,
@@ -289,6 +298,21 @@ class Engine:
                 audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
             raise ThingNotFound
         return thread
+
+    async def create_thread(
+        self, user: str = LOCAL_USER, title: str | None = None, *, idempotency_key: str | None = None
+    ) -> Thread:
+        """A new thread with nothing in it yet; for the same key, the same one. Raises `BadRequest`, `KeyConflict`."""
+        title, at = checked_title(title), self._clock()
+        thread_id = same_id("thread", user, idempotency_key) if idempotency_key else new_id()
+        thread = Thread(
+            id=thread_id, user_id=user, title=title, created_at=at, updated_at=at, last_seq=0, head_message_id=None
+        )
+        await translated(self.database.create_thread(thread))
+        stored = await self.thread(thread_id, user)
+        if stored.title != title:
+            raise KeyConflict
+        return stored
 
     async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:
         """A user's threads, the newest first."""
@@ -477,7 +501,11 @@ class Engine:
         return await self.flows.graph(name)
 
     def _new_event(self, event: AnyEvent) -> NewEvent:
-        return NewEvent(type=event.type, payload=encode(event), at=self._clock())
+        return _event_at(self._clock(), event)
+
+
+def _event_at(at: int, event: AnyEvent) -> NewEvent:
+    return NewEvent(type=event.type, payload=encode(event), at=at)
 
 
 def _suspicious(run: data_records.Run) -> bool:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 MESSAGE_LIMIT = 32_000
 """Characters of one message."""
+TITLE_LIMIT = 200
+"""Characters of a thread's title."""
 
 
 def checked_message(message: Any) -> str:
@@ -44,6 +46,20 @@ def checked_message(message: Any) -> str:
     except UnicodeEncodeError:
         raise BadRequest("The message is not valid Unicode.") from None
     return text
+
+
+def checked_title(title: str | None) -> str | None:
+    """A title that can be stored, or None for none. Raises `BadRequest`."""
+    if title is not None and not isinstance(title, str):
+        raise BadRequest("The title must be a text.")
+    text = (title or "").replace("\0", "").strip()
+    if len(text) > TITLE_LIMIT:
+        raise BadRequest(f"A title may have {TITLE_LIMIT} characters; this one has {len(text)}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("The title is not valid Unicode.") from None
+    return text or None
 
 
 def checked_agent(served: ServedGraph, name: str | None) -> str | None:

@@ -7,5 +7,15 @@ from api.dialects.chat import Chat
 from api.dialects.flows import Flows
 from api.dialects.multi_agent import MultiAgent
 from api.dialects.native import Native
+from api.dialects.threads import Threads
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Native(), Flows(), MultiAgent(), Chat())}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (
+        Native(),
+        Flows(),
+        Threads(),
+        MultiAgent(),
+        Chat(),
+    )
+}

@@ -60,6 +60,7 @@ STATES: dict[str, State] = {
     "generating": "executing",
 }
 TIMEOUTS = ("AGENT_TIMEOUT", "MODEL_TIMEOUT", "BUDGET_EXCEEDED")
+FIELDS = {"message", "user_id", "session_id", "conversation_history", "initial_inputs", "agent_id"}
 HISTORY = 200
 """Messages of a client's own history that are taken, the last ones."""
 
@@ -442,7 +443,8 @@ class Flows:
             case "message" | None:
                 if "message" not in frame and isinstance(frame.get("token"), str):
                     return Login(token=frame["token"])
-                return read_message(frame)
+                if frame.get("type") == "message" or FIELDS & frame.keys():
+                    return read_message(frame)
         raise Problem("UNKNOWN_TYPE", "There is no such message type.")
 
     def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:

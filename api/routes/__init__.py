@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 
-from api.routes import access, chat, flows, health, multi_agent, native, profile
+from api.routes import access, chat, flows, health, multi_agent, native, profile, threads
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *native.ROUTES,
     *multi_agent.ROUTES,
     *chat.ROUTES,
     *flows.ROUTES,
+    *threads.ROUTES,
     *access.ROUTES,
     *profile.ROUTES,
     *health.ROUTES,

@@ -146,6 +146,37 @@ LETTERS = {
 }
 
 
+def check_threads(frames: Frames, *, superseded: bool = False) -> None:
+    """S1: `connected`, `message_saved`, statuses and pieces, one last `ai_response`, `workflow_complete`, `done`."""
+    letters = {"connected": "c", "message_saved": "m", "workflow_status": "s", "ai_response": "a", "error": "e"}
+    letters |= {"workflow_complete": "w", "done": "d"}
+    told = "".join("F" if f["data"].get("isComplete") else letters[f["type"]] for f in frames)
+    assert re.fullmatch("(cm[sa]*Fd)*(cm[sa]*(Fw?d|ed))?", told), told
+    shown = ""
+    for frame in frames:
+        data = frame["data"]
+        match frame["type"]:
+            case "connected":
+                shown = ""
+            case "ai_response" if data["isComplete"]:
+                assert data["content"] == ""
+                assert superseded or data["accumulated"] == shown
+            case "ai_response":
+                assert data["content"]
+                assert "accumulated" not in data
+                shown += data["content"]
+            case "workflow_status":
+                assert data["status"] in {"created", "running", "transition", "step_completed"}
+                assert data["message"]
+            case "error":
+                assert data["error"] == data["message"] != ""
+                assert data["code"]
+    failed = "error" in {frame["type"] for frame in frames}
+    outcomes = [frame["data"] for frame in frames if frame["type"] == "done"]
+    assert all(one == {"success": True} for one in outcomes[:-1])
+    assert outcomes[-1] == ({"success": False, "error": True} if failed else {"success": True})
+
+
 def _turns(frames: Frames, ends: set[str]) -> list[list[dict[str, Any]]]:
     """Frames up to each question to a human, and the rest."""
     turns: list[list[dict[str, Any]]] = [[]]
@@ -161,4 +192,5 @@ CHECKS: dict[str, Callable[..., None]] = {
     "flows": check_flows,
     "chat": check_chat,
     "multi_agent": check_multi_agent,
+    "threads": check_threads,
 }

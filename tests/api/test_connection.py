@@ -22,7 +22,7 @@ ASK = {"chat": {"type": "message", "message": "hi"}, "native": {"type": "message
 AT = 1_770_000_000_000
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=[name for name, dialect in DIALECTS.items() if dialect.asks])
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     return DIALECTS[request.param]
 
@@ -38,7 +38,8 @@ def said(frame: Any) -> str:
 
 def code(action: Any) -> str:
     assert isinstance(action, Send)
-    found: str = action.frame["code"]
+    frame = action.frame
+    found: str = frame.get("data", frame)["code"]
     return found
 
 
@@ -57,7 +58,7 @@ def test_nothing_is_done_before_the_login(talk: Conversation, frame: dict[str, A
 def test_a_ping_is_answered_before_the_login(talk: Conversation) -> None:
     (told,) = talk.receive(said({"type": "ping"}), AT)
     assert isinstance(told, Send)
-    assert told.frame["type"] == "pong"
+    assert "pong" in said(told.frame)
 
 
 def test_what_a_client_asks_for_is_done_in_its_name(talk: Conversation) -> None:
@@ -136,8 +137,9 @@ def test_no_text_breaks_a_conversation(text: str) -> None:
 
 @pytest.mark.parametrize("name", CODES)
 def test_a_problem_of_a_frame_leaves_the_connection_open(talk: Conversation, name: str) -> None:
-    (told,) = talk.problem(Problem(name, "Why."), AT)
+    told, *closing = talk.problem(Problem(name, "Why."), AT)
     assert code(told) == name
+    assert closing == ([Close(4404)] if name == "AGENT_NOT_FOUND" else [])
 
 
 @pytest.mark.parametrize("name", CODES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
 import pytest
 
 from data.base import Busy, NotFound
@@ -83,6 +84,8 @@ async def test_a_thread_can_be_made_before_its_first_message(database):
     )
     await database.create_thread(thread)
     assert await database.thread(thread.id) == thread
+    await database.create_thread(msgspec.structs.replace(thread, user_id="eve", title="Other plans"))
+    assert await database.thread(thread.id) == thread, "one that is there stays as it is"
     assert (await database.accept(acceptance(thread_id=thread.id))).run.thread_id == thread.id
 
 

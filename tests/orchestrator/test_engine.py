@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ from orchestrator.events import (
     RunStart,
 )
 from orchestrator.graphs import serve_graph
-from orchestrator.requests import MESSAGE_LIMIT
+from orchestrator.requests import MESSAGE_LIMIT, TITLE_LIMIT
 from tests.orchestrator.support import (
     accepted,
     chain,
@@ -183,6 +184,37 @@ async def test_a_thread_can_be_named_by_its_client_and_names_belong_to_users(url
         assert latest.id == again.id
         assert await engine.latest_run("eve", ("app", "chat-1")) is None
         await again.wait()
+
+
+async def test_a_thread_can_be_created_before_its_first_message(url: str) -> None:
+    async with opened(url, ECHO) as engine:
+        thread = await engine.create_thread("ada", f" {'t' * TITLE_LIMIT}\0 ")
+        assert thread.title == "t" * TITLE_LIMIT
+        assert await engine.threads("ada") == [thread]
+        assert (await engine.create_thread("ada", " ")).title is None
+        with pytest.raises(BadRequest):
+            await engine.create_thread("ada", "t" * (TITLE_LIMIT + 1))
+        run = await engine.start("hello", user="ada", thread_id=thread.id)
+        assert run.thread_id == thread.id
+        with pytest.raises(ThingNotFound):
+            await engine.start("hello", user="eve", thread_id=thread.id)
+
+
+async def test_a_thread_is_created_once_for_a_key_of_a_user(url: str) -> None:
+    async with opened(url, ECHO) as engine:
+        create = engine.create_thread
+        made = await asyncio.gather(*(create("ada", "plans", idempotency_key="k") for _ in range(5)))
+        assert len({thread.id for thread in made}) == 1
+        assert (await create("eve", "plans", idempotency_key="k")).id != made[0].id
+        with pytest.raises(KeyConflict):
+            await create("ada", "other plans", idempotency_key="k")
+
+
+async def test_a_message_was_saved_when_its_record_says(url: str) -> None:
+    async with opened(url, ECHO, clock=itertools.count(1).__next__) as engine:
+        run = await engine.start("hello")
+        times = [one.at async for one in run if isinstance(one.event, RunStart | MessageSaved)]
+        assert times[:2] == [(await engine.messages(run.thread_id))[0].created_at] * 2
 
 
 async def test_the_access_labels_of_a_request_are_not_told_in_its_events(url: str) -> None:

@@ -1,0 +1,183 @@
+"""Seed 001's routes: conversations and their messages under `/chat/threads`, and the answer as a stream."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, JSONBody
+
+from api.auth import Principal
+from api.dialects import DIALECTS
+from api.dialects.base import Ask, iso
+from api.dialects.threads import Threads, ThreadsMessage, ThreadsMetadata
+from api.problems import Problem
+from api.routes.native import IdempotencyKey, LastEventId
+from api.routes.responses import event_stream
+from api.services import Services, idempotency_key, start_of
+from api.streams import run_frames
+from data.records import Message, Thread
+from orchestrator.run import Run
+
+THREADS = DIALECTS["threads"]
+REPEATED = Threads(repeated=True)
+OPT = {"dialect": THREADS.name}
+DEFAULT_TITLE = "New Chat"
+OrganizationId = Annotated[
+    str | None,
+    HeaderParameter(name="X-Organization-Id", description="Accepted; who may see what, the token alone says."),
+]
+
+
+class NewThread(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation to be created."""
+
+    title: str | None = None
+
+
+class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the user."""
+
+    content: str | None = None
+
+
+@post("/chat/threads", status_code=201, opt=OPT)
+async def create_thread(
+    request: Request[Any, Any, Any],
+    data: JSONBody[NewThread],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    key: IdempotencyKey = None,
+    organization: OrganizationId = None,
+) -> dict[str, Any]:
+    """Create a conversation: `{thread: {id, title, createdAt, updatedAt, userId}}`."""
+    thread = await services.engine.create_thread(principal.id, data.title, idempotency_key=idempotency_key(request))
+    return {"thread": _thread(thread)}
+
+
+@get("/chat/threads", opt=OPT)
+async def list_threads(
+    services: NamedDependency[Services], principal: NamedDependency[Principal], organization: OrganizationId = None
+) -> dict[str, Any]:
+    """The caller's conversations, the newest first."""
+    return {"threads": [_thread(thread) for thread in await services.engine.threads(principal.id)]}
+
+
+@get("/chat/threads/{thread_id:str}/messages", opt=OPT)
+async def read_messages(
+    thread_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    organization: OrganizationId = None,
+) -> dict[str, Any]:
+    """A conversation's messages, the oldest first."""
+    messages = await services.engine.messages(thread_id, principal.id)
+    return {"messages": [_message(message) for message in messages]}
+
+
+@post("/chat/threads/{thread_id:str}/messages", status_code=200, opt=OPT)
+async def send_message(
+    request: Request[Any, Any, Any],
+    thread_id: FromPath[str],
+    data: JSONBody[NewMessage],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    key: IdempotencyKey = None,
+    organization: OrganizationId = None,
+) -> dict[str, Any]:
+    """Send a message and wait: `{response, message}`, the answer as a text and as a message."""
+    await services.engine.thread(thread_id, principal.id)
+    run = await _start(request, services, principal, thread_id, data)
+    told: dict[str, dict[str, Any]] = {}
+    async for frames in run_frames(run, THREADS, start_of(run), services.settings.heartbeat_seconds):
+        told |= {frame.data["type"]: frame.data for _, frame in frames or ()}
+    if "error" in told:
+        raise Problem(told["error"]["data"]["code"], told["error"]["data"]["error"])
+    if "done" not in told:
+        raise Problem("UNAVAILABLE", "The service is about to stop; the answer goes on elsewhere.")
+    response = told["ai_response"]["data"]["accumulated"]
+    return {"response": response, "message": await _reply(services, run) or _question(told)}
+
+
+@post(
+    ["/chat/threads/{thread_id:str}/messages/stream", "/threads/{thread_id:str}/messages/stream"],
+    status_code=200,
+    opt=OPT,
+)
+async def stream(
+    request: Request[Any, Any, Any],
+    thread_id: FromPath[str],
+    data: JSONBody[NewMessage],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
+    key: IdempotencyKey = None,
+    last_event_id: LastEventId = None,
+    organization: OrganizationId = None,
+) -> Response[Any]:
+    """Send a message; the response is an SSE stream that ends with `done`."""
+    services.limits.check_connections(principal.id)
+    await services.engine.thread(thread_id, principal.id)
+    if resumed := await services.resumed(request, principal):
+        run, cursor = resumed
+        if run.thread_id != thread_id:
+            raise Problem("CURSOR_GONE", "This event is not of this thread.")
+        dialect = THREADS  # what follows is what the first stream would have sent
+    else:
+        run = await _start(request, services, principal, thread_id, data)
+        cursor = start_of(run)
+        dialect = THREADS if run.created else REPEATED
+    return event_stream(services, principal, lambda tick: run_frames(run, dialect, cursor, tick))
+
+
+async def _start(
+    request: Request[Any, Any, Any], services: Services, principal: Principal, thread_id: str, data: NewMessage
+) -> Run:
+    ask = Ask(message=data.content or "", thread_id=thread_id)
+    return await services.start(ask, principal, THREADS.name, idempotency_key(request))
+
+
+async def _reply(services: Services, run: Run) -> ThreadsMessage | None:
+    """The answer as it is stored; None where the run asks something first."""
+    messages = await services.engine.messages(run.thread_id, run.user_id)
+    found = (message for message in messages if message.run_id == run.id and message.role == "assistant")
+    return next((_message(message) for message in found), None)
+
+
+def _question(told: dict[str, dict[str, Any]]) -> ThreadsMessage:
+    """A question as a message. It is stored with its run, so its id is its place in the log."""
+    asked, done = told["ai_response"], told["done"]
+    return ThreadsMessage(
+        id=f"{done['run_id']}:{done['seq']}",
+        thread_id=told["connected"]["data"]["threadId"],
+        role="assistant",
+        content=asked["data"]["accumulated"],
+        created_at=asked["timestamp"],
+        metadata=msgspec.convert({"interrupt": asked["data"]["interrupt"]}, ThreadsMetadata),
+    )
+
+
+def _thread(thread: Thread) -> dict[str, Any]:
+    return {
+        "id": thread.id,
+        "title": thread.title or DEFAULT_TITLE,
+        "createdAt": iso(thread.created_at),
+        "updatedAt": iso(thread.updated_at),
+        "userId": thread.user_id,
+    }
+
+
+def _message(message: Message) -> ThreadsMessage:
+    metadata = ThreadsMetadata(agent=message.author, partial=message.partial)
+    return ThreadsMessage(
+        id=message.id,
+        thread_id=message.thread_id,
+        role=message.role,
+        content=message.content,
+        created_at=iso(message.created_at),
+        metadata=metadata if message.role == "assistant" else None,
+    )
+
+
+ROUTES = (create_thread, list_threads, read_messages, send_message, stream)
