@@ -33,9 +33,9 @@ POLL_SECONDS = 0.1
 class Writer:
     """Owns the writing connection. `on_commit(rows)` runs on the event loop, before the commands' results arrive.
 
-    `on_foreign_commit` runs there too, when another process has committed to the same file. `beat` is a command that
-    is committed every `beat_seconds` whatever else happens: it does not depend on the event loop, which a user's
-    graph may block.
+    `on_foreign_commit` runs there too, when another process has committed to the same file, or may have. `beat` is a
+    command that is committed every `beat_seconds` whatever else happens: it does not depend on the event loop, which a
+    user's graph may block.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Writer:
             except sqlite3.Error as error:
                 rows, outcomes = [], [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
                 _close(connection)
-                connection = None
+                connection = self._version = None
             if outcomes:
                 self._call(self._settle, rows, outcomes)
         _close(connection)
@@ -122,9 +122,12 @@ class Writer:
         return rows, outcomes
 
     def _notice(self, connection: sqlite3.Connection) -> None:
-        """Tell of commits by other processes: before our own results, which may rest on them."""
+        """Tell of commits by other processes: before our own results, which may rest on them.
+
+        The number compares within one connection only; so at the beginning of each, there may have been some.
+        """
         version = _data_version(connection)
-        if self._version not in (None, version):
+        if version != self._version:
             self._call(self._on_foreign_commit)
         self._version = version
 
