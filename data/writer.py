@@ -81,7 +81,7 @@ class Writer:
             try:
                 connection = connection or self._connect()
                 rows, outcomes = self._commit(connection, group)
-            except sqlite3.Error as error:
+            except BaseException as error:  # of whatever kind: without this thread nobody would be told anything more
                 rows, outcomes = [], [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
                 _close(connection)
                 connection = self._version = None
@@ -105,7 +105,7 @@ class Writer:
         return group or None
 
     def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
-        """Commit a group. Raises `sqlite3.Error` where the file does not take it: then nothing of it is stored."""
+        """Commit a group. Raises where the file does not take it, mostly `sqlite3.Error`: nothing of it is stored."""
         beat_due = time.monotonic() >= self._next_beat
         if not group and not beat_due:
             self._notice(connection)
@@ -156,7 +156,7 @@ def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) ->
     try:
         result = command(transaction)
     except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+        if isinstance(error, sqlite3.OperationalError) and _code(error) != sqlite3.SQLITE_ERROR:
             raise  # the disk, not the command: the whole group fails
         connection.execute("ROLLBACK TO command")
         connection.execute("RELEASE command")
@@ -164,6 +164,12 @@ def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) ->
     connection.execute("RELEASE command")
     rows.extend(transaction.rows)
     return result, None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's code of an error. One that Python's driver made itself has none: it is about the command."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code
 
 
 def _data_version(connection: sqlite3.Connection) -> int:
