@@ -107,9 +107,8 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
     interrupted: tuple[str, ...] = ()
     if active and a.on_busy in ("interrupt", "rollback"):
         interrupted = tuple(run_id for run_id, _ in active)
-        tx.connection.executemany(
-            "UPDATE runs SET cancel_requested_by = ? WHERE id = ?", [(a.user_id, run_id) for run_id in interrupted]
-        )
+        for run_id in interrupted:
+            _ask_to_stop(tx, run_id, a.user_id)
     _number(tx, thread.id, a.run_id, 1, a.events(thread, message))
     tx.connection.execute("UPDATE runs SET emitted = ? WHERE id = ?", (len(tx.rows), a.run_id))
     return Accepted(run=tx.existing_run(a.run_id), created=True, interrupted=interrupted)
@@ -367,16 +366,21 @@ def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], re
     ended by an execution that knows what it had said."""
     run = tx.existing_run(run_id)
     if run.status == "running" or (not run.ended and run.attempt > 0):
-        tx.connection.execute(
-            "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?),"
-            " status = CASE status WHEN 'interrupted' THEN 'queued' ELSE status END WHERE id = ?",
-            (by, run_id),
-        )
+        _ask_to_stop(tx, run_id, by)
     elif not run.ended:
         _number(tx, run.thread_id, run_id, max(run.attempt, 1), events)
         tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run_id))
         _end(tx, run_id, "cancelled", result, events[-1].at)
     return tx.existing_run(run_id)
+
+
+def _ask_to_stop(tx: Transaction, run_id: str, by: str) -> None:
+    """Leave word for whoever executes a run. A paused one is queued: nobody would come to execute it otherwise."""
+    tx.connection.execute(
+        "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?),"
+        " status = CASE status WHEN 'interrupted' THEN 'queued' ELSE status END WHERE id = ?",
+        (by, run_id),
+    )
 
 
 def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:

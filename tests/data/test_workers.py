@@ -167,12 +167,6 @@ async def test_only_own_running_runs_are_asked_to_stop(database):
     assert [run.id for run in await database.cancel_requests()] == [mine.id]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="data.transactions.accept only marks a paused run that it interrupts, unlike cancel, which queues it: if the"
-    " process dies between the two, neither orphans() nor cancel_requests() shows the run, and its thread is blocked",
-)
 async def test_a_paused_run_that_was_asked_to_stop_is_found_by_somebody(database):
     run = (await database.accept(acceptance(worker=database.worker_id))).run
     await database.pause(Fence(run_id=run.id, epoch=1), 1, notes(1))
