@@ -121,6 +121,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def __init__(self, writer: RunWriter, shape: GraphShape, attempt: int, limits: Limits = UNLIMITED) -> None:
         self.interrupts: list[Interrupt] = []
+        self.breakpoint: str | None = None
+        """The checkpoint at which the graph stopped of itself, without a question."""
         self._writer = writer
         self._shape = shape
         self._attempt = attempt
@@ -446,6 +448,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         """The graph waits for a human."""
         if not event.checkpoint_ns or event.checkpoint_ns == ("",):
             self.interrupts = list(event.interrupts)
+            self.breakpoint = None if self.interrupts else event.checkpoint_id
 
 
 def custom_event(name: str, data: Any) -> AnyEvent:
