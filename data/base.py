@@ -12,6 +12,7 @@ from data.records import (
     Checkpoint,
     CheckpointWrite,
     Fence,
+    Flow,
     Message,
     NewEvent,
     Row,
@@ -97,8 +98,12 @@ class EventLog(Protocol):
         message: Message | None,
         result: bytes,
         tokens: int = 0,
+        state: bytes | None = None,
     ) -> str | None:
-        """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any."""
+        """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any.
+
+        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is.
+        """
 
     async def pause(self, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
         """Store events that end with a question to a human, and give up the run until it is answered."""
@@ -160,6 +165,15 @@ class Conversations(Protocol):
     async def messages(self, thread_id: str) -> list[Message]:
         """Messages of a thread, the oldest first; without replies of which nothing was said yet."""
 
+    async def create_thread(self, thread: Thread) -> None:
+        """Store a thread that has nothing in it yet."""
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Forget a thread and all that is in it. Raises `Busy` while it has a run that has not ended."""
+
+    async def thread_state(self, thread_id: str) -> bytes:
+        """What the thread's last run left for the next one; empty where it left nothing."""
+
     async def branch(self, message_id: str) -> list[Message]:
         """A message and what it follows, up to the thread's first message, the oldest first."""
 
@@ -209,7 +223,35 @@ class Access(Protocol):
         """Take a ticket out of the store: its holder, or None where it is unknown, used or too old."""
 
 
-class Database(EventLog, Checkpoints, Conversations, Workers, Access, Protocol):
+class Flows(Protocol):
+    """Graphs that users have defined, and what users have told about themselves; as opaque bytes."""
+
+    async def save_flow(self, agent_id: str, owner: str, definition: bytes, at: int) -> Flow:
+        """Store a definition as a new revision, the draft. Raises `NotFound` where the flow is somebody else's."""
+
+    async def publish_flow(self, agent_id: str, owner: str, at: int, *, published: bool = True) -> Flow:
+        """Let others run the draft as it is now, or nothing any more. Raises `NotFound`."""
+
+    async def delete_flow(self, agent_id: str, owner: str) -> None:
+        """Forget a flow; its revisions stay while there may be runs of them. Raises `NotFound`."""
+
+    async def flow(self, agent_id: str) -> Flow | None:
+        """A flow by its id."""
+
+    async def flows(self, owner: str) -> list[Flow]:
+        """A user's flows, the last changed first."""
+
+    async def flow_revision(self, agent_id: str, revision: int) -> bytes | None:
+        """One revision's definition."""
+
+    async def profile(self, user_id: str) -> bytes | None:
+        """What a user has told about themselves."""
+
+    async def save_profile(self, user_id: str, value: bytes | None, at: int) -> None:
+        """Store it, or forget it for None."""
+
+
+class Database(EventLog, Checkpoints, Conversations, Workers, Access, Flows, Protocol):
     """One backend: everything above on one store."""
 
     async def facts(self) -> dict[str, str]:

@@ -69,6 +69,17 @@ class Message(Record, frozen=True):
     created_at: int
 
 
+class Flow(Record, frozen=True):
+    """A graph that a user has defined: `draft` and `published` are numbers of its revisions, which never change."""
+
+    agent_id: str
+    owner: str
+    draft: int
+    published: int | None
+    created_at: int
+    updated_at: int
+
+
 class Run(Record, frozen=True):
     """One execution of a graph for one message.
 

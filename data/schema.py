@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-VERSION = 1
+VERSION = 2
 """Grows with every change of a table; a database of a newer version is refused."""
 
 metadata = MetaData()
@@ -121,6 +121,43 @@ checkpoint_writes = Table(
     Column("kind", String, nullable=False),
     Column("value", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
+)
+
+thread_states = Table(
+    "thread_states",
+    metadata,
+    Column("thread_id", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False, comment="what one turn leaves for the next"),
+)
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("agent_id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("draft", Integer, nullable=False, comment="the revision that the owner runs"),
+    Column("published", Integer, comment="the revision that others run"),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Index("flows_by_owner", "owner", "updated_at"),
+)
+
+flow_revisions = Table(
+    "flow_revisions",
+    metadata,
+    Column("agent_id", String, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("definition", LargeBinary, nullable=False),
+    Column("at", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("user_id", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("updated_at", Integer, nullable=False),
 )
 
 revocations = Table(

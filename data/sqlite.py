@@ -44,6 +44,7 @@ from data.records import (
     Checkpoint,
     CheckpointWrite,
     Fence,
+    Flow,
     Message,
     NewEvent,
     Row,
@@ -139,9 +140,10 @@ class SqliteDatabase:
         message: Message | None,
         result: bytes,
         tokens: int = 0,
+        state: bytes | None = None,
     ) -> str | None:
         successor: str | None = await self._writer.submit(
-            lambda tx: transactions.finish(tx, fence, expected, events, status, message, result, tokens)
+            lambda tx: transactions.finish(tx, fence, expected, events, status, message, result, tokens, state)
         )
         return successor
 
@@ -262,6 +264,18 @@ class SqliteDatabase:
         )  # of their places in the conversation, which replies have early
         return await self._all(Message, query.order_by(in_order))
 
+    async def create_thread(self, thread: Thread) -> None:
+        await self._writer.submit(lambda tx: transactions.create_thread(tx, thread))
+
+    async def delete_thread(self, thread_id: str) -> None:
+        await self._writer.submit(lambda tx: transactions.delete_thread(tx, thread_id))
+        self._foreign_commit()  # what is remembered of its events is not there any more
+
+    async def thread_state(self, thread_id: str) -> bytes:
+        table = schema.thread_states
+        found = await self._rows(select(table.c.value).where(table.c.thread_id == thread_id))
+        return bytes(found[0].value) if found else b""
+
     async def branch(self, message_id: str) -> list[Message]:
         table = schema.messages
         path = select(table, literal(0).label("depth")).where(table.c.id == message_id).cte("path", recursive=True)
@@ -346,6 +360,40 @@ class SqliteDatabase:
                 table.c.status == "running", table.c.owner == self.worker_id, table.c.cancel_requested_by.is_not(None)
             ),
         )
+
+    # -- flows and profiles -------------------------------------------------------------------------------------
+
+    async def save_flow(self, agent_id: str, owner: str, definition: bytes, at: int) -> Flow:
+        flow: Flow = await self._writer.submit(lambda tx: transactions.save_flow(tx, agent_id, owner, definition, at))
+        return flow
+
+    async def publish_flow(self, agent_id: str, owner: str, at: int, *, published: bool = True) -> Flow:
+        flow: Flow = await self._writer.submit(lambda tx: transactions.publish_flow(tx, agent_id, owner, at, published))
+        return flow
+
+    async def delete_flow(self, agent_id: str, owner: str) -> None:
+        await self._writer.submit(lambda tx: transactions.delete_flow(tx, agent_id, owner))
+
+    async def flow(self, agent_id: str) -> Flow | None:
+        return await self._one(Flow, select(schema.flows).where(schema.flows.c.agent_id == agent_id))
+
+    async def flows(self, owner: str) -> list[Flow]:
+        table = schema.flows
+        return await self._all(Flow, select(table).where(table.c.owner == owner).order_by(table.c.updated_at.desc()))
+
+    async def flow_revision(self, agent_id: str, revision: int) -> bytes | None:
+        table = schema.flow_revisions
+        query = select(table.c.definition).where(table.c.agent_id == agent_id, table.c.revision == revision)
+        found = await self._rows(query)
+        return bytes(found[0].definition) if found else None
+
+    async def profile(self, user_id: str) -> bytes | None:
+        table = schema.profiles
+        found = await self._rows(select(table.c.value).where(table.c.user_id == user_id))
+        return bytes(found[0].value) if found else None
+
+    async def save_profile(self, user_id: str, value: bytes | None, at: int) -> None:
+        await self._writer.submit(lambda tx: transactions.save_profile(tx, user_id, value, at))
 
     # -- access -------------------------------------------------------------------------------------------------
 
@@ -434,7 +482,7 @@ def _prepare(path: Path) -> None:
             version = connection.execute(text("PRAGMA user_version")).scalar_one()
             if version > schema.VERSION:
                 raise StorageError(f"{path} was written by a newer version (schema {version}, known {schema.VERSION})")
-            if version == 0:
+            if version < schema.VERSION:  # so far every version has only added tables
                 schema.metadata.create_all(connection)
                 connection.execute(text(f"PRAGMA user_version = {schema.VERSION}"))
     finally:

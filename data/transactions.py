@@ -21,6 +21,7 @@ from data.records import (
     Checkpoint,
     CheckpointWrite,
     Fence,
+    Flow,
     Message,
     NewEvent,
     Row,
@@ -278,8 +279,9 @@ def finish(
     message: Message | None,
     result: bytes,
     tokens: int = 0,
+    state: bytes | None = None,
 ) -> str | None:
-    """End a run: last events, reply, status and spending together; its checkpoints are no longer needed."""
+    """End a run: last events, reply, status, spending and state together; its checkpoints are no longer needed."""
     if append(tx, fence, expected, events) is not None:
         if message is not None:
             _store_reply(tx, message)
@@ -289,7 +291,15 @@ def finish(
             " ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens",
             (events[-1].at // DAY_MS, tokens, fence.run_id),
         )
+        if state is not None:
+            _store_state(tx, tx.existing_run(fence.run_id).thread_id, state)
     return _next_queued(tx, tx.existing_run(fence.run_id).thread_id)
+
+
+def _store_state(tx: Transaction, thread_id: str, state: bytes) -> None:
+    tx.connection.execute("DELETE FROM thread_states WHERE thread_id = ?", (thread_id,))
+    if state:
+        tx.connection.execute("INSERT INTO thread_states VALUES (?,?)", (thread_id, state))
 
 
 def _store_reply(tx: Transaction, message: Message) -> None:
@@ -390,6 +400,79 @@ def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
         " WHERE id = ? AND lease_epoch = ? AND status = 'running'",
         (int(not charged), fence.run_id, fence.epoch),
     )
+
+
+def create_thread(tx: Transaction, thread: Thread) -> None:
+    """Store a thread that has nothing in it yet."""
+    values = msgspec.structs.astuple(thread)
+    tx.connection.execute(f"INSERT INTO threads ({THREAD_COLUMNS}) VALUES ({_marks(values)})", values)
+
+
+def delete_thread(tx: Transaction, thread_id: str) -> None:
+    """Forget a thread and all that is in it, once its runs have ended."""
+    if tx.one(f"SELECT 1 FROM runs WHERE thread_id = ? AND status IN {ACTIVE}", thread_id):
+        raise Busy(thread_id)
+    of_runs = "run_id IN (SELECT id FROM runs WHERE thread_id = ?)"
+    for table in ("checkpoints", "checkpoint_writes", "requests"):
+        tx.connection.execute(f"DELETE FROM {table} WHERE {of_runs}", (thread_id,))
+    for table in ("events", "messages", "runs", "thread_names", "thread_states"):
+        tx.connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))
+    tx.connection.execute("DELETE FROM threads WHERE id = ?", (thread_id,))
+
+
+def save_flow(tx: Transaction, agent_id: str, owner: str, definition: bytes, at: int) -> Flow:
+    """Store a definition as the next revision of a flow, its draft."""
+    flow = _flow(tx, agent_id)
+    if flow is not None and flow.owner != owner:
+        raise NotFound(agent_id)
+    newest = tx.one("SELECT max(revision) FROM flow_revisions WHERE agent_id = ?", agent_id)
+    revision = int(newest[0] or 0) + 1 if newest else 1
+    tx.connection.execute("INSERT INTO flow_revisions VALUES (?,?,?,?)", (agent_id, revision, definition, at))
+    tx.connection.execute(
+        "INSERT INTO flows VALUES (?,?,?,NULL,?,?)"
+        " ON CONFLICT (agent_id) DO UPDATE SET draft = excluded.draft, updated_at = excluded.updated_at",
+        (agent_id, owner, revision, at, at),
+    )
+    return _own_flow(tx, agent_id, owner)
+
+
+def publish_flow(tx: Transaction, agent_id: str, owner: str, at: int, published: bool) -> Flow:
+    """Let others run the draft as it is now, or nothing any more."""
+    flow = _own_flow(tx, agent_id, owner)
+    tx.connection.execute(
+        "UPDATE flows SET published = ?, updated_at = ? WHERE agent_id = ?",
+        (flow.draft if published else None, at, agent_id),
+    )
+    return _own_flow(tx, agent_id, owner)
+
+
+def delete_flow(tx: Transaction, agent_id: str, owner: str) -> None:
+    """Forget a flow. Its revisions stay: runs of them may be under way."""
+    _own_flow(tx, agent_id, owner)
+    tx.connection.execute("DELETE FROM flows WHERE agent_id = ?", (agent_id,))
+
+
+def _own_flow(tx: Transaction, agent_id: str, owner: str) -> Flow:
+    flow = _flow(tx, agent_id)
+    if flow is None or flow.owner != owner:
+        raise NotFound(agent_id)
+    return flow
+
+
+def _flow(tx: Transaction, agent_id: str) -> Flow | None:
+    row = tx.one(f"SELECT {', '.join(Flow.__struct_fields__)} FROM flows WHERE agent_id = ?", agent_id)
+    return Flow(**dict(zip(Flow.__struct_fields__, row, strict=True))) if row else None
+
+
+def save_profile(tx: Transaction, user_id: str, value: bytes | None, at: int) -> None:
+    """Store what a user has told about themselves, or forget it."""
+    tx.connection.execute("DELETE FROM profiles WHERE user_id = ?", (user_id,))
+    if value is not None:
+        tx.connection.execute("INSERT INTO profiles VALUES (?,?,?)", (user_id, value, at))
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
 
 
 def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:

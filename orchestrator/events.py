@@ -108,13 +108,15 @@ class Progress(Event, frozen=True):
 
 
 class AgentStart(Event, frozen=True):
-    """An agent begins. A span is one invocation of one agent."""
+    """An agent begins. A span is one invocation of one agent. `kind` and `title` are those of a flow's element."""
 
     span: str
     agent: str
     role: Role = "element"
     parent: str | None = None
     query: str | None = None
+    kind: str | None = None
+    title: str | None = None
 
 
 class AgentChunk(Event, frozen=True):
@@ -206,6 +208,16 @@ class ToolError(Event, frozen=True):
     code: str
 
 
+class WorkflowUpdate(Event, frozen=True):
+    """Where a conversation that goes through steps has got to. `completed` ends the workflow."""
+
+    workflow_id: str
+    status: Literal["created", "running", "transition", "step_completed", "completed"]
+    step: str | None = None
+    previous: str | None = None
+    message: str = ""
+
+
 class Interrupt(Event, frozen=True):
     """The graph asks a human and waits. `questions` holds every open question by id where there are several."""
 
@@ -278,6 +290,7 @@ AnyEvent = (
     | ToolChunk
     | ToolComplete
     | ToolError
+    | WorkflowUpdate
     | Interrupt
     | InterruptAnswered
     | RunComplete

@@ -50,6 +50,7 @@ from orchestrator.events import (
     RunStart,
     Sources,
     Usage,
+    WorkflowUpdate,
 )
 
 INTERNAL_ROLES = ("classifier", "retriever", "supporting")
@@ -267,6 +268,8 @@ class _MultiAgentFold:
                 return [_progress(event.value, event.message or event.stage)]
             case RunAttempt():
                 return [_progress(self._progress, "Regenerating the answer…")]
+            case WorkflowUpdate():
+                return [_progress(self._progress, event.message or f"{event.step}: {event.status}")]
             case AgentStart():
                 message = f"{event.agent} is working…"
                 internal = _internal(event.role)

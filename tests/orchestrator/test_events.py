@@ -42,7 +42,8 @@ def test_tags_are_the_class_names_in_snake_case() -> None:
         *("run_start", "run_attempt", "message_saved", "progress"),
         *("agent_start", "agent_chunk", "agent_complete", "agent_error"),
         *("interaction", "sources", "tool_start", "tool_chunk", "tool_complete", "tool_error"),
-        *("interrupt", "interrupt_answered", "run_complete", "run_error", "run_cancelled", "custom"),
+        *("workflow_update", "interrupt", "interrupt_answered"),
+        *("run_complete", "run_error", "run_cancelled", "custom"),
     ]
 
 

@@ -37,6 +37,7 @@ from orchestrator.events import (
     ToolError,
     ToolStart,
     Usage,
+    WorkflowUpdate,
 )
 
 THREAD = "01900000-0000-7000-8000-00000000000a"
@@ -111,6 +112,7 @@ EVERYTHING: list[AnyEvent] = [
     retry("1.3", after=23),
     answer("One "),
     answer("two three\u2028four\u0085\r\n🙂"),
+    WorkflowUpdate(workflow_id="w-1", status="transition", step="ask", previous="greet", message="greet → ask"),
     Custom(name="note", value={"any": [1, None]}),
     Interrupt(
         id="i-1",

@@ -50,6 +50,7 @@ SILENT: dict[str, set[str]] = {
         "tool_error",
         "interrupt_answered",
         "custom",
+        "workflow_update",
     },
 }
 """What a vocabulary leaves out on purpose. Everything else must give a frame."""
