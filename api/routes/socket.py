@@ -292,15 +292,9 @@ class _Talk:
             await self._close(RESTART)
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        text = msgspec.json.encode(frame).decode()
-        try:
-            async with self._sending, asyncio.timeout(self._services.settings.send_seconds):
-                await self._socket.send_data(text)
-        except TimeoutError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):  # there may be no room for a goodbye either
-                    await self._close(1013)
-            raise WebSocketDisconnect(detail="slow reader", code=1013) from None
+        """Send a frame, once there is room for it. A reader that makes none is ended by the protocol."""
+        async with self._sending:
+            await self._socket.send_data(msgspec.json.encode(frame).decode())
 
     async def _close(self, code: int) -> None:
         if not self._closed:
