@@ -413,7 +413,7 @@ def delete_thread(tx: Transaction, thread_id: str) -> None:
     if tx.one(f"SELECT 1 FROM runs WHERE thread_id = ? AND status IN {ACTIVE}", thread_id):
         raise Busy(thread_id)
     of_runs = "run_id IN (SELECT id FROM runs WHERE thread_id = ?)"
-    for table in ("checkpoints", "checkpoint_writes", "requests"):
+    for table in ("checkpoints", "checkpoint_writes", "requests", "positions"):
         tx.connection.execute(f"DELETE FROM {table} WHERE {of_runs}", (thread_id,))
     for table in ("events", "messages", "runs", "thread_names", "thread_states"):
         tx.connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))
@@ -473,6 +473,11 @@ def save_profile(tx: Transaction, user_id: str, value: bytes | None, at: int) ->
 
 def _marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
+
+
+def remember(tx: Transaction, key: tuple[str, str, str], run_id: str, seq: float) -> None:
+    """Store how much of which run a connection has been shown."""
+    tx.connection.execute("INSERT OR REPLACE INTO positions VALUES (?,?,?,?,?)", (*key, run_id, seq))
 
 
 def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:

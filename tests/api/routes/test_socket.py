@@ -293,11 +293,8 @@ async def test_a_client_that_keeps_its_connection_id_gets_what_it_missed(live: L
 
 @pytest.mark.parametrize("session", [None, "my-session"])
 async def test_a_client_with_a_connection_id_comes_back_to_a_server_that_was_started_anew(
-    tmp_path: Path, teller: Teller, session: str | None, request: pytest.FixtureRequest
+    tmp_path: Path, teller: Teller, session: str | None
 ) -> None:
-    if session:
-        reason = "_last_run looks for the thread `connection:<id>` only, not for the session's (socket.py)"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=TimeoutError, reason=reason))
     question = teller.answer(f"anew {session}", Reply("one two three", delay=0.002))
     path = multi_agent("anew")
     with running_server(tmp_path, **model_settings(teller)) as server:
@@ -311,7 +308,6 @@ async def test_a_client_with_a_connection_id_comes_back_to_a_server_that_was_sta
             assert (await opened.texts_until("complete"))[1:] == whole[5:]
 
 
-@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="positions live in memory only: after a restart silence")
 async def test_a_document_client_is_not_left_waiting_by_a_server_that_was_started_anew(
     tmp_path: Path, teller: Teller
 ) -> None:
@@ -327,6 +323,20 @@ async def test_a_document_client_is_not_left_waiting_by_a_server_that_was_starte
     with running_server(tmp_path, **model_settings(teller)) as server:
         async with socket(server.ws + path) as opened, asyncio.timeout(2):
             assert (await opened.until("complete"))[-1]["response"] == "one two three"
+
+
+async def test_a_server_that_was_started_anew_does_not_repeat_what_was_shown_to_its_end(
+    tmp_path: Path, teller: Teller
+) -> None:
+    path = multi_agent("shown")
+    with running_server(tmp_path, **model_settings(teller)) as server:
+        async with socket(server.ws + path) as opened:
+            await opened.send(type="multi_agent_request", request={"query": "all shown"})
+            await opened.until("complete")
+    with running_server(tmp_path, **model_settings(teller)) as server:
+        async with socket(server.ws + path) as opened:
+            assert (await opened.frame())["type"] == "connected"
+            assert (await opened.ask(type="ping"))["type"] == "pong"
 
 
 # ------------------------------------------------------------------------------------------------- slow readers
