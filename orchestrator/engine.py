@@ -36,7 +36,7 @@ from orchestrator.events import (
 )
 from orchestrator.execution import Execution, body_of, recorded
 from orchestrator.graphs import RunInput, ServedGraph
-from orchestrator.requests import checked_agent, checked_message, checked_mode, digest_of, translated
+from orchestrator.requests import checked_agent, checked_answer, checked_message, checked_mode, digest_of, translated
 from orchestrator.run import Run
 
 log = logging.getLogger("antiphon.engine")
@@ -192,8 +192,8 @@ class Engine:
     async def answer(
         self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None
     ) -> Run:
-        """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`."""
-        return await self._answer(await self.record(run_id, user), answer, user, idempotency_key)
+        """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`, `BadRequest`."""
+        return await self._answer(await self.record(run_id, user), checked_answer(answer), user, idempotency_key)
 
     async def _answer(
         self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None, digest: bytes | None = None

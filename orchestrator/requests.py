@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 MESSAGE_LIMIT = 32_000
 """Characters of one message."""
+ANSWER_DEPTH = 100
+"""Lists and objects inside each other in an answer to a question."""
 
 
 def checked_message(message: Any) -> str:
@@ -44,6 +46,22 @@ def checked_message(message: Any) -> str:
     except UnicodeEncodeError:
         raise BadRequest("The message is not valid Unicode.") from None
     return text
+
+
+def checked_answer(answer: Any) -> Any:
+    """A human's answer that graphs, checkpoints and readers can take. Raises `BadRequest` for one nested too deep."""
+    level = [answer]
+    for _ in range(ANSWER_DEPTH):
+        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list | tuple)]
+        if not level:
+            return answer
+    raise BadRequest(f"An answer may be nested {ANSWER_DEPTH} levels deep.")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def checked_agent(served: ServedGraph, name: str | None) -> str | None:
