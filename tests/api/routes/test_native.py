@@ -245,6 +245,17 @@ async def question(client: httpx.AsyncClient, **given: Any) -> dict[str, Any]:
     return frame
 
 
+async def test_whoever_has_seen_the_open_question_is_not_made_to_come_again(asked: httpx.AsyncClient) -> None:
+    interrupt = await question(asked)
+    path = f"{RUNS}/{interrupt['run_id']}"
+    assert (await asked.get(f"{path}/events", params={"after": interrupt["seq"]})).status_code == 204
+    blocks = await sse_all(asked, "GET", f"{path}/events", params={"after": interrupt["seq"] - 1})
+    assert [block.data for block in blocks] == [interrupt]
+    await asked.post(f"{path}/resume", json={"answer": "Merula"})
+    blocks = await sse_all(asked, "GET", f"{path}/events", params={"after": interrupt["seq"]})
+    assert [blocks[0].event, blocks[-1].event] == ["interrupt_answered", "run_complete"]
+
+
 async def test_a_question_is_answered_and_the_run_goes_on(asked: httpx.AsyncClient) -> None:
     interrupt = await question(asked)
     path = f"{RUNS}/{interrupt['run_id']}"
