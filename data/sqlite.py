@@ -482,7 +482,9 @@ def _set_up(path: Path) -> WorkerLock:
     locks = Path(f"{path}-workers")
     with exclusive(locks / "setup.lock"):
         _prepare(path)
-    return WorkerLock(locks)
+        lock = WorkerLock(locks)
+        lock.remove_others()
+    return lock
 
 
 def _prepare(path: Path) -> None:

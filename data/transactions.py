@@ -500,7 +500,11 @@ def redeem_ticket(tx: Transaction, digest: bytes, now: int) -> bytes | None:
 
 
 def heartbeat(tx: Transaction, worker: str, boot_id: str, now: int) -> None:
-    """Say that a worker lives. `now` is the host's monotonic clock, so that no clock step can expire a lease."""
+    """Say that a worker lives. `now` is the host's monotonic clock, so that no clock step can expire a lease.
+
+    Forgets workers whose lease is over for a day, or was another boot's: one without a row is as gone as they are.
+    """
+    tx.connection.execute("DELETE FROM workers WHERE boot_id <> ? OR seen_at < ?", (boot_id, now - DAY_MS))
     tx.connection.execute(
         "INSERT INTO workers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
         (worker, now, boot_id),
