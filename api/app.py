@@ -26,6 +26,7 @@ from api.routes import ROUTES
 from api.routes.responses import on_error
 from api.services import Services
 from api.settings import Settings
+from api.tracing import tracing
 from orchestrator.budget import Limits
 from orchestrator.opening import open_engine
 
@@ -40,18 +41,24 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def engine_lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_engine(
-            settings.database_url,
-            graphs=settings.graphs,
-            model=settings.model,
-            api_key=settings.openai_api_key,
-            base_url=settings.openai_base_url,
-            model_seconds=settings.model_seconds,
-            lease_seconds=settings.lease_seconds,
-            max_attempts=settings.max_attempts,
-            observe=metrics.observe,
-            limits=Limits(tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls),
-        ) as engine:
+        async with (
+            tracing(settings) as export,
+            open_engine(
+                settings.database_url,
+                graphs=settings.graphs,
+                model=settings.model,
+                api_key=settings.openai_api_key,
+                base_url=settings.openai_base_url,
+                model_seconds=settings.model_seconds,
+                lease_seconds=settings.lease_seconds,
+                max_attempts=settings.max_attempts,
+                observe=metrics.observe,
+                limits=Limits(
+                    tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
+                ),
+                export=export,
+            ) as engine,
+        ):
             services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)
             watching = asyncio.create_task(services.watch_revocations())
             yield
@@ -98,8 +105,15 @@ def _cors(settings: Settings) -> CORSConfig:
     return CORSConfig(
         allow_origins=list(settings.origins),
         allow_origin_regex=None if settings.auth_on else LOOPBACK_PAGES,
-        allow_methods=["GET", "POST", "DELETE", "OPTIONS"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Organization-Id"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            "Traceparent",
+            "X-Organization-Id",
+        ],
         expose_headers=["Retry-After"],
     )
 

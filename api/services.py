@@ -69,7 +69,14 @@ class Services:
         """The run that a connection was last shown, and up to where as far as anybody knows."""
         return self.positions.get(key) or await translated(self.engine.database.position(key))
 
-    async def start(self, ask: Ask, principal: Principal, dialect: str, idempotency_key: str | None = None) -> Run:
+    async def start(
+        self,
+        ask: Ask,
+        principal: Principal,
+        dialect: str,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> Run:
         """Accept a client's message. Raises what `Engine.start` raises, and `Problem` RATE_LIMITED."""
         if self.limits.counts_runs:
             self.limits.runs(await self.engine.active_runs(principal.id))
@@ -92,7 +99,12 @@ class Services:
             dialect=dialect,
             access=principal.access,
             options=ask.options,
+            traceparent=traceparent,
         )
+
+    async def start_requested(self, request: Request[Any, Any, Any], ask: Ask, by: Principal, dialect: str) -> Run:
+        """Accept a message that came as a request: its headers may name a key and a trace. Raises as `start` does."""
+        return await self.start(ask, by, dialect, idempotency_key(request), request.headers.get("traceparent"))
 
     async def _is_own_thread(self, name: str, principal: Principal) -> bool:
         thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None

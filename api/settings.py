@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -74,11 +75,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float = 10.0
     """How long a shutdown waits for open streams."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otel_exporter_otlp_endpoint: str | None = None
+    """Where a collector listens for OTLP over HTTP; nothing is traced where neither this nor the next is set."""
+    otel_exporter_otlp_traces_endpoint: str | None = None
+    """The same for traces only, with its whole path."""
+    otel_service_name: str = "antiphon"
 
     @property
     def auth_on(self) -> bool:
         """Whether callers must log in."""
         return self.auth == "jwt" or (self.auth is None and self.jwt_secret is not None)
+
+    @property
+    def traces_url(self) -> str | None:
+        """Where traces are sent, as OpenTelemetry's specification makes it of the two endpoints."""
+        if self.otel_exporter_otlp_traces_endpoint:
+            return self.otel_exporter_otlp_traces_endpoint
+        base = self.otel_exporter_otlp_endpoint
+        return f"{base.rstrip('/')}/v1/traces" if base else None
 
     def check(self) -> Settings:
         """The same settings, or `SettingsError` where they are unsafe."""
@@ -92,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"refusing to listen on {self.host} without authentication:"
                 " set ANTIPHON_JWT_SECRET, or listen on 127.0.0.1"
             )
+        if self.traces_url is not None:
+            _check_traces(self.traces_url)
         return self
 
 
@@ -105,7 +121,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-_ENVIRONMENT = {"openai_api_key": "OPENAI_API_KEY", "openai_base_url": "OPENAI_BASE_URL"}
+def _check_traces(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT must begin with http:// or https://: traces go over HTTP")
+    try:
+        found = importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but tracing is not installed: pip install 'antiphon[otel]'"
+        )
+
+
+_FOREIGN = ("openai_", "otel_")
+"""Beginnings of settings whose variables are others' standards, and so are not prefixed."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None, **given: object) -> Settings:
@@ -113,7 +143,7 @@ def read_settings(environment: Mapping[str, str] | None = None, **given: object)
     environment = os.environ if environment is None else environment
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(Settings):
-        text = environment.get(_ENVIRONMENT.get(field.name, f"ANTIPHON_{field.name.upper()}"))
+        text = environment.get(("" if field.name.startswith(_FOREIGN) else "ANTIPHON_") + field.name.upper())
         if text:
             is_list = isinstance(field.default, tuple)
             values[field.name] = [one.strip() for one in text.split(",") if one.strip()] if is_list else text

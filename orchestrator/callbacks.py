@@ -43,6 +43,7 @@ from orchestrator.events import (
     ToolStart,
     Usage,
 )
+from orchestrator.tracing import ModelAnswered, ModelAsked
 from orchestrator.writer import RunWriter
 
 OWN_EVENTS: dict[str, type[Progress | Interaction | Sources]] = {
@@ -184,7 +185,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         if failed := self._failed_tasks.pop(task, None):
             self._supersede(failed, "node_retry")
         parent = enclosing.id if enclosing else None
-        self._writer.emit(AgentStart(span=span.id, agent=agent, role=role, parent=parent))
+        kind, title = (metadata.get(one) if _own(metadata, enclosing) else None for one in ("kind", "title"))
+        self._writer.emit(AgentStart(span=span.id, agent=agent, role=role, parent=parent, kind=kind, title=title))
         return span
 
     def _channel(self, task: str, metadata: Mapping[str, Any], enclosing: _Span | None) -> Channel:
@@ -302,6 +304,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         if span is None:
             return
         self._models[run_id] = (span, silent)
+        model = (metadata or {}).get("ls_model_name")
+        self._writer.note(ModelAsked(span=span.id, call=str(run_id), model=str(model) if model else None))
         if span.model_failed and not silent:
             self._supersede(span, "model_retry")
         span.before_call = len(span.text)
@@ -365,13 +369,16 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span, _ = self._models.pop(run_id, (None, True))
         if span is None:
             return
+        used = Usage()
         for generations in response.generations:
             for generation in generations:
                 if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-                    self._account(span, generation.message)
+                    used += self._account(span, generation.message)
+        self._writer.note(ModelAnswered(call=str(run_id), usage=used))
 
-    def _account(self, span: _Span, message: AIMessage) -> None:
-        counted = message.usage_metadata
+    def _account(self, span: _Span, message: AIMessage) -> Usage:
+        """Note what an answer used, and return it."""
+        usage, counted = Usage(), message.usage_metadata
         if counted:
             usage = Usage(
                 input_tokens=counted["input_tokens"],
@@ -380,12 +387,15 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             )
             span.usage = usage if span.usage is None else span.usage + usage
         span.finish_reason = message.response_metadata.get("finish_reason") or span.finish_reason
+        return usage
 
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model failed; if it is asked again, what it had said is superseded."""
         span, _ = self._models.pop(run_id, (None, True))
         if span is not None:
             span.model_failed = True
+            failed = isinstance(error, Exception) and not isinstance(error, AnswerCut)
+            self._writer.note(ModelAnswered(call=str(run_id), code=describe(error).code if failed else None))
 
     # -- tools --------------------------------------------------------------------------------------------------
 

@@ -36,8 +36,10 @@ from orchestrator.events import (
 )
 from orchestrator.execution import Execution, body_of, recorded
 from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from orchestrator.requests import checked_agent, checked_answer, checked_message, checked_mode, digest_of, translated
 from orchestrator.run import Run
+from orchestrator.tracing import Export, checked_traceparent
 
 log = logging.getLogger("antiphon.engine")
 audit = logging.getLogger("antiphon.audit")
@@ -67,6 +69,7 @@ class Engine:
         max_attempts: int = 3,
         observe: Observe = unobserved,
         limits: Limits = UNLIMITED,
+        export: Export | None = None,
     ) -> None:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
@@ -80,6 +83,7 @@ class Engine:
         self._max_attempts = max_attempts
         self._observe = observe
         self._limits = limits
+        self._export = export
         self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
         self._claims: set[asyncio.Future[asyncio.Task[None] | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,12 +110,14 @@ class Engine:
         dialect: str = "native",
         access: Collection[str] = ("public",),
         options: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
     ) -> Run:
         """Accept a message and begin to answer it. When this returns, both are stored for good.
 
         `thread_name` is `(namespace, name)`: a client's own name for a thread, created on first use. A message for a
-        thread whose run waits for a human is the human's answer. Raises `EmptyMessage`, `TooLarge`, `BadRequest`,
-        `UnknownGraph`, `UnknownAgent`, `ThingNotFound`, `ThreadBusy`, `KeyConflict`, `Unavailable`.
+        thread whose run waits for a human is the human's answer. `traceparent` is W3C's header: the run's spans belong
+        below it. Raises `EmptyMessage`, `TooLarge`, `BadRequest`, `UnknownGraph`, `UnknownAgent`, `ThingNotFound`,
+        `ThreadBusy`, `KeyConflict`, `Unavailable`.
         """
         served = self._served(graph)
         given = RunInput(
@@ -128,6 +134,7 @@ class Engine:
         if waiting := await self._waiting_run(user, thread_id, thread_name):
             return await self._answer(waiting, message, user, idempotency_key, digest)
         run_id, reply_id = new_id(), new_id()
+        profile = await self.profile(user)  # stored with the input only: no request differs by it, no event shows it
 
         def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
             shown = msgspec.to_builtins(given)
@@ -142,7 +149,9 @@ class Engine:
             user_id=user,
             graph=served.name,
             content=given.message,
-            input=msgspec.json.encode(given),
+            input=msgspec.json.encode(
+                msgspec.structs.replace(given, profile=profile, traceparent=checked_traceparent(traceparent))
+            ),
             at=self._clock(),
             worker=self.database.worker_id,
             events=first_events,
@@ -244,6 +253,22 @@ class Engine:
     async def tokens_used_today(self, user: str) -> int:
         """Tokens that a user's runs have used since midnight, UTC."""
         return await translated(self.database.tokens_used(user, self._clock()))
+
+    # -- profiles -----------------------------------------------------------------------------------------------
+
+    async def profile(self, user: str = LOCAL_USER) -> Profile | None:
+        """What a user has told about themselves, if anything."""
+        stored = await translated(self.database.profile(user))
+        return decode_profile(stored) if stored is not None else None
+
+    async def save_profile(self, user: str, profile: Profile) -> None:
+        """Tell it to the agents of this user's runs from the next message on. Raises `BadRequest`."""
+        value = encode_profile(checked_profile(profile))
+        await translated(self.database.save_profile(user, value, self._clock()))
+
+    async def forget_profile(self, user: str = LOCAL_USER) -> None:
+        """Tell nothing any more. Runs that were accepted before keep what they were given, as long as they are kept."""
+        await translated(self.database.save_profile(user, None, self._clock()))
 
     # -- threads ------------------------------------------------------------------------------------------------
 
@@ -350,7 +375,7 @@ class Engine:
             await asyncio.wait(pending)
         await self.database.close()
 
-    def _spawn(self, record: data_records.Run) -> asyncio.Task[None]:
+    def _spawn(self, record: data_records.Run, took_over: bool = False) -> asyncio.Task[None]:
         self._observe("run_started", 1)
         execution = Execution(
             self.database,
@@ -360,6 +385,8 @@ class Engine:
             self._max_attempts,
             self._observe,
             self._limits,
+            self._export,
+            took_over,
         )
         task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}")
         self._executions[record.id] = (execution, task)
@@ -392,7 +419,7 @@ class Engine:
         except StorageError:
             log.exception("a run could not be claimed", extra={"run_id": run_id})
             return None
-        return self._spawn(record) if record is not None else None
+        return self._spawn(record, took_over=held_by is not None) if record is not None else None
 
     async def _recover(self) -> None:
         """Take up orphaned runs, for ever: those first that look harmless."""

@@ -33,13 +33,12 @@ from orchestrator.events import (
     encode,
 )
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
+from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
 from orchestrator.view import BREAKPOINT, RECOVERED, RunView
 from orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
 
-RECURSION_LIMIT = 60
-"""Steps that a graph may take."""
 PAGE = 1000
 GO_ON = "The graph has stopped at a breakpoint. Shall it go on?"
 
@@ -56,6 +55,8 @@ class Execution:
         max_attempts: int,
         observe: Observe,
         limits: Limits,
+        export: Export | None = None,
+        took_over: bool = False,
     ) -> None:
         self.run = run
         self.successor: str | None = None
@@ -66,6 +67,10 @@ class Execution:
         self._max_attempts = max_attempts
         self._observe = observe
         self._limits = limits
+        self._export = export
+        self._took_over = took_over
+        self._spans: RunSpans | None = None
+        """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
         self._graph_task: asyncio.Task[Mapping[str, Any]] | None = None
@@ -88,17 +93,22 @@ class Execution:
         """Execute. Never raises: what goes wrong becomes the run's end, or is another worker's business."""
         writer: RunWriter | None = None
         try:
-            writer = RunWriter(self._database, self.run, self._clock, await self._past(), self._observe)
+            self._spans = self._traced()
+            past = await self._past()
+            self._begin_trace()
+            writer = RunWriter(self._database, self.run, self._clock, past, self._observe, self._trace)
             writer.on_error = self._stop
             await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt, self._limits))
         except Fenced:
             log.warning("a run is another worker's now", extra=self._who())
+            self._spans = None  # the other one tells how this execution ended
         except Exception:
             log.exception("a run was abandoned", extra=self._who())
             await self._abandon()
         finally:
             if writer is not None:
                 await writer.close()
+            self._end_trace()
 
     async def _abandon(self) -> None:
         """Leave the run to whoever takes it up next, as soon as the store can be told so."""
@@ -111,7 +121,32 @@ class Execution:
                 await asyncio.sleep(delay)
 
     def _who(self) -> dict[str, str]:
-        return {"run_id": self.run.id, "thread_id": self.run.thread_id}
+        who = {"run_id": self.run.id, "thread_id": self.run.thread_id}
+        return who | ({"trace_id": self._spans.trace_id} if self._spans else {})
+
+    def _traced(self) -> RunSpans | None:
+        """A fold for the run's spans; None where nobody takes them, or the request said that it is not to be traced."""
+        if self._export is None:
+            return None
+        context = context_of(self.run.id, msgspec.json.decode(self.run.input, type=RunInput).traceparent)
+        return RunSpans(self.run, context) if context.sampled else None
+
+    def _begin_trace(self) -> None:
+        if self._spans is not None:
+            self._tell(self._spans.begin(self._clock(), after_crash=self._took_over))
+
+    def _trace(self, what: Happening, at: int) -> None:
+        if self._spans is not None:
+            self._tell(self._spans.see(what, at))
+
+    def _end_trace(self) -> None:
+        if self._spans is not None:
+            self._tell(self._spans.close(HANDED_BACK, self._clock()))
+
+    def _tell(self, spans: list[Span]) -> None:
+        if self._export is not None:
+            for span in spans:
+                self._export(span)
 
     async def _past(self) -> RunView:
         """What earlier executions of this run have left in the log."""
@@ -121,7 +156,10 @@ class Execution:
             after = rows[-1].seq
             for row in rows:
                 if row.run_id == self.run.id:
-                    view.see(decode(row.payload), row.seq)
+                    event = decode(row.payload)
+                    view.see(event, row.seq)
+                    if self._spans is not None:
+                        self._spans.see(event, row.at)  # told already, by the execution that they belong to
         return view
 
     async def _execute(self, writer: RunWriter, handler: EventHandler) -> None:
@@ -178,8 +216,12 @@ class Execution:
             await self._entry(given, writer.view, fresh),
             {
                 "callbacks": [handler],
-                "configurable": {"thread_id": self.run.id, "run_id": self.run.id},
-                "recursion_limit": RECURSION_LIMIT,
+                "configurable": {
+                    "thread_id": self.run.id,
+                    "run_id": self.run.id,
+                    "profile": plain(given.profile),  # a mapping: tracers and checkpoints copy only plain values
+                },
+                "recursion_limit": self._served.steps,
             },
             context=self._served.make_context(given, writer.emit),
             stream_mode=["values", "custom"],
@@ -196,7 +238,8 @@ class Execution:
     async def _entry(self, given: RunInput, view: RunView, fresh: bool) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
-            return self._served.make_input(given, await self._history())
+            left = await self._database.thread_state(self.run.thread_id)
+            return self._served.make_input(given, await self._history(), left)
         return Command(resume=view.resume) if view.resume else None
 
     async def _history(self) -> list[HistoryMessage]:
@@ -222,7 +265,7 @@ class Execution:
             usage=writer.view.usage,
             execution_order=order,
         )
-        await self._finish(writer, "completed", terminal, reply)
+        await self._finish(writer, "completed", terminal, reply, self._served.leave(state))
 
     async def _end_early(
         self, writer: RunWriter, handler: EventHandler, status: RunStatus, error: BaseException | None
@@ -253,8 +296,15 @@ class Execution:
             )
         await self._finish(writer, status, terminal, reply)
 
-    async def _finish(self, writer: RunWriter, status: RunStatus, terminal: AnyEvent, reply: Message | None) -> None:
-        self.successor = await writer.finish(status, reply, encode(terminal), terminal)
+    async def _finish(
+        self,
+        writer: RunWriter,
+        status: RunStatus,
+        terminal: AnyEvent,
+        reply: Message | None,
+        state: bytes | None = None,
+    ) -> None:
+        self.successor = await writer.finish(status, reply, encode(terminal), terminal, state)
         self._observe(f"ended:{status}", 1)
 
     def _reply(self, text: str, author: str | None, partial: bool) -> Message:

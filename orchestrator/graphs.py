@@ -21,22 +21,11 @@ from langgraph.pregel import Pregel
 
 from orchestrator.callbacks import GraphShape, reply_text
 from orchestrator.events import AnyEvent
+from orchestrator.profiles import Profile
 
 OnCrash = Literal["resume", "fail"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
 """State keys that take the user's message in a graph without `messages`."""
-
-
-class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see."""
-
-    message: str
-    primary: str | None = None
-    supporting: list[str] = []
-    mode: str | None = None
-    access: tuple[str, ...] = ("public",)
-    options: dict[str, Any] = {}
-    """What the dialect's fold must know of the request."""
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +35,28 @@ class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
     content: str
 
 
+class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see.
+
+    `profile` is what the user had told about themselves when the message was accepted.
+    """
+
+    message: str
+    primary: str | None = None
+    supporting: list[str] = []
+    mode: str | None = None
+    access: tuple[str, ...] = ("public",)
+    options: dict[str, Any] = {}
+    """What the dialect's fold must know of the request."""
+    inputs: dict[str, Any] = {}
+    """Values for a flow's nodes, by node."""
+    history: list[HistoryMessage] = []
+    """The conversation so far, where the client keeps it; else the thread's own messages are taken."""
+    profile: Profile | None = None
+    traceparent: str | None = None
+    """The trace that the request came with, for whoever executes the run."""
+
+
 @dataclass(frozen=True)
 class ServedGraph:
     """A graph and how to talk to it. The defaults fit any graph with `messages` or one text key."""
@@ -53,9 +64,14 @@ class ServedGraph:
     name: str
     graph: Pregel[Any, Any, Any, Any]
     shape: GraphShape
-    make_input: Callable[[RunInput, list[HistoryMessage]], Any]
+    make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any]
+    """The graph's input, from the request, the conversation so far, and what the thread's last run has left."""
     make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
     read_answer: Callable[[Mapping[str, Any]], str] = reply_text
+    leave: Callable[[Mapping[str, Any]], bytes | None] = lambda _state: None
+    """What of the last state is kept for the thread's next run: empty for nothing, None to keep what there is."""
+    steps: int = 60
+    """How many steps the graph may take."""
     on_crash: OnCrash = "resume"
     """Whether a run goes on after its process died, or ends as failed."""
     agents: tuple[str, ...] = field(default=())
@@ -94,18 +110,18 @@ def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
     )
 
 
-def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage]], Any]:
+def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage], bytes], Any]:
     if isinstance(graph.input_channels, str) and not hasattr(graph, "builder"):  # made of functions
-        return lambda given, history: given.message
+        return lambda given, history, left: given.message
     keys = _input_keys(graph)
     if "messages" in keys:
-        return lambda given, history: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}
+        return lambda given, history, left: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}
     texts = [key for key in TEXT_KEYS if key in keys]
     if not texts and len(keys) == 1:
         texts = list(keys)
     if not texts:
         raise ValueError(f"graph {name!r} takes neither `messages` nor one of {', '.join(TEXT_KEYS)}")
-    return lambda given, history: {texts[0]: given.message}
+    return lambda given, history, left: {texts[0]: given.message}
 
 
 def _input_keys(graph: Pregel[Any, Any, Any, Any]) -> list[str]:

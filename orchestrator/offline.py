@@ -153,7 +153,10 @@ def _route(question: str, material: list[tuple[str, str, str, str]]) -> dict[str
 
 
 def _compose(question: str, material: list[tuple[str, str, str, str]]) -> str:
-    """Quote what answers each question of the message; drafts of others are quoted as they are."""
+    """Quote what answers each question of the message; drafts of others are quoted as they are.
+
+    Where nothing does, a step of a conversation is told by its goal.
+    """
     sources = [(id_, title, text) for tag, id_, title, text in material if tag == "source"]
     statements = [s for rank, source in enumerate(sources) for s in _statements(*source, rank)]
     paragraphs = _drafted(material)
@@ -162,7 +165,8 @@ def _compose(question: str, material: list[tuple[str, str, str, str]]) -> str:
         found = [line for line in _quote(one, statements) if line not in known]
         if found:
             paragraphs.append("\n".join(found))
-    return "\n\n".join(paragraphs) or NOTHING
+    goal = next((text for tag, _, _, text in material if tag == "step"), NOTHING)
+    return "\n\n".join(paragraphs) or goal
 
 
 def _drafted(material: list[tuple[str, str, str, str]]) -> list[str]:

@@ -21,6 +21,7 @@ from orchestrator.models import READ_SECONDS, chat_model
 from orchestrator.nodes.context import Search
 from orchestrator.served_team import serve_team
 from orchestrator.team import Team
+from orchestrator.tracing import Export
 from rag import open_store
 from rag.ingest import ingest_sample
 from rag.retriever import Retriever
@@ -45,13 +46,15 @@ async def open_engine(
     max_attempts: int = 3,
     observe: Observe = unobserved,
     limits: Limits = UNLIMITED,
+    export: Export | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine for as long as the `async with` block lasts.
 
     `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
     beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or a `langgraph.json`.
     `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins
-    with the shipped sample. `limits` bound what each run may spend; `observe` is told what happens, for metrics.
+    with the shipped sample. `limits` bound what each run may spend; `observe` is told what happens, for metrics;
+    `export` is given the runs' spans, for traces.
     """
     url = database or default_database()
     chat = (
@@ -74,6 +77,7 @@ async def open_engine(
         max_attempts=max_attempts,
         observe=observe,
         limits=limits,
+        export=export,
     )
     engine.begin()
     try:

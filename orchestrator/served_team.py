@@ -25,7 +25,13 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
 
     def context(given: RunInput, emit: Callable[[AnyEvent], None]) -> TeamContext:
         return TeamContext(
-            team=team, model=model, router=router, retriever=retriever, access=tuple(given.access), emit=emit
+            team=team,
+            model=model,
+            router=router,
+            retriever=retriever,
+            access=tuple(given.access),
+            emit=emit,
+            profile=given.profile,
         )
 
     return ServedGraph(
@@ -38,10 +44,10 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
     )
 
 
-def _make_input(given: RunInput, history: list[HistoryMessage]) -> dict[str, Any]:
+def _make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> dict[str, Any]:
     return {
         "question": given.message,
-        "history": [{"role": message.role, "content": message.content} for message in history],
+        "history": [{"role": message.role, "content": message.content} for message in given.history or history],
         "primary": given.primary,
         "supporting": given.supporting,
         "mode": given.mode,

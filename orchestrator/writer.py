@@ -18,6 +18,7 @@ from data.base import EventLog, Fenced, StorageError
 from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
 from orchestrator.clock import Clock, Observe, unobserved
 from orchestrator.events import AgentChunk, AgentComplete, AnyEvent, Progress, RunAttempt, Usage, encode
+from orchestrator.tracing import ModelAnswered, ModelAsked, Trace, untraced
 from orchestrator.view import RunView
 
 HIGH_WATER = 64 * 1024
@@ -39,7 +40,15 @@ class _Pending(NamedTuple):
 class RunWriter:
     """Writes one run under one fence. `emit` never waits; `drain` waits while the log is behind."""
 
-    def __init__(self, log: EventLog, run: Run, clock: Clock, view: RunView, observe: Observe = unobserved) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        run: Run,
+        clock: Clock,
+        view: RunView,
+        observe: Observe = unobserved,
+        trace: Trace = untraced,
+    ) -> None:
         self.view = view
         """What the run adds up to, with everything emitted so far."""
         self.fence = Fence(run_id=run.id, epoch=run.lease_epoch)
@@ -50,6 +59,7 @@ class RunWriter:
         self._log = log
         self._clock = clock
         self._observe = observe
+        self._trace = trace
         self._accepted_at: int | None = run.created_at if run.attempt <= 1 else None
         self._expected = run.emitted
         self._pending: list[_Pending] = []
@@ -94,7 +104,16 @@ class RunWriter:
         payload = None if isinstance(event, AgentChunk) else encode(event)
         self.view.see(event)
         self._measure(event)
-        return _Pending(event, self._clock(), payload)
+        at = self._clock()
+        self._trace(event, at)
+        return _Pending(event, at, payload)
+
+    def note(self, call: ModelAsked | ModelAnswered) -> None:
+        """Tell the trace of a model call, which the log knows only by what it says."""
+        if threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self.note, call)
+            return
+        self._trace(call, self._clock())
 
     def _measure(self, event: AnyEvent) -> None:
         match event:
@@ -144,13 +163,28 @@ class RunWriter:
         await self._commit(lambda events: self._log.pause(self.fence, self._expected, events), None, question)
 
     async def finish(
-        self, status: RunStatus, message: Message | None, result: bytes, terminal: AnyEvent | None = None
+        self,
+        status: RunStatus,
+        message: Message | None,
+        result: bytes,
+        terminal: AnyEvent | None = None,
+        state: bytes | None = None,
     ) -> str | None:
-        """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run."""
+        """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
+
+        `state` is what the thread's next run is given, as `EventLog.finish` takes it.
+        """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
             lambda events: self._log.finish(
-                self.fence, self._expected, events, status=status, message=message, result=result, tokens=tokens
+                self.fence,
+                self._expected,
+                events,
+                status=status,
+                message=message,
+                result=result,
+                tokens=tokens,
+                state=state,
             ),
             None,
             terminal,

@@ -18,7 +18,7 @@ from api.dialects import DIALECTS
 from api.dialects.chat import read_message
 from api.routes.native import IdempotencyKey
 from api.routes.socket import converse
-from api.services import Services, idempotency_key, start_of
+from api.services import Services, start_of
 from api.streams import run_frames
 
 CHAT = DIALECTS["chat"]
@@ -44,7 +44,7 @@ async def chat(
 ) -> Response[Any]:
     """Ask and wait: `{response, session_id, metadata}`."""
     ask = read_message(msgspec.to_builtins(data))
-    run = await services.start(ask, principal, CHAT.name, idempotency_key(request))
+    run = await services.start_requested(request, ask, principal, CHAT.name)
     last: dict[str, Any] = {}
     async for frames in run_frames(run, CHAT, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last

@@ -15,7 +15,7 @@ from api.dialects.multi_agent import read_request
 from api.routes.native import IdempotencyKey, LastEventId
 from api.routes.responses import event_stream
 from api.routes.socket import converse
-from api.services import Services, idempotency_key, start_of
+from api.services import Services, start_of
 from api.streams import run_frames
 
 MULTI_AGENT = DIALECTS["multi_agent"]
@@ -56,7 +56,7 @@ async def stream(
         run, cursor = resumed
     else:
         ask = read_request(msgspec.to_builtins(data))
-        run = await services.start(ask, principal, MULTI_AGENT.name, idempotency_key(request))
+        run = await services.start_requested(request, ask, principal, MULTI_AGENT.name)
         cursor = start_of(run)
     return event_stream(services, principal, lambda tick: run_frames(run, MULTI_AGENT, cursor, tick))
 
@@ -71,7 +71,7 @@ async def process(
 ) -> Response[Any]:
     """Ask the team and wait: the response is the frame that would end the stream."""
     ask = read_request(msgspec.to_builtins(data))
-    run = await services.start(ask, principal, MULTI_AGENT.name, idempotency_key(request))
+    run = await services.start_requested(request, ask, principal, MULTI_AGENT.name)
     last: dict[str, Any] = {}
     async for frames in run_frames(run, MULTI_AGENT, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last

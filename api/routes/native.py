@@ -77,7 +77,7 @@ async def start_run(
     if resumed := await services.resumed(request, principal):
         run, cursor = resumed
     else:
-        run = await services.start(read_ask(msgspec.to_builtins(data)), principal, "native", idempotency_key(request))
+        run = await services.start_requested(request, read_ask(msgspec.to_builtins(data)), principal, "native")
         cursor = start_of(run)
     if _wants_stream(request):
         return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))

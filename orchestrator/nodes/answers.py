@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,8 +36,8 @@ def draft_node(name: str) -> Node:
         agent = context.team[name]
         question = route.part(name, state["question"])
         sources = await look_up(context, name, question)
-        prompt = answer_prompt(specialist_prompt(agent), sources, _earlier(state, name))
-        text = await ask(context.model, _conversation(prompt, state, question), agent.max_tokens)
+        prompt = answer_prompt(specialist_prompt(agent), sources, _earlier(state, name), context.profile)
+        text = await ask(context.model, conversation(prompt, state.get("history", []), question), agent.max_tokens)
         context.emit(Progress(value=0.5, stage="generating", message=f"{name} has contributed."))
         if name != route.primary:
             context.emit(Interaction(source=name, target=route.primary, kind="return", query=question, response=text))
@@ -107,8 +107,8 @@ async def _write(
 ) -> dict[str, Any]:
     context, drafts = runtime.context, drafts_of(state)
     context.emit(Progress(value=0.6, stage="generating", message="Generating the answer…"))
-    prompt = answer_prompt(instructions, sources_of(state), drafts)
-    text = await ask(context.model, _conversation(prompt, state, state["question"]), limit)
+    prompt = answer_prompt(instructions, sources_of(state), drafts, context.profile)
+    text = await ask(context.model, conversation(prompt, state.get("history", []), state["question"]), limit)
     if note := missing_note(drafts):
         await adispatch_custom_event("agent_chunk", {"text": note})
     return {"answer": text + note, "answered_by": name}
@@ -120,9 +120,9 @@ def missing_note(drafts: Sequence[Draft]) -> str:
     return "\n\n" + "\n".join(lines) if lines else ""
 
 
-def _conversation(prompt: str, state: TeamState, question: str) -> list[BaseMessage]:
-    history = [
-        AIMessage(m["content"]) if m["role"] == "assistant" else HumanMessage(m["content"])
-        for m in state.get("history", [])[-HISTORY:]
+def conversation(prompt: str, history: Sequence[Mapping[str, str]], question: str) -> list[BaseMessage]:
+    """What a model is asked: the prompt, the end of the conversation so far, the question."""
+    earlier = [
+        AIMessage(m["content"]) if m["role"] == "assistant" else HumanMessage(m["content"]) for m in history[-HISTORY:]
     ]
-    return [SystemMessage(prompt), *history, HumanMessage(question)]
+    return [SystemMessage(prompt), *earlier, HumanMessage(question)]

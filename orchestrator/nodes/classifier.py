@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
 from orchestrator.events import Interaction, Progress
+from orchestrator.models import StructuredOutput
 from orchestrator.nodes.context import TeamContext
 from orchestrator.prompts import classify_prompt
 from orchestrator.routing import Profile, Route, read_route, route_by_words
@@ -36,6 +38,13 @@ async def classify(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str,
     return {"route": msgspec.to_builtins(route)}
 
 
+async def choose(router: StructuredOutput, question: str, profiles: Sequence[Profile]) -> Route:
+    """The route that the model chooses, or the nearest one by words where it gives no sensible answer."""
+    messages = [SystemMessage(classify_prompt(profiles)), HumanMessage(question)]
+    answer = await router.ask(messages, {"tags": ["nostream"]})
+    return read_route(answer, [name for name, _, _ in profiles]) or route_by_words(question, profiles)
+
+
 async def _route(state: TeamState, context: TeamContext) -> Route:
     question, asked_for = state["question"], state.get("primary")
     supporting = tuple(state.get("supporting") or ())
@@ -43,9 +52,7 @@ async def _route(state: TeamState, context: TeamContext) -> Route:
         others = tuple(name for name in supporting if name != asked_for)
         return Route(primary=asked_for, supporting=others, confidence=1.0, reason="chosen by the request")
     profiles: list[Profile] = [(agent.name, agent.description, agent.examples) for agent in context.team]
-    messages = [SystemMessage(classify_prompt(profiles)), HumanMessage(question)]
-    answer = await context.router.ask(messages, {"tags": ["nostream"]})
-    route = read_route(answer, context.team.names) or route_by_words(question, profiles)
+    route = await choose(context.router, question, profiles)
     if supporting:
         others = tuple(name for name in supporting if name != route.primary)
         route = msgspec.structs.replace(route, supporting=others, parts={})

@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseChatModel
 
 from orchestrator.events import AnyEvent
 from orchestrator.models import StructuredOutput
+from orchestrator.profiles import Profile
 from orchestrator.team import Team
 from rag.types import Hit
 
@@ -23,7 +24,7 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class TeamContext:
-    """The run's own tools. `access` are the labels that the user who asks may see."""
+    """The run's own tools. `access` are the labels that the user who asks may see, `profile` what they told."""
 
     team: Team
     model: BaseChatModel
@@ -31,3 +32,4 @@ class TeamContext:
     retriever: Search
     access: Collection[str]
     emit: Callable[[AnyEvent], None]
+    profile: Profile | None = None

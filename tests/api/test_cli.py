@@ -24,7 +24,7 @@ from tests.support.server import GRAPHS, ROOT, SECRET, clean_environment, server
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No settings in the environment, and an empty folder to work in."""
     for name in list(os.environ):
-        if name.startswith(("ANTIPHON_", "OPENAI_")):
+        if name.startswith(("ANTIPHON_", "OPENAI_", "OTEL_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)

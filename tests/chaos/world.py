@@ -41,7 +41,9 @@ class Server:
 
     async def start(self) -> Server:
         """Start; returns when it answers."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANTIPHON_", "OPENAI_"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("ANTIPHON_", "OPENAI_", "OTEL_"))
+        }
         options = ["--port", str(self.port), "--db", f"sqlite:///{self._folder / 'log.db'}"]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(

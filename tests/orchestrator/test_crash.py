@@ -136,7 +136,8 @@ async def test_a_killed_run_is_completed_without_asking_twice_what_was_answered(
     assert [(message.id, message.role) for message in messages] == [("mine", "user"), (end.message_id, "assistant")]
     [attempt] = of_type(events, RunAttempt)
     assert (attempt.attempt, attempt.reason) == (2, "recovered")
-    assert tuple(attempt.supersedes.agents) == instant.superseded
+    # the retriever works beside the specialists, and may or may not have come to its end
+    assert tuple(agent for agent in attempt.supersedes.agents if agent != "retriever") == instant.superseded
 
 
 async def test_a_message_is_stored_once_and_answered_when_the_process_dies_right_after_it(url: str) -> None:

@@ -148,7 +148,7 @@ HISTORY = [HistoryMessage(role="user", content="one"), HistoryMessage(role="assi
     ],
 )
 def test_the_message_is_put_where_the_graph_takes_it(state: type[Any], expected: dict[str, Any]) -> None:
-    assert serve_graph("g", graph_of(state)).make_input(RunInput(message="three"), HISTORY) == expected
+    assert serve_graph("g", graph_of(state)).make_input(RunInput(message="three"), HISTORY, b"") == expected
 
 
 def test_a_graph_that_takes_no_text_is_refused() -> None:

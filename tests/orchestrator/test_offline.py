@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from orchestrator.agents import TEAM
 from orchestrator.offline import NOTHING, STATEMENTS, OfflineModel
+from orchestrator.profiles import Profile
 from orchestrator.prompts import Draft, Source, answer_prompt, classify_prompt
 from orchestrator.routing import read_route, route_schema
 from rag.words import words
@@ -53,6 +54,16 @@ def test_each_question_of_a_message_is_answered_in_a_paragraph_of_its_own() -> N
         "The engine delivers 81 kW (110 hp).",
         "Boot volume: 360 litres.",
     ]
+
+
+def test_what_a_user_has_told_is_neither_quoted_nor_in_the_way() -> None:
+    question = "What power does the engine deliver?"
+    told = Profile(name="Ada", language="de", tone="dry", facts=("The engine delivers 900 kW power.", "I have a cat."))
+    prompts = [answer_prompt("Answer.", HANDBOOK, [], profile) for profile in (None, told)]
+    texts = [MODEL.invoke([SystemMessage(prompt), HumanMessage(question)]).text for prompt in prompts]
+    assert texts[0] == texts[1]
+    alone = answer_prompt("Answer.", [], [], told)
+    assert MODEL.invoke([SystemMessage(alone), HumanMessage(question)]).text == NOTHING
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def server_process(
 
 def clean_environment(**given: str) -> dict[str, str]:
     """This process's environment without anything that settings are read from, plus what is given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTIPHON_", "OPENAI_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTIPHON_", "OPENAI_", "OTEL_"))}
     return kept | given
 
 

@@ -1,0 +1,1 @@
+"""Flows that users define: data that is checked once, never code that is run."""

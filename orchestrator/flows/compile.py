@@ -1,0 +1,168 @@
+"""From a plan to a graph that can be served: wiring only.
+
+    START → input → … → output → END
+
+A step ends the turn: the next message enters the graph at the ways out of the step where the conversation stands, or at
+that step again where none of their conditions holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from langgraph.graph import END, START, StateGraph
+
+from data.ids import new_id
+from orchestrator.budget import Limits
+from orchestrator.callbacks import GraphShape
+from orchestrator.clock import Clock
+from orchestrator.events import AnyEvent
+from orchestrator.flows.check import Plan
+from orchestrator.flows.definition import Node
+from orchestrator.flows.nodes import FlowNodes, FlowState
+from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph, shape_of
+from orchestrator.nodes.context import TeamContext
+
+MOST_STEPS = 1_000
+STATE_SIZE = 256 * 1024
+"""Bytes of what a turn leaves for the next; outputs of nodes are left behind where it would be more."""
+ROLES = {"classifier": "classifier", "retriever": "retriever", "synthesis": "synthesis", "step": "primary"}
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """What a turn of a conversation in steps leaves for the next one."""
+
+    flow: str
+    workflow: dict[str, Any]
+    outputs: dict[str, Any] = {}
+
+
+def compile_flow(
+    name: str,
+    agent_id: str,
+    plan: Plan,
+    model: Any,
+    clock: Clock,
+    make_context: Callable[[RunInput, Callable[[AnyEvent], None]], TeamContext],
+) -> ServedGraph:
+    """A plan as a graph to serve. `name` is the graph's, `agent_id` what its users call it."""
+    nodes = FlowNodes(plan, model, clock)
+    graph = _graph(plan, nodes).compile(name=name)
+
+    def make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> FlowState:
+        state: FlowState = {
+            "message": given.message,
+            "history": [{"role": one.role, "content": one.content} for one in given.history or history],
+            "inputs": given.inputs,
+        }
+        if plan.has_steps:
+            earlier = _earlier(left, agent_id, plan)
+            state["workflow"] = earlier.workflow
+            state["outputs"] = earlier.outputs
+        return state
+
+    def leave(state: Mapping[str, Any]) -> bytes | None:
+        if not plan.has_steps:
+            return None
+        workflow = state.get("workflow") or {}
+        if not workflow.get("at") or workflow.get("done"):
+            return b""
+        left = Left(flow=agent_id, workflow=workflow, outputs=state.get("outputs", {}))
+        encoded = msgspec.json.encode(left)
+        return encoded if len(encoded) <= STATE_SIZE else msgspec.json.encode(Left(flow=agent_id, workflow=workflow))
+
+    return ServedGraph(
+        name=name,
+        graph=graph,
+        shape=GraphShape(nodes=shape_of(graph).nodes),
+        make_input=make_input,
+        make_context=make_context,
+        leave=leave,
+        steps=_most_steps(plan),
+    )
+
+
+def _earlier(left: bytes, agent_id: str, plan: Plan) -> Left:
+    """Where the conversation stands: at its beginning where nothing was left, or the step is not there any more."""
+    if left:
+        earlier = msgspec.json.decode(left, type=Left)
+        node = plan.flow.nodes.get(str(earlier.workflow.get("at")))
+        if earlier.flow == agent_id and node is not None and node.type == "step":
+            return earlier
+    return Left(flow=agent_id, workflow={"id": new_id(), "at": None, "turn": 0, "steps": {}, "done": False})
+
+
+def _most_steps(plan: Plan) -> int:
+    rounds = [node.config.max_rounds or 0 for node in plan.flow.of_type("condition")]
+    return min(MOST_STEPS, (len(plan.flow.nodes) + 2) * (2 + sum(rounds)))
+
+
+def _graph(plan: Plan, nodes: FlowNodes) -> StateGraph[FlowState, TeamContext, FlowState, FlowState]:
+    flow = plan.flow
+    graph = StateGraph(FlowState, context_schema=TeamContext)
+    for node in flow.nodes.values():
+        # ways of different lengths come together: the node waits until nothing else is under way
+        joins = plan.has_parallel and len(flow.into(node.id)) > 1
+        function: Any = nodes.function(node)
+        graph.add_node(_name(node), function, metadata=_label(plan, node), defer=joins)
+        _add_ways(graph, plan, nodes, node)
+    start = flow.of_type("input")[0]
+    if plan.has_steps:
+        graph.add_conditional_edges(START, _entry(plan, nodes, start), [_name(node) for node in flow.nodes.values()])
+    else:
+        graph.add_edge(START, _name(start))
+    return graph
+
+
+def _name(node: Node) -> str:
+    """The name of a node in the graph, where keys of the state and LangGraph's own words are taken."""
+    return f"node-{node.id}"
+
+
+def _label(plan: Plan, node: Node) -> dict[str, Any]:
+    limits = Limits(**{field: getattr(node.config, field, None) for field in ("tokens", "sentences", "seconds")})
+    answers = plan.answers(node) or (node.type == "output" and node.config.text is not None)
+    supporting = "primary" if answers else "supporting"
+    return {
+        "agent_id": node.id,
+        "role": ROLES.get(node.type, supporting if node.type == "agent" else "element"),
+        "channel": "answer" if answers else "draft",
+        "limits": msgspec.to_builtins(limits),
+        "kind": node.type,
+        "title": node.name,
+    }
+
+
+def _add_ways(graph: StateGraph[Any, Any, Any, Any], plan: Plan, nodes: FlowNodes, node: Node) -> None:
+    ways = plan.flow.out(node.id)
+    targets = [_name(plan.flow.nodes[edge.target]) for edge in ways]
+    if node.type in ("output", "step"):
+        graph.add_edge(_name(node), END)
+    elif all(edge.condition is None for edge in ways):
+        for target in targets:
+            graph.add_edge(_name(node), target)
+    else:
+        graph.add_conditional_edges(_name(node), _chosen(plan, nodes, node), list(dict.fromkeys(targets)))
+
+
+def _chosen(plan: Plan, nodes: FlowNodes, node: Node) -> Callable[[FlowState], str]:
+    async def choose(state: FlowState) -> str:
+        way = nodes.way(node, state)
+        return _name(plan.flow.nodes[way.target]) if way else END
+
+    return choose  # type: ignore[return-value]
+
+
+def _entry(plan: Plan, nodes: FlowNodes, start: Node) -> Callable[[FlowState], str]:
+    """Where a message enters: at the input, or behind the step where the conversation stands, or at that step again."""
+
+    async def enter(state: FlowState) -> str:
+        at = plan.flow.nodes.get(str(state["workflow"]["at"]))
+        if at is None:
+            return _name(start)
+        way = nodes.way(at, state)
+        return _name(plan.flow.nodes[way.target] if way else at)
+
+    return enter  # type: ignore[return-value]
