@@ -42,7 +42,6 @@ CODES: dict[str, Answer] = {
     "MODEL_CUT": Answer(502),
     "INTERNAL": Answer(500, 1011),
     "UNAVAILABLE": Answer(503),
-    "SLOW_READER": Answer(503, 1013),
 }
 
 

@@ -1,6 +1,7 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: a deadline for every request to arrive, and a cap on headers.
+"""uvicorn's protocols with the limits that they lack: deadlines for requests and for readers, a cap on headers.
 
-Without them a client that opens a connection and says nothing, or never ends its headers, stays for ever.
+Without them a client that opens a connection and says nothing, never ends its headers, or takes nothing of what it
+asked for, stays for ever.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEADER_BYTES = 64 * 1024
 
@@ -85,3 +87,36 @@ class PatientProtocol(HttpToolsProtocol):
         if not transport.is_closing():
             transport.write(answer)
             transport.close()
+
+
+class PatientSocket(WebSocketsSansIOProtocol):
+    """Ends WebSockets whose reader takes nothing. Closing would not: it waits for the room that there is not."""
+
+    send_seconds = 30.0
+    """How long a full buffer may stay full."""
+    _deadline: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The buffer is full: the reader has to take something."""
+        super().pause_writing()
+        self._deadline = self.loop.call_later(self.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It did."""
+        super().resume_writing()
+        self._forget()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._forget()
+        super().connection_lost(exc)
+
+    @classmethod
+    def within(cls, seconds: float) -> type[PatientSocket]:
+        """This protocol with another patience."""
+        return type(cls.__name__, (cls,), {"send_seconds": seconds})
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -19,7 +19,7 @@ from litestar import Litestar
 
 from api.app import create_app
 from api.logs import configure
-from api.protocol import PatientProtocol
+from api.protocol import PatientProtocol, PatientSocket
 from api.settings import Settings
 
 SEND_BUFFER = 64 * 1024
@@ -66,7 +66,7 @@ def make_server(settings: Settings, on_ready: Callable[[], None] = lambda: None)
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=PatientProtocol.within(settings.request_seconds),
-        ws="websockets-sansio",
+        ws=PatientSocket.within(settings.send_seconds),
         ws_per_message_deflate=False,
         ws_max_size=settings.body_bytes,
         ws_ping_interval=20,

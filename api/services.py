@@ -7,6 +7,7 @@ import hashlib
 import logging
 import secrets
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +21,14 @@ from api.metrics import Metrics
 from api.problems import Problem
 from api.settings import Settings
 from api.streams import START, Cursor, check_cursor, read_cursor
+from data.base import StorageError
 from orchestrator.clock import Clock, now_ms
 from orchestrator.engine import Engine
 from orchestrator.errors import AntiphonError, ThingNotFound
 from orchestrator.flows.definition import FlowInvalid
 from orchestrator.flows.library import FlowLibrary
 from orchestrator.graphs import HistoryMessage
+from orchestrator.requests import translated
 from orchestrator.run import Run
 
 log = logging.getLogger("antiphon.access")
@@ -41,7 +44,8 @@ POSITIONS = 10_000
 
 @dataclass
 class Services:
-    """The parts that every route may need. `positions` says what a WebSocket connection had seen when it broke."""
+    """The parts that every route may need. `positions` says what a WebSocket connection had seen when it broke;
+    the database says so where that was before this process."""
 
     engine: Engine
     authenticator: Authenticator
@@ -59,11 +63,21 @@ class Services:
         return self.engine.flows
 
     def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
-        """Note how far a connection has been served: `key` is `(dialect, user, connection)`."""
+        """Note how far a connection has been served: `key` is `(user, dialect, connection)`."""
         self.positions[key] = (run_id, seq)
         self.positions.move_to_end(key)
         while len(self.positions) > POSITIONS:
             self.positions.popitem(last=False)
+
+    async def store_position(self, key: tuple[str, str, str]) -> None:
+        """Keep what was noted beyond the life of this process, if it can be stored."""
+        if (noted := self.positions.get(key)) is not None:
+            with suppress(StorageError):
+                await self.engine.database.remember(key, *noted)
+
+    async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
+        """The run that a connection was last shown, and up to where as far as anybody knows."""
+        return self.positions.get(key) or await translated(self.engine.database.position(key))
 
     async def start(
         self,

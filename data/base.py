@@ -187,6 +187,16 @@ class Conversations(Protocol):
         """The run that was accepted last in a thread."""
 
 
+class Positions(Protocol):
+    """Which run a client's connection has last been shown, and how much of it. `key` is (user, dialect, connection)."""
+
+    async def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
+        """Store a place in place of the one before."""
+
+    async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
+        """The run and the number of the last frame; None for a connection that was shown nothing."""
+
+
 class Workers(Protocol):
     """Who executes runs: liveness of this and other processes on the same database."""
 
@@ -254,7 +264,7 @@ class Flows(Protocol):
         """Store it, or forget it for None."""
 
 
-class Database(EventLog, Checkpoints, Conversations, Workers, Access, Flows, Protocol):
+class Database(EventLog, Checkpoints, Conversations, Positions, Workers, Access, Flows, Protocol):
     """One backend: everything above on one store."""
 
     async def facts(self) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-VERSION = 2
+VERSION = 3
 """Grows with every change of a table; a database of a newer version is refused."""
 
 metadata = MetaData()
@@ -158,6 +158,17 @@ profiles = Table(
     Column("user_id", String, primary_key=True),
     Column("value", LargeBinary, nullable=False),
     Column("updated_at", Integer, nullable=False),
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("user_id", String, primary_key=True),
+    Column("dialect", String, primary_key=True),
+    Column("connection", String, primary_key=True),
+    Column("run_id", String, nullable=False),
+    Column("seq", Float, nullable=False, comment="the last frame that was sent, as far as that was stored"),
+    sqlite_with_rowid=False,
 )
 
 revocations = Table(

@@ -312,6 +312,19 @@ class SqliteDatabase:
         found = await self._all(record, query)
         return found[0] if found else None
 
+    async def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
+        await self._writer.submit(lambda tx: transactions.remember(tx, key, run_id, seq))
+
+    async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
+        table = schema.positions
+        user_id, dialect, connection = key
+        found = await self._rows(
+            select(table.c.run_id, table.c.seq).where(
+                table.c.user_id == user_id, table.c.dialect == dialect, table.c.connection == connection
+            )
+        )
+        return (found[0].run_id, found[0].seq) if found else None
+
     # -- workers ------------------------------------------------------------------------------------------------
 
     @property
@@ -472,7 +485,9 @@ def _set_up(path: Path) -> WorkerLock:
     locks = Path(f"{path}-workers")
     with exclusive(locks / "setup.lock"):
         _prepare(path)
-    return WorkerLock(locks)
+        lock = WorkerLock(locks)
+        lock.remove_others()
+    return lock
 
 
 def _prepare(path: Path) -> None:

@@ -108,9 +108,8 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
     interrupted: tuple[str, ...] = ()
     if active and a.on_busy in ("interrupt", "rollback"):
         interrupted = tuple(run_id for run_id, _ in active)
-        tx.connection.executemany(
-            "UPDATE runs SET cancel_requested_by = ? WHERE id = ?", [(a.user_id, run_id) for run_id in interrupted]
-        )
+        for run_id in interrupted:
+            _ask_to_stop(tx, run_id, a.user_id)
     _number(tx, thread.id, a.run_id, 1, a.events(thread, message))
     tx.connection.execute("UPDATE runs SET emitted = ? WHERE id = ?", (len(tx.rows), a.run_id))
     return Accepted(run=tx.existing_run(a.run_id), created=True, interrupted=interrupted)
@@ -377,16 +376,21 @@ def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], re
     ended by an execution that knows what it had said."""
     run = tx.existing_run(run_id)
     if run.status == "running" or (not run.ended and run.attempt > 0):
-        tx.connection.execute(
-            "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?),"
-            " status = CASE status WHEN 'interrupted' THEN 'queued' ELSE status END WHERE id = ?",
-            (by, run_id),
-        )
+        _ask_to_stop(tx, run_id, by)
     elif not run.ended:
         _number(tx, run.thread_id, run_id, max(run.attempt, 1), events)
         tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run_id))
         _end(tx, run_id, "cancelled", result, events[-1].at)
     return tx.existing_run(run_id)
+
+
+def _ask_to_stop(tx: Transaction, run_id: str, by: str) -> None:
+    """Leave word for whoever executes a run. A paused one is queued: nobody would come to execute it otherwise."""
+    tx.connection.execute(
+        "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, ?),"
+        " status = CASE status WHEN 'interrupted' THEN 'queued' ELSE status END WHERE id = ?",
+        (by, run_id),
+    )
 
 
 def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
@@ -411,7 +415,7 @@ def delete_thread(tx: Transaction, thread_id: str) -> None:
     if tx.one(f"SELECT 1 FROM runs WHERE thread_id = ? AND status IN {ACTIVE}", thread_id):
         raise Busy(thread_id)
     of_runs = "run_id IN (SELECT id FROM runs WHERE thread_id = ?)"
-    for table in ("checkpoints", "checkpoint_writes", "requests"):
+    for table in ("checkpoints", "checkpoint_writes", "requests", "positions"):
         tx.connection.execute(f"DELETE FROM {table} WHERE {of_runs}", (thread_id,))
     for table in ("events", "messages", "runs", "thread_names", "thread_states"):
         tx.connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))
@@ -473,6 +477,11 @@ def _marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
 
+def remember(tx: Transaction, key: tuple[str, str, str], run_id: str, seq: float) -> None:
+    """Store how much of which run a connection has been shown."""
+    tx.connection.execute("INSERT OR REPLACE INTO positions VALUES (?,?,?,?,?)", (*key, run_id, seq))
+
+
 def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:
     """Remember that a token, or a user's tokens so far, are no longer valid."""
     tx.connection.execute(
@@ -493,7 +502,11 @@ def redeem_ticket(tx: Transaction, digest: bytes, now: int) -> bytes | None:
 
 
 def heartbeat(tx: Transaction, worker: str, boot_id: str, now: int) -> None:
-    """Say that a worker lives. `now` is the host's monotonic clock, so that no clock step can expire a lease."""
+    """Say that a worker lives. `now` is the host's monotonic clock, so that no clock step can expire a lease.
+
+    Forgets workers whose lease is over for a day, or was another boot's: one without a row is as gone as they are.
+    """
+    tx.connection.execute("DELETE FROM workers WHERE boot_id <> ? OR seen_at < ?", (boot_id, now - DAY_MS))
     tx.connection.execute(
         "INSERT INTO workers VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
         (worker, now, boot_id),

@@ -10,7 +10,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data.ids import new_id
@@ -64,6 +64,12 @@ class WorkerLock:
             return True
         finally:
             os.close(other)
+
+    def remove_others(self) -> None:
+        """Remove the files of processes that have ended; only while none makes its own, which is free at first."""
+        for path in self._folder.glob("*.lock"):
+            with suppress(OSError):
+                self.is_dead(path.stem)
 
     def release(self) -> None:
         """Let the others know that this process is done."""

@@ -33,9 +33,9 @@ POLL_SECONDS = 0.1
 class Writer:
     """Owns the writing connection. `on_commit(rows)` runs on the event loop, before the commands' results arrive.
 
-    `on_foreign_commit` runs there too, when another process has committed to the same file. `beat` is a command that
-    is committed every `beat_seconds` whatever else happens: it does not depend on the event loop, which a user's
-    graph may block.
+    `on_foreign_commit` runs there too, when another process has committed to the same file, or may have. `beat` is a
+    command that is committed every `beat_seconds` whatever else happens: it does not depend on the event loop, which a
+    user's graph may block.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Writer:
             try:
                 connection = connection or self._connect()
                 rows, outcomes = self._commit(connection, group)
-            except sqlite3.Error as error:
+            except BaseException as error:  # of whatever kind: without this thread nobody would be told anything more
                 rows, outcomes = [], [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
                 _close(connection)
-                connection = None
+                connection = self._version = None
             if outcomes:
                 self._call(self._settle, rows, outcomes)
         _close(connection)
@@ -105,7 +105,7 @@ class Writer:
         return group or None
 
     def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
-        """Commit a group. Raises `sqlite3.Error` where the file does not take it: then nothing of it is stored."""
+        """Commit a group. Raises where the file does not take it, mostly `sqlite3.Error`: nothing of it is stored."""
         beat_due = time.monotonic() >= self._next_beat
         if not group and not beat_due:
             self._notice(connection)
@@ -122,9 +122,12 @@ class Writer:
         return rows, outcomes
 
     def _notice(self, connection: sqlite3.Connection) -> None:
-        """Tell of commits by other processes: before our own results, which may rest on them."""
+        """Tell of commits by other processes: before our own results, which may rest on them.
+
+        The number compares within one connection only; so at the beginning of each, there may have been some.
+        """
         version = _data_version(connection)
-        if self._version not in (None, version):
+        if version != self._version:
             self._call(self._on_foreign_commit)
         self._version = version
 
@@ -153,7 +156,7 @@ def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) ->
     try:
         result = command(transaction)
     except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+        if isinstance(error, sqlite3.OperationalError) and _code(error) != sqlite3.SQLITE_ERROR:
             raise  # the disk, not the command: the whole group fails
         connection.execute("ROLLBACK TO command")
         connection.execute("RELEASE command")
@@ -161,6 +164,12 @@ def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) ->
     connection.execute("RELEASE command")
     rows.extend(transaction.rows)
     return result, None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's code of an error. One that Python's driver made itself has none: it is about the command."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code
 
 
 def _data_version(connection: sqlite3.Connection) -> int:

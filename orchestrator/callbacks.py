@@ -9,7 +9,7 @@ agent, and one run of it is a span; the span of a nested node has a parent. Name
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Interrupt, RetryPolicy
 
 from orchestrator.budget import UNLIMITED, AnswerCut, BudgetExceeded, Limits, Meter
 from orchestrator.errors import describe
@@ -64,7 +64,9 @@ class GraphShape(msgspec.Struct, frozen=True, kw_only=True):
     answering: frozenset[str] = frozenset()
     """Nodes whose text is the answer: those that can be the last."""
     forgiving: frozenset[str] = frozenset()
-    """Nodes whose failure does not fail the run: they have an error handler or are retried."""
+    """Nodes whose failure does not fail the run: they have an error handler."""
+    retries: Mapping[str, Sequence[RetryPolicy]] = {}
+    """Nodes that are tried again, while their policies allow it."""
 
 
 class _Span:
@@ -120,6 +122,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def __init__(self, writer: RunWriter, shape: GraphShape, attempt: int, limits: Limits = UNLIMITED) -> None:
         self.interrupts: list[Interrupt] = []
+        self.breakpoint: str | None = None
+        """The checkpoint at which the graph stopped of itself, without a question."""
         self._writer = writer
         self._shape = shape
         self._attempt = attempt
@@ -129,6 +133,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._models: dict[UUID, tuple[_Span, bool]] = {}
         self._tools: dict[UUID, tuple[_Span, str, str]] = {}
         self._failed_tasks: dict[str, _Span] = {}
+        self._failures: dict[str, int] = {}
         self._meter = Meter(limits, time.perf_counter())
 
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -225,9 +230,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def _fail(self, span: _Span, error: Exception) -> None:
         failure = describe(error)
-        node = span.task.partition("|")[0].partition(":")[0]
+        recoverable = self._goes_on(span, error)
         self._failed_tasks[span.task] = span
-        if node in self._shape.forgiving and span.channel == "answer" and not isinstance(error, BudgetExceeded):
+        if recoverable and span.channel == "answer":
             self._supersede(span, "agent_failed")  # somebody else will answer
         self._writer.emit(
             AgentError(
@@ -236,9 +241,22 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
                 role=span.role,
                 code=failure.code,
                 message=failure.message,
-                recoverable=node in self._shape.forgiving and not isinstance(error, BudgetExceeded),
+                recoverable=recoverable,
             )
         )
+
+    def _goes_on(self, span: _Span, error: Exception) -> bool:
+        """Whether the run goes on after a failure: the graph's node has an error handler, or is tried once more."""
+        task = span.task.partition("|")[0]
+        node = task.partition(":")[0]
+        failures = self._failures.get(task, 0) + 1
+        if span.task == task and (span.parent is None or span.parent.task != task):  # the node itself
+            self._failures[task] = failures
+        if isinstance(error, BudgetExceeded):
+            return False
+        policies = (policy for policy in self._shape.retries.get(node, ()) if _retries_on(policy, error))
+        policy = next(policies, None)  # the first that fits decides
+        return node in self._shape.forgiving or (policy is not None and failures < policy.max_attempts)
 
     def _completion(self, span: _Span, finish_reason: str | None, outputs: Any = None) -> AgentComplete:
         return AgentComplete(
@@ -440,6 +458,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         """The graph waits for a human."""
         if not event.checkpoint_ns or event.checkpoint_ns == ("",):
             self.interrupts = list(event.interrupts)
+            self.breakpoint = None if self.interrupts else event.checkpoint_id
 
 
 def custom_event(name: str, data: Any) -> AnyEvent:
@@ -450,6 +469,14 @@ def custom_event(name: str, data: Any) -> AnyEvent:
         except msgspec.ValidationError:
             pass
     return Custom(name=name, value=plain(data))
+
+
+def _retries_on(policy: RetryPolicy, error: Exception) -> bool:
+    """Whether a policy is about an error, as LangGraph reads it."""
+    on = policy.retry_on
+    if isinstance(on, type | Sequence):
+        return isinstance(error, on if isinstance(on, type) else tuple(on))
+    return on(error)
 
 
 def _limits(metadata: Mapping[str, Any], enclosing: _Span | None) -> Limits:

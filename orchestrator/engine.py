@@ -41,6 +41,7 @@ from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from orchestrator.requests import (
     checked_agent,
+    checked_answer,
     checked_message,
     checked_mode,
     checked_title,
@@ -218,8 +219,8 @@ class Engine:
     async def answer(
         self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None
     ) -> Run:
-        """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`."""
-        return await self._answer(await self.record(run_id, user), answer, user, idempotency_key)
+        """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`, `BadRequest`."""
+        return await self._answer(await self.record(run_id, user), checked_answer(answer), user, idempotency_key)
 
     async def _answer(
         self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None, digest: bytes | None = None
@@ -332,7 +333,7 @@ class Engine:
     async def follow(
         self, thread_id: str, after: int = 0, *, run_id: str | None = None, tick: float | None = None
     ) -> AsyncIterator[list[Recorded]]:
-        """Batches of a thread's events with `seq > after`, for ever; of one run, until it ends or waits for a human.
+        """Batches of a thread's events with `seq > after`, for ever; of one run, while there is something left of it.
 
         Reads rows, never a queue: a slow caller costs nothing but its cursor. An empty batch says that `tick` seconds
         have passed. Ends early when the engine is about to close. Access is the caller's to check.
@@ -366,9 +367,19 @@ class Engine:
                 await asyncio.sleep(0)  # a replay must not starve the loop
 
     async def _is_behind(self, run_id: str, after: int) -> bool:
-        """Whether a place is behind the end of a run."""
+        """Whether a place is behind the end of a run, or behind its open question."""
         record = await translated(self.database.run(run_id))
-        return record is not None and record.last_seq is not None and after >= record.last_seq
+        return record is not None and not await self.is_left(record, after)
+
+    async def is_left(self, run: data_records.Run, after: int) -> bool:
+        """Whether a reader at a place has something to come, or to wait for: not at the end, or the open question."""
+        if run.status != "interrupted":
+            return run.last_seq is None or after < run.last_seq
+        while rows := await translated(self.database.read(run.thread_id, after, BATCH_EVENTS)):
+            if any(row.run_id == run.id for row in rows):
+                return True
+            after = rows[-1].seq
+        return False
 
     # -- life ---------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from langgraph.types import Command
+from langgraph.types import Interrupt as GraphInterrupt
 
 from data.base import Database, Fenced, StorageError
 from data.records import Fence, Message, Row, Run, RunStatus
@@ -33,12 +34,13 @@ from orchestrator.events import (
 )
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
-from orchestrator.view import RECOVERED, RunView
+from orchestrator.view import BREAKPOINT, RECOVERED, RunView
 from orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
 
 PAGE = 1000
+GO_ON = "The graph has stopped at a breakpoint. Shall it go on?"
 
 
 class Execution:
@@ -188,7 +190,11 @@ class Execution:
         elif error is not None or cancelled:
             await self._end_early(writer, handler, "failed", error or asyncio.CancelledError())
         elif handler.interrupts:
-            await self._ask_human(writer, handler)
+            await writer.pause(_question(handler.interrupts))
+        elif handler.breakpoint is not None:
+            await writer.pause(
+                Interrupt(id=handler.breakpoint, question=GO_ON, reason=BREAKPOINT, options=["continue"])
+            )
         else:
             await self._complete(writer, self._graph_task.result())
 
@@ -230,32 +236,16 @@ class Execution:
         return state
 
     async def _entry(self, given: RunInput, view: RunView, fresh: bool) -> Any:
-        """What the graph is invoked with: its input, or a human's answer, or nothing to go on where it stood."""
+        """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             left = await self._database.thread_state(self.run.thread_id)
             return self._served.make_input(given, await self._history(), left)
-        return Command(resume=view.resume) if view.resume is not None else None
+        return Command(resume=view.resume) if view.resume else None
 
     async def _history(self) -> list[HistoryMessage]:
         """The conversation before this run's message, along its branch of the tree."""
         branch = await self._database.branch(self.run.input_message_id)
         return [HistoryMessage(role=message.role, content=message.content) for message in branch[:-1]]
-
-    async def _ask_human(self, writer: RunWriter, handler: EventHandler) -> None:
-        questions = {interrupt.id: plain(interrupt.value) for interrupt in handler.interrupts}
-        first = handler.interrupts[0]
-        value = questions[first.id]
-        details = value if isinstance(value, dict) else {}
-        options, schema = details.get("options"), details.get("schema")
-        await writer.pause(
-            Interrupt(
-                id=first.id,
-                question=details.get("question", value),
-                options=options if isinstance(options, list) else None,
-                schema=schema if isinstance(schema, dict) else None,
-                questions=questions if len(questions) > 1 else {},
-            )
-        )
 
     async def _complete(self, writer: RunWriter, state: Mapping[str, Any]) -> None:
         text = storable(self._served.read_answer(state)) or writer.view.answer
@@ -329,6 +319,22 @@ class Execution:
             partial=partial,
             created_at=self._clock(),
         )
+
+
+def _question(interrupts: list[GraphInterrupt]) -> Interrupt:
+    """What a graph asks a human: what the first of its nodes asks, and the others' questions with it."""
+    questions = {interrupt.id: plain(interrupt.value) for interrupt in interrupts}
+    first = interrupts[0].id
+    value = questions[first]
+    details = value if isinstance(value, dict) else {}
+    options, schema = details.get("options"), details.get("schema")
+    return Interrupt(
+        id=first,
+        question=details.get("question", value),
+        options=options if isinstance(options, list) else None,
+        schema=schema if isinstance(schema, dict) else None,
+        questions=questions if len(questions) > 1 else {},
+    )
 
 
 def body_of(message: Message) -> MessageBody:

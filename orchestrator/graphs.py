@@ -95,18 +95,19 @@ def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGr
 
 
 def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
-    """Which nodes of a graph answer, and which may fail."""
+    """Which nodes of a graph answer, which may fail, and which are tried again."""
     drawn = graph.get_graph(xray=True)
     ends = {edge.source for edge in drawn.edges if edge.target == "__end__"}
     ends |= set(drawn.nodes) - {edge.source for edge in drawn.edges} - {"__start__", "__end__"}  # reached by commands
     answering = {":".join(path.split(":")[:n]) for path in ends for n in range(1, path.count(":") + 2)}
     inner = {":".join(path.split(":")[:n]) for path in drawn.nodes for n in range(1, path.count(":") + 2)}
-    forgiving = {
-        name
-        for name, node in graph.nodes.items()
-        if getattr(node, "error_handler_node", None) or getattr(node, "retry_policy", None)
-    }
-    return GraphShape(nodes=frozenset(inner), answering=frozenset(answering), forgiving=frozenset(forgiving))
+    policies = {name: node.retry_policy or graph.retry_policy for name, node in graph.nodes.items()}
+    return GraphShape(
+        nodes=frozenset(inner),
+        answering=frozenset(answering),
+        forgiving=frozenset(name for name, node in graph.nodes.items() if node.error_handler_node),
+        retries={name: tuple(policy) for name, policy in policies.items() if policy},
+    )
 
 
 def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage], bytes], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -30,6 +30,8 @@ MESSAGE_LIMIT = 32_000
 """Characters of one message."""
 TITLE_LIMIT = 200
 """Characters of a thread's title."""
+ANSWER_DEPTH = 100
+"""Lists and objects inside each other in an answer to a question."""
 
 
 def checked_message(message: Any) -> str:
@@ -60,6 +62,22 @@ def checked_title(title: str | None) -> str | None:
     except UnicodeEncodeError:
         raise BadRequest("The title is not valid Unicode.") from None
     return text or None
+
+
+def checked_answer(answer: Any) -> Any:
+    """A human's answer that graphs, checkpoints and readers can take. Raises `BadRequest` for one nested too deep."""
+    level = [answer]
+    for _ in range(ANSWER_DEPTH):
+        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list | tuple)]
+        if not level:
+            return answer
+    raise BadRequest(f"An answer may be nested {ANSWER_DEPTH} levels deep.")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def checked_agent(served: ServedGraph, name: str | None) -> str | None:

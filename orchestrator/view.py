@@ -35,7 +35,7 @@ class RunView:
         self.usage = Usage()
         self.hits: dict[str, Hit] = {}
         self.resume: dict[str, Any] | None = None
-        """The human's answers by interrupt id, once given."""
+        """The human's answers by interrupt id, once given; none at a breakpoint, where any answer means to go on."""
         self._questions: tuple[str, ...] = ()
         self._open: dict[str, tuple[AgentStart, int]] = {}
         self._said: dict[str, str] = {}
@@ -74,7 +74,7 @@ class RunView:
             case Sources():
                 self.hits.update({hit.id: hit for hit in event.hits})
             case Interrupt():
-                self._questions = tuple(event.questions) or (event.id,)
+                self._questions = () if event.reason == BREAKPOINT else tuple(event.questions) or (event.id,)
             case InterruptAnswered():
                 self.resume = _by_question(self._questions, event.answer)
 
@@ -104,6 +104,8 @@ class RunView:
         return sorted(found.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
 
 
+BREAKPOINT = "breakpoint"
+"""The reason of an interrupt without a question: `interrupt_before` or `interrupt_after` of a compiled graph."""
 RECOVERED = "recovered"
 """The reason of an attempt that begins after a crash, as opposed to a retry inside an attempt."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from rag.split import read_document, split
 from rag.stores.base import Store
 
@@ -16,20 +18,36 @@ SAMPLE = Path(__file__).with_name("sample")
 def ingest(store: Store, paths: Iterable[Path]) -> int:
     """Store all text files below some paths. Returns how many documents that were.
 
-    A document's uri is its path below the folder that was named. Raises `FileNotFoundError` for a path that is not
-    there and `ValueError` for a file that is not UTF-8 text.
+    A document's uri is its path below the folder that was named, or as much more of its path as tells it from a
+    document of another file, which stays. Raises `FileNotFoundError` for a path that is not there and `ValueError` for
+    a file that is not UTF-8 text.
     """
-    count = 0
+    files = {uri: file for uri, source in store.sources().items() if (file := Path(source)).exists()}
+    known = {file: uri for uri, file in files.items()}
+    stored = set()
     for path in paths:
-        for file, uri in _files(path):
-            try:
-                text = file.read_text(encoding="utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{file} is not UTF-8 text") from error
-            document = read_document(uri, text)
+        for file, name in _files(path):
+            uri = known[file] = known.get(file) or next(uri for uri in _names(file, name) if uri not in files)
+            files[uri] = file
+            document = msgspec.structs.replace(read_document(uri, _text(file)), source=str(file))
             store.put(document, split(document))
-            count += 1
-    return count
+            stored.add(uri)
+    return len(stored)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 text") from error
+
+
+def _names(file: Path, name: str) -> Iterator[str]:
+    """Names for a file, the shortest first: its path below the named folder, then with the folders around that."""
+    yield name
+    for parent in list(file.parents)[name.count("/") + 1 :]:
+        yield file.relative_to(parent).as_posix()
+    yield file.as_posix()
 
 
 def ingest_sample(store: Store) -> int:
@@ -38,11 +56,13 @@ def ingest_sample(store: Store) -> int:
 
 
 def _files(path: Path) -> Iterator[tuple[Path, str]]:
+    """The absolute paths of text files, and their names as seen from what was named."""
     if path.is_file():
-        yield path, path.name
+        yield path.parent.resolve() / path.name, path.name
         return
     if not path.is_dir():
         raise FileNotFoundError(path)
-    for file in sorted(path.rglob("*")):
+    folder = path.resolve()
+    for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in SUFFIXES and file.is_file():
-            yield file, file.relative_to(path).as_posix()
+            yield file, file.relative_to(folder).as_posix()

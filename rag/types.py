@@ -9,12 +9,16 @@ PUBLIC = "public"
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """One source text. `uri` names it, `access` is the label a reader needs to see any of it."""
+    """One source text. `uri` names it, `access` is the label a reader needs to see any of it.
+
+    `source` is where it was read, which only the store gets to see.
+    """
 
     uri: str
     title: str
     text: str
     access: str = PUBLIC
+    source: str = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,7 +153,7 @@ def numbered(sent: Sequence[Sent], recorded: Recorded) -> list[dict[str, Any]]:
     last = len(frames) - 1
     for k, frame in enumerate(frames):
         frame["run_id"] = recorded.run_id
-        frame["seq"] = recorded.seq if k == last else round(recorded.seq - 1 + (k + 1) / 100, 2)
+        frame["seq"] = recorded.seq if k == last else number(recorded.seq, k)
     return frames
 
 
@@ -161,6 +161,11 @@ def built(frame: msgspec.Struct) -> dict[str, Any]:
     """A frame as plain values."""
     values: dict[str, Any] = msgspec.to_builtins(frame)
     return values
+
+
+def number(event: int, frame: int) -> float:
+    """The number of a frame that does not complete its event; the event's own for all of its frames."""
+    return event if frame == ALL_FRAMES else round(event - 1 + (frame + 1) / 100, 2)
 
 
 def place(seq: float) -> tuple[int, int]:

@@ -124,14 +124,17 @@ async def run_events(
     after: FromQuery[str | None] = None,
     last_event_id: LastEventId = None,
 ) -> Response[Any]:
-    """A run's events as SSE, from its start or behind `Last-Event-ID` or `?after=`. 204 when there is nothing left."""
+    """A run's events as SSE, from its start or behind `Last-Event-ID` or `?after=`.
+
+    204 when there is nothing left, or nothing before somebody answers the run's question.
+    """
     services.limits.check_connections(principal.id)
     record = await services.engine.record(run_id, principal.id)
     cursor = _cursor(request, after)
     if cursor.run_id not in ("", "-", run_id):
         raise Problem("CURSOR_GONE", "This event is not of this run.")
     await check_cursor(services.engine, record.thread_id, cursor, principal.id)
-    if record.last_seq is not None and cursor.seq >= record.last_seq:
+    if not await services.engine.is_left(record, cursor.seq):
         return Response(None, status_code=204)
     run = Run(services.engine, record)
     return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))

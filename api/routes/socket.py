@@ -20,7 +20,7 @@ from litestar.exceptions import WebSocketDisconnect
 
 from api.auth import Principal
 from api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
-from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume
+from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume, number
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem, start_of
 from api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
@@ -119,6 +119,7 @@ class _Talk:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store_place()
 
     async def _receive(self) -> str | None:
         """The next text; None for a binary frame. Litestar's own reading would turn that into an empty text."""
@@ -250,30 +251,21 @@ class _Talk:
             await self._services.engine.cancel(self._current.id, principal.id)
 
     async def _come_back(self, principal: Principal) -> None:
-        """Go on where an earlier connection with the same id broke off."""
-        if not self._connection:
-            return
-        last_seq = self._socket.query_params.get("last_seq", "")
-        known = self._services.positions.get(self._key(principal))
-        if _SEQ.fullmatch(last_seq):
-            run = await self._last_run(principal, known)
-            seq = float(last_seq)
-        elif known is not None:
-            run = await self._last_run(principal, known)
-            seq = known[1]
-        else:
-            return
-        if run is not None:
-            await self._perform(Perform(Resume(run_id=run.id, after=seq), principal))
+        """Go on where an earlier connection with the same id broke off: behind `last_seq` where the client says it,
+        else behind what was sent to it.
 
-    async def _last_run(self, principal: Principal, known: tuple[str, float] | None) -> Run | None:
-        engine = self._services.engine
+        After a crash that is known of runs that were shown to their end only; any other is shown from its beginning,
+        since a client that cannot say what it has is better told twice than left waiting.
+        """
+        known = await self._services.position(self._key(principal)) if self._connection else None
         if known is not None:
-            return await engine.run(known[0], principal.id)
-        return await engine.latest_run(principal.id, (self._dialect.name, f"connection:{self._connection}"))
+            run_id, sent = known
+            last_seq = self._socket.query_params.get("last_seq", "")
+            after = float(last_seq) if _SEQ.fullmatch(last_seq) else sent
+            await self._perform(Perform(Resume(run_id=run_id, after=after), principal))
 
     def _key(self, principal: Principal) -> tuple[str, str, str]:
-        return self._dialect.name, principal.id, self._connection
+        return principal.id, self._dialect.name, self._connection
 
     def _follow(self, run: Run, cursor: Cursor) -> None:
         if self._dialect.serial:
@@ -291,13 +283,24 @@ class _Talk:
             self._current = None
 
     async def _show(self, run: Run, cursor: Cursor) -> None:
-        principal = self._conversation.principal
+        self._note(run, number(cursor.seq, cursor.frame))
+        await self._store_place()
         async for frames in run_frames(run, self._dialect, cursor, self._services.settings.heartbeat_seconds):
             for _, frame in frames or ():
                 await self._send(frame.data)
-                if self._connection and principal is not None:
-                    self._services.remember(self._key(principal), run.id, frame.data.get("seq", 0))
+                self._note(run, frame.data.get("seq", 0))
+        await self._store_place()
         await self._leave_if_draining()
+
+    def _note(self, run: Run, seq: float) -> None:
+        """Note that this connection has been sent a run up to here."""
+        if self._connection and (principal := self._conversation.principal):
+            self._services.remember(self._key(principal), run.id, seq)
+
+    async def _store_place(self) -> None:
+        """Keep what was noted for a connection with the same id, whatever process it meets."""
+        if self._connection and (principal := self._conversation.principal):
+            await self._services.store_position(self._key(principal))
 
     async def _show_thread(self, thread_id: str, cursor: Cursor) -> None:
         tick = self._services.settings.heartbeat_seconds
@@ -311,15 +314,9 @@ class _Talk:
             await self._close(RESTART)
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        text = msgspec.json.encode(frame).decode()
-        try:
-            async with self._sending, asyncio.timeout(self._services.settings.send_seconds):
-                await self._socket.send_data(text)
-        except TimeoutError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):  # there may be no room for a goodbye either
-                    await self._close(1013)
-            raise WebSocketDisconnect(detail="slow reader", code=1013) from None
+        """Send a frame, once there is room for it. A reader that makes none is ended by the protocol."""
+        async with self._sending:
+            await self._socket.send_data(msgspec.json.encode(frame).decode())
 
     async def _close(self, code: int) -> None:
         if not self._closed:

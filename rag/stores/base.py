@@ -17,6 +17,9 @@ class Store(Protocol):
     def search(self, words: Sequence[str], access: Collection[str], limit: int) -> list[Hit]:
         """The best chunks for some words among those whose access label is in `access`, best first."""
 
+    def sources(self) -> dict[str, str]:
+        """Where documents were read, by uri; without those of which that is not known."""
+
     def documents(self) -> int:
         """How many documents there are."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from rag.types import Chunk, Document, Hit
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL, source TEXT);
 CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(
     heading, body, label, document UNINDEXED, ordinal UNINDEXED, access UNINDEXED, tokenize = 'porter unicode61'
 );
@@ -36,6 +36,8 @@ class SqliteStore:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(_SCHEMA)
+        if "source" not in [column[1] for column in self._connection.execute("PRAGMA table_info(documents)")]:
+            self._connection.execute("ALTER TABLE documents ADD COLUMN source TEXT")  # a file of an earlier version
 
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Replace a document, atomically."""
@@ -43,7 +45,8 @@ class SqliteStore:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM chunks WHERE document = ?", (document.uri,))
             connection.execute(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (document.uri, document.title, document.access)
+                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
+                (document.uri, document.title, document.access, document.source or None),
             )
             connection.executemany(
                 "INSERT INTO chunks (heading, body, label, document, ordinal, access) VALUES (?, ?, ?, ?, ?, ?)",
@@ -67,6 +70,11 @@ class SqliteStore:
             )
             for document, ordinal, heading, body, label, score in rows
         ]
+
+    def sources(self) -> dict[str, str]:
+        """What was given as the documents' sources."""
+        with self._lock:
+            return dict(self._connection.execute("SELECT uri, source FROM documents WHERE source IS NOT NULL"))
 
     def documents(self) -> int:
         """How many documents there are."""

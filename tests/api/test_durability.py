@@ -198,6 +198,26 @@ async def last_frames(one: Socket, frames: list[str]) -> int:
         return code
 
 
+async def test_a_document_client_is_shown_a_run_anew_that_its_server_died_with(
+    mortal: ProcessServer, teller: Teller
+) -> None:
+    """It cannot say what it has, and nobody else knows."""
+    gate = threading.Event()
+    question = teller.answer(f"died {uuid4()}", Reply("one two three", gate=gate, gate_at=1))
+    url = f"{mortal.ws}/api/streaming/ws/{uuid4()}"
+    async with socket(url) as opened:
+        await opened.send(type="multi_agent_request", request={"query": question})
+        await opened.until("agent_chunk")
+        mortal.kill()
+    gate.set()
+    mortal.start()
+    async with socket(url) as opened:
+        assert (await opened.frame())["type"] == "connected"
+        frames = await opened.until("complete")
+    check_multi_agent(frames)
+    assert frames[-1]["response"] == "one two three"
+
+
 async def test_a_client_that_lost_the_acknowledgement_asks_again_with_its_key(
     mortal: ProcessServer, client: httpx.AsyncClient, teller: Teller
 ) -> None:

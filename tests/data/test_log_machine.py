@@ -122,6 +122,11 @@ class LogMachine(RuleBasedStateMachine):
         self.runs[run.id] = replace(self.runs[run.id], **fields)
         return self.runs[run.id]
 
+    def ask_to_stop(self, run: Run, by: str) -> Run:
+        """Of a run that has begun: a paused one is queued, for an execution that ends it."""
+        status = "queued" if run.status == "interrupted" else run.status
+        return self.change(run, status=status, cancel_requested_by=run.cancel_requested_by or by)
+
     def end(self, run: Run, status: str, result: bytes, events: Sequence[NewEvent]) -> Run:
         """`events`, which have just been numbered, end the run."""
         return self.change(
@@ -269,7 +274,7 @@ class LogMachine(RuleBasedStateMachine):
             run = self.lease(run, worker, charge=1)
         interrupted = active if on_busy in ("interrupt", "rollback") else []
         for other in interrupted:
-            self.change(other, cancel_requested_by=user)
+            self.ask_to_stop(other, user)
         assert accepted.created
         assert accepted.run == run
         assert accepted.interrupted == tuple(other.id for other in interrupted)
@@ -451,8 +456,7 @@ class LogMachine(RuleBasedStateMachine):
         events = self.events(count, last="end")
         got = self.do(self.database.cancel(run.id, user, events, b"stopped"))
         if run.attempt and not run.ended:
-            status = "queued" if run.status == "interrupted" else run.status
-            self.change(run, status=status, cancel_requested_by=run.cancel_requested_by or user)
+            self.ask_to_stop(run, user)
         elif not run.ended:
             self.number(run, 1, events)
             self.end(run, "cancelled", b"stopped", events)

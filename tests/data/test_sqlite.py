@@ -317,6 +317,15 @@ async def test_a_named_thread_is_found_by_its_user_only(database):
     assert await database.named_thread("ada", "other", "x") is None
 
 
+async def test_a_connections_place_is_the_last_one_that_was_stored(database):
+    key, other = ("ada", "chat", "c"), ("bob", "chat", "c")
+    assert await database.position(key) is None
+    for place in (("run", 0), ("run", 3.02), ("next", 7)):
+        await database.remember(key, *place)
+        assert await database.position(key) == place
+    assert await database.position(other) is None
+
+
 async def test_the_latest_run_is_the_one_accepted_last(database):
     run, _ = await running(database, at=50)
     queued = (await database.accept(acceptance(thread_id=run.thread_id, at=10))).run

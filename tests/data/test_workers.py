@@ -11,8 +11,11 @@ from itertools import count
 
 import pytest
 
+from data import transactions
 from data.base import Fenced
 from data.records import Fence
+from data.sqlite import SqliteDatabase
+from data.transactions import Transaction
 from data.workers import WorkerLock, _state, boot_id, exclusive
 from tests.data.support import acceptance, notes, peer
 
@@ -41,6 +44,30 @@ def test_locks_leave_no_files_behind(tmp_path):
     assert lock.is_dead("killed")
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_process_that_joins_removes_what_dead_ones_left_behind(path):
+    locks = path.with_name(f"{path.name}-workers")
+    with peer(path) as lives, peer(path) as other:
+        other.kill()
+        assert (locks / f"{other.worker_id}.lock").exists()
+        joined = await SqliteDatabase.open(f"sqlite:///{path}")
+        names = {file.stem for file in locks.iterdir()}
+        assert names == {"setup", lives.worker_id, joined.worker_id}
+        assert not joined._lock.is_dead(lives.worker_id)
+        await joined.close()
+
+
+async def test_workers_that_are_gone_for_long_are_forgotten(database):
+    day = transactions.DAY_MS
+
+    def beats(tx: Transaction) -> list[str]:
+        for worker, boot, seen_at in (("old", "b", 5), ("rebooted", "a", 2 * day), ("lives", "b", day + 5)):
+            tx.connection.execute("INSERT INTO workers VALUES (?,?,?)", (worker, seen_at, boot))
+        transactions.heartbeat(tx, "me", "b", day + 6)
+        return sorted(row[0] for row in tx.connection.execute("SELECT id FROM workers"))
+
+    assert await database._writer.submit(beats) == ["lives", "me"]
 
 
 def test_an_exclusive_section_admits_one_at_a_time(tmp_path):
@@ -167,12 +194,6 @@ async def test_only_own_running_runs_are_asked_to_stop(database):
     assert [run.id for run in await database.cancel_requests()] == [mine.id]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="data.transactions.accept only marks a paused run that it interrupts, unlike cancel, which queues it: if the"
-    " process dies between the two, neither orphans() nor cancel_requests() shows the run, and its thread is blocked",
-)
 async def test_a_paused_run_that_was_asked_to_stop_is_found_by_somebody(database):
     run = (await database.accept(acceptance(worker=database.worker_id))).run
     await database.pause(Fence(run_id=run.id, epoch=1), 1, notes(1))

@@ -571,11 +571,16 @@ async def test_a_drafting_node_retried_after_it_spoke_supersedes_its_first_draft
     assert spoken(events) == {"1.1": "", "1.2": "whole", "1.3": "answer"}
 
 
-@pytest.mark.xfail(strict=True, reason="a node with a retry policy is told as recoverable even when its last try fails")
 async def test_the_last_try_of_a_node_is_not_recoverable_and_its_text_stays(url: str) -> None:
     policy = RetryPolicy(max_attempts=2, initial_interval=0.0, jitter=False, retry_on=ValueError)
     events = await run_of(url, chain(node=(failing("half", error=ValueError("x")), {"retry_policy": policy})))
     assert [error.recoverable for error in of_type(events, AgentError)] == [True, False]
+    assert events[-1].partial_text == "half"
+
+
+async def test_an_error_that_no_policy_is_about_is_not_recoverable(url: str) -> None:
+    events = await run_of(url, chain(node=(failing("half", error=KeyError("x")), {"retry_policy": AT_ONCE})))
+    assert [error.recoverable for error in of_type(events, AgentError)] == [False]
     assert events[-1].partial_text == "half"
 
 

@@ -653,6 +653,15 @@ async def test_a_queued_run_of_a_graph_that_is_not_served_waits_when_its_turn_co
         assert isinstance(await (await engine.run(second.id)).wait(), RunComplete)
 
 
+async def test_behind_an_open_question_there_is_nothing_to_wait_for(url: str) -> None:
+    async with opened(url, ASKS) as engine:
+        run = await engine.start("do it")
+        *_, asked = [recorded async for recorded in run]
+        async with asyncio.timeout(5):
+            assert [recorded async for recorded in run.events(asked.seq)] == []
+            assert [recorded async for recorded in run.events(asked.seq - 1)] == [asked]
+
+
 async def test_a_question_of_a_graph_that_is_not_served_stays_open(url: str) -> None:
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")

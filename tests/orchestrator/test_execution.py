@@ -207,12 +207,57 @@ async def test_what_a_node_said_before_it_asked_is_not_shown_twice(url: str) -> 
     assert shown_answer(events).count("Let me ask.") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a breakpoint of the graph gives no interrupt; the run ends in the middle")
-async def test_a_run_that_stops_at_a_breakpoint_is_not_complete(url: str) -> None:
-    graph = StateGraph(MessagesState).add_sequence([("one", saying("one")), ("two", saying("two"))])
-    compiled = graph.add_edge(START, "one").compile(interrupt_before=["two"], name="stops")
+def stopping(**stops: Any) -> Any:
+    """A graph of three nodes that say their names, with breakpoints."""
+    names = ("one", "two", "three")
+    graph = StateGraph(MessagesState).add_sequence([(name, saying(f"{name} ")) for name in names])
+    return graph.add_edge(START, "one").compile(name="stops", **stops)
+
+
+@pytest.mark.parametrize(
+    ("stops", "times"),
+    [
+        ({"interrupt_before": ["two"]}, 1),
+        ({"interrupt_after": ["one"]}, 1),
+        ({"interrupt_before": "*"}, 3),
+        ({"interrupt_before": ["two"], "interrupt_after": ["two"]}, 2),
+    ],
+)
+async def test_a_run_stops_at_a_breakpoint_until_somebody_answers(url: str, stops: Any, times: int) -> None:
+    async with opened(url, stopping(**stops)) as engine:
+        run = await engine.start("hello")
+        for _ in range(times):
+            asked = (await events_of(run))[-1]
+            assert isinstance(asked, Interrupt)
+            assert (asked.reason, asked.options) == ("breakpoint", ["continue"])
+            await run.answer("anything")
+        events = await events_of(run)
+    assert isinstance(events[-1], RunComplete)
+    assert [start.agent for start in of_type(events, AgentStart)] == ["one", "two", "three"]
+
+
+async def test_a_breakpoint_inside_a_subgraph_stops_the_run(url: str) -> None:
+    async with opened(url, chain(outer=stopping(interrupt_before=["two"]), last=saying("last"))) as engine:
+        run = await engine.start("hello")
+        assert await run.wait() is None
+        await run.answer("continue")
+        assert await run.text() == "last"
+        names = [start.agent for start in of_type(await events_of(run), AgentStart)]
+    assert names == ["outer", "one", "outer", "two", "three", "last"]
+
+
+async def test_a_breakpoint_behind_an_answered_question_stops_the_run(url: str) -> None:
+    async def asks(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(interrupt("sure?"))]}
+
+    graph = StateGraph(MessagesState).add_sequence([("asks", asks), ("says", saying("done"))])
+    compiled = graph.add_edge(START, "asks").compile(interrupt_before=["says"], name="both")
     async with opened(url, compiled) as engine:
-        assert not isinstance(await (await engine.start("hello")).wait(), RunComplete)
+        run = await engine.start("hello")
+        for reason in ("input_required", "breakpoint"):
+            assert (await events_of(run))[-1].reason == reason
+            await run.answer("yes")
+        assert await run.text() == "done"
 
 
 # -- attempts ---------------------------------------------------------------------------------------------------

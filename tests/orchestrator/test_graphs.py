@@ -202,6 +202,7 @@ def test_of_a_subgraph_only_what_stands_last_inside_answers() -> None:
     )
 
 
-def test_a_node_that_is_retried_is_forgiving() -> None:
+def test_the_policies_of_a_node_that_is_retried_are_known() -> None:
     graph = chain(a=(nothing, {"retry_policy": RetryPolicy()}), b=saying("x"))
-    assert shape_of(graph).forgiving == {"a"}
+    assert shape_of(graph).retries == {"a": (RetryPolicy(),)}
+    assert shape_of(graph).forgiving == frozenset()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rag.ingest import SAMPLE, ingest, ingest_sample
@@ -72,14 +74,35 @@ def test_a_file_that_is_no_text_is_named(store, tmp_path):
         ingest(store, [tmp_path])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="rag.ingest: a uri is the path below the named folder, so files of the same name from two folders replace"
-    " each other silently, and the count says that both are there",
-)
-def test_files_of_the_same_name_from_two_folders_are_two_documents(store, tmp_path):
-    for folder, text in (("one", "engine"), ("two", "brakes")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.md").write_text(text)
-    assert ingest(store, [tmp_path / "one", tmp_path / "two"]) == store.documents()
+def write(file, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_files_of_the_same_name_from_two_folders_are_two_documents(store, tmp_path, at_once):
+    folders = [tmp_path / "here" / "docs", tmp_path / "there" / "docs", tmp_path / "one"]
+    for number, folder in enumerate(folders):
+        write(folder / "deep" / "a.md", f"word{number}")
+    calls = [folders] if at_once else [[folder] for folder in folders]
+    for _ in "12":
+        assert sum(ingest(store, call) for call in calls) == store.documents() == 3
+        names = [found(store, f"word{number}") for number in range(3)]
+        assert names == [["deep/a.md"], ["docs/deep/a.md"], ["one/deep/a.md"]]
+
+
+def test_a_file_keeps_its_name_however_it_is_reached(store, tmp_path, monkeypatch):
+    write(tmp_path / "docs" / "deep" / "a.md", "engine")
+    ingest(store, [tmp_path / "docs"])
+    monkeypatch.chdir(tmp_path / "docs")
+    for path in ("deep", "deep/a.md", "../docs/deep"):
+        assert ingest(store, [Path(path)]) == store.documents() == 1
+    assert found(store, "engine") == ["deep/a.md"]
+
+
+def test_a_folder_that_was_moved_is_not_there_twice(store, tmp_path):
+    write(tmp_path / "old" / "a.md", "engine")
+    ingest(store, [tmp_path / "old"])
+    (tmp_path / "old").rename(tmp_path / "new")
+    ingest(store, [tmp_path / "new"])
+    assert (store.documents(), found(store, "engine")) == (1, ["a.md"])

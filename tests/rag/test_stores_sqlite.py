@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag import open_store
+from rag.ingest import ingest
 from rag.stores.base import Store
 from rag.types import PUBLIC, Chunk, Document, Hit
 
@@ -189,6 +192,18 @@ def test_what_was_put_is_there_after_reopening(tmp_path):
     again = open_store(url)
     assert found(again.search(["engine"], [PUBLIC], 5)) == ["a.md#0"]
     again.close()
+
+
+def test_a_file_of_an_earlier_version_is_taken(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "knowledge.db")) as earlier, earlier:
+        earlier.execute("CREATE TABLE documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL)")
+        earlier.execute("INSERT INTO documents VALUES ('a.md', 'A', 'public')")
+    (tmp_path / "a.md").write_text("engine")
+    store = open_store(f"sqlite:///{tmp_path}/knowledge.db")
+    assert (store.documents(), store.sources()) == (1, {})
+    ingest(store, [tmp_path])
+    assert (store.documents(), store.sources()) == (1, {"a.md": str(tmp_path / "a.md")})
+    store.close()
 
 
 def test_many_threads_may_put_and_search_at_once(store):
