@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,10 @@ from api.problems import Problem
 from api.settings import Settings, SettingsError, read_settings
 from data import open_database
 from orchestrator.clock import now_ms
+
+if TYPE_CHECKING:
+    from orchestrator.flows.definition import FlowInvalid
+    from orchestrator.flows.library import FlowLibrary
 
 
 def _settings(**given: Any) -> Settings:
@@ -120,6 +125,109 @@ async def _revoke(url: str, kind: str, value: str) -> None:
         await database.revoke(kind, value, now_ms())
     finally:
         await database.close()
+
+
+@main.group()
+def flow() -> None:
+    """Flows: graphs that users define. They are written and read as JSON or YAML."""
+
+
+_DB = click.option("--db", "database_url", help="Database URL of the server.")
+_USER = click.option("--user", default="local", show_default=True, help="Whose flow it is.")
+
+
+@flow.command("list")
+@_USER
+@_DB
+def list_flows(user: str, database_url: str | None) -> None:
+    """List a user's flows: id, draft, what is published."""
+
+    async def work(library: FlowLibrary) -> list[Any]:
+        return await library.mine(user)
+
+    for one in _with_flows(database_url, work):
+        click.echo(f"{one.agent_id}\tdraft {one.draft}\tpublished {one.published or '-'}")
+
+
+@flow.command("export")
+@click.argument("agent_id")
+@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option("--published", is_flag=True, help="What others run, instead of the draft.")
+@_USER
+@_DB
+def export_flow(agent_id: str, form: str, published: bool, user: str, database_url: str | None) -> None:
+    """Write a flow's definition; `team` is the built-in team."""
+    from orchestrator.flows import text
+
+    async def work(library: FlowLibrary) -> Any:
+        if agent_id == "team":
+            return library.built_in()
+        return await library.definition(agent_id, user, published=published)
+
+    definition = _with_flows(database_url, work)
+    click.echo(text.to_yaml(definition) if form == "yaml" else text.to_json(definition), nl=False)
+
+
+@flow.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--agent-id", help="Store it as this flow's draft; a new flow otherwise.")
+@click.option("--publish", is_flag=True, help="Let others run it at once.")
+@_USER
+@_DB
+def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, database_url: str | None) -> None:
+    """Store a definition, JSON or YAML, as a draft; `-` reads standard input."""
+    from orchestrator.flows import text
+
+    async def work(library: FlowLibrary) -> Any:
+        saved = await library.save(text.from_text(file.read()), user, agent_id)
+        return await library.publish(saved.agent_id, user) if publish else saved
+
+    saved = _with_flows(database_url, work)
+    click.echo(f"{saved.agent_id}\tdraft {saved.draft}\tpublished {saved.published or '-'}")
+
+
+@flow.command("check")
+@click.argument("file", type=click.File("rb"))
+def check_flow(file: Any) -> None:
+    """Say what is wrong with a definition, JSON or YAML, and where."""
+    from orchestrator.agents import TEAM
+    from orchestrator.flows import text
+    from orchestrator.flows.check import check
+    from orchestrator.flows.definition import FlowInvalid
+
+    try:
+        check(text.from_text(file.read()), TEAM.names)
+    except FlowInvalid as invalid:
+        raise click.ClickException(_told(invalid)) from None
+    click.echo("the flow can be executed")
+
+
+def _told(invalid: FlowInvalid) -> str:
+    lines = []
+    for one in invalid.problems:
+        place = one.path or "/"
+        if one.line is not None:
+            place += f", line {one.line}, column {one.column}"
+        lines.append(f"{place}: {one.message} [{one.code}]")
+    return "the flow cannot be executed\n" + "\n".join(lines)
+
+
+def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitable[Any]]) -> Any:
+    """What `work` gives on the flows of a database; its errors are told."""
+    from orchestrator.errors import AntiphonError
+    from orchestrator.flows.definition import FlowInvalid
+    from orchestrator.opening import default_database, open_library
+
+    async def run() -> Any:
+        async with open_library(_settings(database_url=database_url).database_url or default_database()) as library:
+            return await work(library)
+
+    try:
+        return asyncio.run(run())
+    except FlowInvalid as invalid:
+        raise click.ClickException(_told(invalid)) from None
+    except AntiphonError as error:
+        raise click.ClickException(error.message) from None
 
 
 @main.command()

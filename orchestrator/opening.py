@@ -20,6 +20,7 @@ from orchestrator.flows.library import FlowLibrary
 from orchestrator.graphs import load
 from orchestrator.models import READ_SECONDS, chat_model
 from orchestrator.nodes.context import Search
+from orchestrator.served_team import NAME as TEAM_GRAPH
 from orchestrator.served_team import serve_team
 from orchestrator.team import Team
 from orchestrator.tracing import Export
@@ -92,6 +93,20 @@ async def open_engine(
             await client.close()
         if store is not None:
             store.close()
+
+
+@asynccontextmanager
+async def open_library(database: str, team: Team = TEAM) -> AsyncIterator[FlowLibrary]:
+    """The flows of a database, to be read and changed, but not run."""
+    log_database = await open_database(database)
+    try:
+        yield FlowLibrary(log_database, team, None, now_ms, _no_context, [TEAM_GRAPH])
+    finally:
+        await log_database.close()
+
+
+def _no_context(*_: Any) -> Any:
+    raise RuntimeError("this library only keeps flows")
 
 
 def check(model: str, graphs: Iterable[str | Any]) -> None:

@@ -399,7 +399,8 @@ class _FlowFold:
 
 
 def _element(event: AgentStart) -> _Element:
-    return _Element(event.agent, event.kind or event.role, event.title or event.agent)
+    kind = event.kind or ("agent" if event.role in ("primary", "supporting") else event.role)
+    return _Element(event.agent, kind, event.title or event.agent)
 
 
 def _status(message: str, state: State) -> FlowStatus:

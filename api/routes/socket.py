@@ -216,7 +216,7 @@ class _Talk:
         if ask.thread_id is None and ask.thread_name is None and self._connection:
             ask = msgspec.structs.replace(ask, thread_name=f"connection:{self._connection}")
         if ask.user is not None and not self._services.authenticator.required:
-            principal = msgspec.structs.replace(principal, id=ask.user)
+            principal = self._conversation.principal = msgspec.structs.replace(principal, id=ask.user)
         if self._adapt is not None:
             ask = await self._adapt(ask, principal)
         run = await self._services.start(ask, principal, self._dialect.name)
