@@ -176,10 +176,9 @@ def export_flow(agent_id: str, form: str, published: bool, user: str, database_u
 @_DB
 def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, database_url: str | None) -> None:
     """Store a definition, JSON or YAML, as a draft; `-` reads standard input."""
-    from orchestrator.flows import text
 
     async def work(library: FlowLibrary) -> Any:
-        saved = await library.save(text.from_text(file.read()), user, agent_id)
+        saved = await library.save(file.read(), user, agent_id)
         return await library.publish(saved.agent_id, user) if publish else saved
 
     saved = _with_flows(database_url, work)
@@ -188,17 +187,14 @@ def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, datab
 
 @flow.command("check")
 @click.argument("file", type=click.File("rb"))
-def check_flow(file: Any) -> None:
+@_DB
+def check_flow(file: Any, database_url: str | None) -> None:
     """Say what is wrong with a definition, JSON or YAML, and where."""
-    from orchestrator.agents import TEAM
-    from orchestrator.flows import text
-    from orchestrator.flows.check import check
-    from orchestrator.flows.definition import FlowInvalid
 
-    try:
-        check(text.from_text(file.read()), TEAM.names)
-    except FlowInvalid as invalid:
-        raise click.ClickException(_told(invalid)) from None
+    async def work(library: FlowLibrary) -> None:
+        library.check(file.read())
+
+    _with_flows(database_url, work)
     click.echo("the flow can be executed")
 
 
@@ -207,7 +203,9 @@ def _told(invalid: FlowInvalid) -> str:
     for one in invalid.problems:
         place = one.path or "/"
         if one.line is not None:
-            place += f", line {one.line}, column {one.column}"
+            place = f"line {one.line}, column {one.column} ({place})"
+        if one.within is not None:
+            place += f", there at {one.within[0]}:{one.within[1]}"
         lines.append(f"{place}: {one.message} [{one.code}]")
     return "the flow cannot be executed\n" + "\n".join(lines)
 

@@ -74,12 +74,6 @@ class FlowVerdict(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool = True
 
 
-async def _definition(request: Request[Any, Any, Any]) -> Any:
-    """The definition in a body: JSON, or YAML. Raises `FlowInvalid`."""
-    body = await request.body()
-    return text.from_text(body) if body else None
-
-
 @get("/api/v1/flows")
 async def list_flows(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> FlowListing:
     """The caller's flows, the last changed first."""
@@ -94,7 +88,7 @@ async def create_flow(
     agent_id: FromQuery[str | None] = None,
 ) -> FlowInfo:
     """Store a definition, JSON or YAML, as the draft of a new flow; or of `?agent_id=`."""
-    return _info(await services.flows.save(await _definition(request), principal.id, agent_id))
+    return _info(await services.flows.save(await request.body(), principal.id, agent_id))
 
 
 @put("/api/v1/flows/{agent_id:str}")
@@ -105,7 +99,7 @@ async def save_flow(
     principal: NamedDependency[Principal],
 ) -> FlowInfo:
     """Store a definition, JSON or YAML, as the flow's draft; what is published stays as it is."""
-    return _info(await services.flows.save(await _definition(request), principal.id, agent_id))
+    return _info(await services.flows.save(await request.body(), principal.id, agent_id))
 
 
 @post("/api/v1/flows/check", status_code=200)
@@ -113,7 +107,7 @@ async def check_flow(
     request: Request[Any, Any, Any], services: NamedDependency[Services], principal: NamedDependency[Principal]
 ) -> FlowVerdict:
     """Check a definition, JSON or YAML, without storing it. 422 with the place of each error."""
-    services.flows.check(await _definition(request))
+    services.flows.check(await request.body())
     return FlowVerdict()
 
 

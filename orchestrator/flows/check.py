@@ -307,8 +307,7 @@ def _templates_of(node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _unreadable(error: ExpressionError, path: str, node: str) -> FlowProblem:
-    line, column = error.position
-    return FlowProblem(code="BAD_EXPRESSION", message=error.message, path=path, node=node, line=line, column=column)
+    return FlowProblem(code="BAD_EXPRESSION", message=error.message, path=path, node=node, within=error.position)
 
 
 def _missing(flow: Flow, node: str, trees: list[ast.expr], path: str, own: bool = False) -> Iterator[FlowProblem]:

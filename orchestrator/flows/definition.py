@@ -25,9 +25,9 @@ NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class FlowProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One error of a definition. `path` is a JSON pointer; lines and columns count from 1, where there is a text.
+    """One error of a definition. `path` is a JSON pointer; `line` and `column` its place where there is a text.
 
-    In a text with an expression or a template in it, `line` and `column` are those inside that text.
+    `within` is `(line, column)` inside an expression or a template. All count from 1.
     """
 
     code: str
@@ -36,6 +36,7 @@ class FlowProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     node: str | None = None
     line: int | None = None
     column: int | None = None
+    within: tuple[int, int] | None = None
 
 
 class FlowInvalid(ValueError):
@@ -284,7 +285,7 @@ def _unfit(raw: Any) -> Iterator[FlowProblem]:
         inner: list[tuple[str, Any]] = []
         for path, value in level:
             if isinstance(value, dict):
-                inner += [(f"{path}/{_escaped(key)}", one) for key, one in value.items()]
+                inner += [(f"{path}/{pointer(key)}", one) for key, one in value.items()]
             elif isinstance(value, list):
                 inner += [(f"{path}/{index}", one) for index, one in enumerate(value)]
         level = inner
@@ -298,7 +299,8 @@ def _unfit(raw: Any) -> Iterator[FlowProblem]:
             return
 
 
-def _escaped(key: Any) -> str:
+def pointer(key: Any) -> str:
+    """A key as a JSON pointer has it."""
     return str(key)[:64].replace("~", "~0").replace("/", "~1")
 
 

@@ -23,7 +23,7 @@ from orchestrator.flows.check import check
 from orchestrator.flows.compile import compile_flow
 from orchestrator.flows.definition import FlowInvalid, FlowProblem
 from orchestrator.flows.team import team_flow
-from orchestrator.flows.text import SIZE
+from orchestrator.flows.text import SIZE, from_text, located
 from orchestrator.graphs import RunInput, ServedGraph
 from orchestrator.nodes.context import TeamContext
 from orchestrator.requests import translated
@@ -58,13 +58,12 @@ class FlowLibrary:
 
     # -- definitions --------------------------------------------------------------------------------------------
 
-    async def save(self, definition: Any, user: str, agent_id: str | None = None) -> FlowRecord:
-        """Store a definition as the draft of a user's flow; a new one without an id.
+    async def save(self, definition: str | bytes | Any, user: str, agent_id: str | None = None) -> FlowRecord:
+        """Store a definition, a value or a text, as the draft of a user's flow; a new one without an id.
 
         Raises `FlowInvalid`, `BadRequest` for an impossible id, `ThingNotFound` where the flow is somebody else's.
         """
-        check(definition, self._team.names)
-        encoded = _encoded(definition)
+        encoded = self.check(definition)
         chosen = agent_id or new_id()
         if not AGENT_ID.fullmatch(chosen) or chosen in self._reserved:
             raise BadRequest("An agent id has 1 to 128 letters, digits, '_', '.' or '-', and is no graph's name.")
@@ -98,10 +97,15 @@ class FlowLibrary:
             raise ThingNotFound
         return msgspec.json.decode(encoded)
 
-    def check(self, definition: Any) -> None:
-        """Raises `FlowInvalid` where a definition cannot be run."""
-        check(definition, self._team.names)
-        _encoded(definition)
+    def check(self, definition: str | bytes | Any) -> bytes:
+        """A definition, a value or a text, as it is stored. Raises `FlowInvalid` where it cannot be run."""
+        is_text = isinstance(definition, str | bytes)
+        value = from_text(definition) if is_text else definition
+        try:
+            check(value, self._team.names)
+        except FlowInvalid as invalid:
+            raise FlowInvalid(located(definition, invalid.problems) if is_text else invalid.problems) from None
+        return _encoded(value)
 
     def built_in(self) -> dict[str, Any]:
         """The team as a flow, to be copied."""

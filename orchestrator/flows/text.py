@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from orchestrator.flows.definition import DEPTH, FlowInvalid, FlowProblem
+from orchestrator.flows.definition import DEPTH, FlowInvalid, FlowProblem, pointer
 
 SIZE = 128 * 1024
 """Bytes of a definition as text."""
@@ -84,6 +84,49 @@ def from_text(text: str | bytes) -> Any:
         line = data.count(b"\n", 0, error.start) + 1
         raise FlowInvalid([FlowProblem(code="BAD_TEXT", message="This is not UTF-8.", line=line, column=1)]) from None
     return from_json(shown) if shown.lstrip().startswith(("{", "[")) else from_yaml(shown)
+
+
+def located(text: str | bytes, problems: list[FlowProblem]) -> list[FlowProblem]:
+    """Problems of a definition with their lines and columns in its text, where the text can be followed."""
+    shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    try:
+        marks = _Marks(shown).found
+    except (yaml.YAMLError, RecursionError):
+        return problems
+    return [_located(one, marks) for one in problems]
+
+
+def _located(problem: FlowProblem, marks: dict[str, tuple[int, int]]) -> FlowProblem:
+    """The nearest place around what is wrong: a setting that is missing has none of its own."""
+    path = problem.path
+    while path and path not in marks:
+        path = path.rpartition("/")[0]
+    if problem.line is not None or path not in marks:
+        return problem
+    line, column = marks[path]
+    return msgspec.structs.replace(problem, line=line, column=column)
+
+
+class _Marks:
+    """Where each value of a text stands, by its JSON pointer; JSON is YAML enough for this."""
+
+    def __init__(self, text: str) -> None:
+        self.found: dict[str, tuple[int, int]] = {}
+        self._events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
+        for event in self._events:
+            if isinstance(event, yaml.NodeEvent):
+                self._value(event, "")
+
+    def _value(self, event: Any, path: str) -> None:
+        self.found[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, yaml.SequenceStartEvent):
+            index = 0
+            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+                self._value(event, f"{path}/{index}")
+                index += 1
+        elif isinstance(event, yaml.MappingStartEvent):
+            while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+                self._value(next(self._events), f"{path}/{pointer(event.value)}")
 
 
 def from_json(text: str) -> Any:
