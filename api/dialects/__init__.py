@@ -6,5 +6,6 @@ from api.dialects.base import Dialect
 from api.dialects.chat import Chat
 from api.dialects.multi_agent import MultiAgent
 from api.dialects.native import Native
+from api.dialects.sessions import Sessions
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Native(), MultiAgent(), Chat())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Native(), MultiAgent(), Chat(), Sessions())}

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 
-from api.routes import access, chat, health, multi_agent, native
+from api.routes import access, chat, health, multi_agent, native, sessions
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *native.ROUTES,
     *multi_agent.ROUTES,
     *chat.ROUTES,
+    *sessions.ROUTES,
     *access.ROUTES,
     *health.ROUTES,
 )
