@@ -126,7 +126,7 @@ class Engine:
             options=dict(options or {}),
         )
         digest = digest_of(given, served.name, thread_id, thread_name)
-        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
+        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest, message)):
             return earlier
         if waiting := await self._waiting_run(user, thread_id, thread_name):
             return await self._answer(waiting, message, user, idempotency_key, digest)
@@ -161,13 +161,27 @@ class Engine:
             await self.cancel(interrupted, user)
         return Run(self, accepted.run, created=accepted.created)
 
-    async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
+    async def _accepted_before(self, user: str, key: str, digest: bytes, message: str) -> Run | None:
         """The run of the same request, if this key was used for one; one that answered a question is told apart."""
         try:
             record = await self.database.repeated(user, key, digest)
         except IdempotencyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
-        return Run(self, record, created=False) if record is not None else None
+        if record is None:
+            return None
+        began_it = msgspec.json.decode(record.input, type=RunInput).message == checked_message(message)
+        return Run(self, record, created=False) if began_it else await self._answered(record, message)
+
+    async def _answered(self, record: data_records.Run, answer: Any) -> Run:
+        """A run as it was given to whoever answered its question so."""
+        question = 0
+        async for batch in self.follow(record.thread_id, record.first_seq - 1, run_id=record.id):
+            for one in batch:
+                if isinstance(one.event, Interrupt):
+                    question = one.seq
+                elif isinstance(one.event, InterruptAnswered) and one.event.answer == answer:
+                    return Run(self, record, created=False, answered=question)
+        return Run(self, record, created=False)
 
     async def run(self, run_id: str, user: str = LOCAL_USER) -> Run:
         """A run by id, whoever started it in this user's name. Raises `ThingNotFound`."""
@@ -204,7 +218,7 @@ class Engine:
         digest = digest or hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
-            return Run(self, waiting, created=False)
+            return await self._answered(waiting, answer)
         if waiting.graph not in self.graphs:
             raise UnknownGraph(f"There is no graph {waiting.graph!r} here that could take the answer.")
         asked = await self._open_question(waiting) if waiting.status == "interrupted" else None
@@ -216,7 +230,7 @@ class Engine:
         )
         if record is None:
             if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
-                return Run(self, waiting, created=False)
+                return await self._answered(waiting, answer)
             raise NotInterrupted
         self._spawn(record)
         return Run(self, record, answered=asked.seq)

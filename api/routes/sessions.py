@@ -104,7 +104,7 @@ async def send_message(
     key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Send a message and wait for the answer: `{data: message, message}`."""
-    ask = _read(services, session_id, data, 0, 0)
+    ask = _read(services, session_id, data, None, None)
     run = await services.start(ask, principal, SESSIONS.name, idempotency_key(request))
     last: dict[str, Any] = {}
     async for frames in _one_answer(run, start_of(run), services.settings.heartbeat_seconds):
