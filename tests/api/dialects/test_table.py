@@ -52,6 +52,22 @@ SILENT: dict[str, set[str]] = {
         "custom",
         "workflow_update",
     },
+    "sessions": {
+        "run_attempt",  # tokens pause until the new text goes beyond what was shown
+        "message_saved",
+        "progress",
+        "agent_start",
+        "agent_complete",
+        "agent_error",
+        "interaction",
+        "sources",
+        "tool_start",
+        "tool_chunk",
+        "tool_complete",
+        "tool_error",
+        "custom",
+        "workflow_update",
+    },
 }
 """What a vocabulary leaves out on purpose. Everything else must give a frame."""
 
@@ -169,18 +185,20 @@ def test_every_kind_of_frame_is_told_apart(dialect: Dialect) -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_a_problem_keeps_its_code_and_its_sentence(dialect: Dialect, code: str) -> None:
     frame = dialect.problem(Problem(code, "A clean sentence."), AT)
-    assert frame["type"] == "error"
+    assert frame.get("type", "error") == "error"  # an HTTP body of a vocabulary without a WebSocket needs no type
     assert frame["code"] == code
     assert "A clean sentence." in frame.values()
 
 
 def test_a_reset_says_what_can_be_resumed(dialect: Dialect) -> None:
     frame = dialect.reset(1, 42, AT)
-    assert frame["type"] == "stream_reset" or frame["code"] == "CURSOR_GONE"
+    assert frame.get("type") == "stream_reset" or frame["code"] == "CURSOR_GONE"
     assert "42" in json.dumps(frame)
 
 
 def test_a_pong_is_a_pong(dialect: Dialect) -> None:
+    if not dialect.asks:
+        pytest.skip("this vocabulary has no WebSocket")
     assert dialect.pong(AT)["type"] == "pong"
 
 
