@@ -22,6 +22,7 @@ from api.problems import Problem
 from api.settings import Settings
 from api.streams import START, Cursor, check_cursor, read_cursor
 from data.base import StorageError
+from data.records import Thread
 from orchestrator.clock import Clock, now_ms
 from orchestrator.engine import Engine
 from orchestrator.errors import AntiphonError, ThingNotFound
@@ -93,7 +94,7 @@ class Services:
         if self.settings.user_tokens_per_day is not None:
             self.limits.tokens(await self.engine.tokens_used_today(principal.id))
         thread_id, name = ask.thread_id, ask.thread_name
-        if name is not None and await self._is_own_thread(name, principal):
+        if name is not None and await self._own_thread(name, principal) is not None:
             thread_id, name = name, None  # a name that we made up, because the client had none
         return await self.engine.start(
             ask.message,
@@ -118,9 +119,17 @@ class Services:
         """Accept a message that came as a request: its headers may name a key and a trace. Raises as `start` does."""
         return await self.start(ask, by, dialect, idempotency_key(request), request.headers.get("traceparent"))
 
-    async def _is_own_thread(self, name: str, principal: Principal) -> bool:
+    async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
+        """The thread that `start` would find by a client's name for it. Raises `ThingNotFound`."""
+        thread = await self._own_thread(name, principal)
+        thread = thread or await self.engine.database.named_thread(principal.id, dialect, name)
+        if thread is None:
+            raise ThingNotFound
+        return thread
+
+    async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
         thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
-        return thread is not None and thread.user_id == principal.id
+        return thread if thread is not None and thread.user_id == principal.id else None
 
     async def issue_ticket(self, principal: Principal) -> str:
         """A ticket that opens one WebSocket within `TICKET_SECONDS` in a principal's name."""

@@ -12,6 +12,10 @@ import msgspec
 
 SECRET_BYTES = 32
 """A JWT secret has at least this many bytes."""
+CHUNK_WORDS_LIMIT = 1000
+"""Words that a token may be made to have at most."""
+CHUNK_DELAY_LIMIT = 1000
+"""Milliseconds that may be asked for between two tokens."""
 
 
 class SettingsError(Exception):
@@ -72,6 +76,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that the runs of one user may use in a day (UTC), as the models count them."""
     body_bytes: int = 1024 * 1024
     """Size of a request body or a WebSocket message at most."""
+    chunk_words: int = 0
+    """Words of a token in the sessions vocabulary where a request does not say; 0 is true streaming."""
+    chunk_delay_ms: int = 0
+    """Milliseconds between two such tokens, at most 1000."""
     drain_seconds: float = 10.0
     """How long a shutdown waits for open streams."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -108,6 +116,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.traces_url is not None:
             _check_traces(self.traces_url)
+        for name, limit in (("chunk_words", CHUNK_WORDS_LIMIT), ("chunk_delay_ms", CHUNK_DELAY_LIMIT)):
+            if not 0 <= getattr(self, name) <= limit:
+                raise SettingsError(f"ANTIPHON_{name.upper()} must be a number from 0 to {limit}")
         return self
 
 

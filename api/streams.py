@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -75,7 +76,7 @@ class Framer:
 
 async def run_frames(
     run: Run, dialect: Dialect, after: Cursor, tick: float
-) -> AsyncIterator[list[tuple[str, Frame]] | None]:
+) -> AsyncGenerator[list[tuple[str, Frame]] | None]:
     """A run's frames behind a cursor, in lists; None every `tick` seconds. The fold begins at the run's start."""
     framer = Framer(dialect, after)
     async for batch in run.batches(tick=tick):
@@ -96,13 +97,14 @@ async def sse_body(
     ticks: int = 1,
     may_read: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[bytes]:
-    """The bytes of an SSE response. Several events that are there at once go out together.
+    """The bytes of an SSE response. Several events that are there at once go out together, but for those with a pause.
 
     Every `ticks`-th tick is a heartbeat; at each tick, and before each piece, the reader must still be allowed to read.
     """
     yield sse.OPEN
     first = True
     ticked = 0
+    clock, due = asyncio.get_running_loop().time, 0.0
     async for some in frames:
         if not may_read():
             return
@@ -110,7 +112,21 @@ async def sse_body(
             ticked += 1
             if ticked % ticks == 0:
                 yield sse.HEARTBEAT
-        elif some:
-            body = b"".join(sse.encode(msgspec.json.encode(f.data), cursor, f.event) for cursor, f in some)
+        for together in _groups(some or []):
+            if pause := together[0][1].pause:
+                await asyncio.sleep(due - clock())
+                if not may_read():
+                    return
+                due = clock() + pause / 1000
+            body = b"".join(sse.encode(msgspec.json.encode(f.data), cursor, f.event) for cursor, f in together)
             yield sse.RETRY + body if first else body
             first = False
+
+
+def _groups(frames: Sequence[tuple[str, Frame]]) -> Iterator[Sequence[tuple[str, Frame]]]:
+    """Frames that may go out together: one with a pause begins a group."""
+    begin = 0
+    for at in range(1, len(frames) + 1):
+        if at == len(frames) or frames[at][1].pause:
+            yield frames[begin:at]
+            begin = at

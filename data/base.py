@@ -159,6 +159,9 @@ class Conversations(Protocol):
     async def named_thread(self, user_id: str, namespace: str, name: str) -> Thread | None:
         """The thread that a client of this user calls `name`."""
 
+    async def thread_names(self, user_id: str, namespace: str) -> dict[str, str]:
+        """What a user's clients call their threads in one namespace, by the threads' ids."""
+
     async def threads(self, user_id: str, limit: int) -> list[Thread]:
         """A user's threads, the newest first."""
 
@@ -182,6 +185,9 @@ class Conversations(Protocol):
 
     async def waiting_run(self, thread_id: str) -> Run | None:
         """The run of a thread that waits for a human."""
+
+    async def open_runs(self, thread_id: str) -> list[Run]:
+        """Runs of a thread that have not ended, the newest first."""
 
     async def latest_run(self, thread_id: str) -> Run | None:
         """The run that was accepted last in a thread."""

@@ -251,6 +251,13 @@ class SqliteDatabase:
             .where(names.c.user_id == user_id, names.c.namespace == namespace, names.c.name == name),
         )
 
+    async def thread_names(self, user_id: str, namespace: str) -> dict[str, str]:
+        names = schema.thread_names
+        query = select(names.c.thread_id, names.c.name).where(
+            names.c.user_id == user_id, names.c.namespace == namespace
+        )
+        return {row.thread_id: row.name for row in await self._rows(query)}
+
     async def threads(self, user_id: str, limit: int) -> list[Thread]:
         table = schema.threads
         query = select(table).where(table.c.user_id == user_id).order_by(table.c.updated_at.desc(), table.c.id.desc())
@@ -291,6 +298,11 @@ class SqliteDatabase:
         return await self._one(
             Run, select(table).where(table.c.thread_id == thread_id, table.c.status == "interrupted")
         )
+
+    async def open_runs(self, thread_id: str) -> list[Run]:
+        table = schema.runs
+        query = select(table).where(table.c.thread_id == thread_id, table.c.status.in_(ACTIVE))
+        return await self._all(Run, query.order_by(table.c.first_seq.desc()))
 
     async def latest_run(self, thread_id: str) -> Run | None:
         table = schema.runs

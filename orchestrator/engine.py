@@ -23,6 +23,7 @@ from orchestrator.errors import (
     KeyConflict,
     NotInterrupted,
     ThingNotFound,
+    ThreadBusy,
     UnknownGraph,
 )
 from orchestrator.events import (
@@ -62,6 +63,8 @@ QUARANTINE_SECONDS = 0.5
 """How long a recovered run runs before the next one is taken up."""
 ALONE_SECONDS = 30.0
 """How long others are kept from a run that was lost more than once."""
+DELETE_SECONDS = 10.0
+"""How long deleting a thread waits for its runs to end."""
 SCAN_SECONDS = 1.0
 """How often an engine looks for orphaned runs and for requests to cancel its own."""
 
@@ -146,7 +149,7 @@ class Engine:
             history=list(history),
         )
         digest = digest_of(given, served.name, thread_id, thread_name)
-        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
+        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest, message)):
             return earlier
         if waiting := await self._waiting_run(user, thread_id, thread_name):
             return await self._answer(waiting, message, user, idempotency_key, digest)
@@ -185,13 +188,27 @@ class Engine:
             await self.cancel(interrupted, user)
         return Run(self, accepted.run, created=accepted.created)
 
-    async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
+    async def _accepted_before(self, user: str, key: str, digest: bytes, message: str) -> Run | None:
         """The run of the same request, if this key was used for one; one that answered a question is told apart."""
         try:
             record = await self.database.repeated(user, key, digest)
         except IdempotencyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
-        return Run(self, record, created=False) if record is not None else None
+        if record is None:
+            return None
+        began_it = msgspec.json.decode(record.input, type=RunInput).message == checked_message(message)
+        return Run(self, record, created=False) if began_it else await self._answered(record, message)
+
+    async def _answered(self, record: data_records.Run, answer: Any) -> Run:
+        """A run as it was given to whoever answered its question so."""
+        question = 0
+        async for batch in self.follow(record.thread_id, record.first_seq - 1, run_id=record.id):
+            for one in batch:
+                if isinstance(one.event, Interrupt):
+                    question = one.seq
+                elif isinstance(one.event, InterruptAnswered) and one.event.answer == answer:
+                    return Run(self, record, created=False, answered=question)
+        return Run(self, record, created=False)
 
     async def run(self, run_id: str, user: str = LOCAL_USER) -> Run:
         """A run by id, whoever started it in this user's name. Raises `ThingNotFound`."""
@@ -228,7 +245,7 @@ class Engine:
         digest = digest or hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
-            return Run(self, waiting, created=False)
+            return await self._answered(waiting, answer)
         served = await self._graph(waiting.graph)
         if served is None:
             raise UnknownGraph(f"There is no graph {waiting.graph!r} here that could take the answer.")
@@ -241,7 +258,7 @@ class Engine:
         )
         if record is None:
             if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
-                return Run(self, waiting, created=False)
+                return await self._answered(waiting, answer)
             raise NotInterrupted
         self._spawn(record, served)
         return Run(self, record, answered=asked.seq)
@@ -315,6 +332,31 @@ class Engine:
             raise KeyConflict
         return stored
 
+    async def delete_thread(self, thread_id: str, user: str = LOCAL_USER) -> None:
+        """Stop what a thread of this user has under way, and forget all that is in it; its followers end.
+
+        Raises `ThingNotFound`, and `ThreadBusy` where a run does not end in time, or one begins meanwhile.
+        """
+        await self.thread(thread_id, user)
+        try:
+            async with asyncio.timeout(DELETE_SECONDS):
+                await self._stop_runs(thread_id, user)
+        except TimeoutError:
+            raise ThreadBusy from None
+        await translated(self.database.delete_thread(thread_id))
+
+    async def _stop_runs(self, thread_id: str, user: str) -> None:
+        """Cancel a thread's runs, the newest first so that none of them begins, until all have ended."""
+        with self.database.watch(thread_id) as watch:
+            while True:
+                watch.clear()
+                runs = await translated(self.database.open_runs(thread_id))
+                if not runs:
+                    return
+                for run in runs:
+                    await self.cancel(run.id, user)
+                await watch.wait()
+
     async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:
         """A user's threads, the newest first."""
         return await translated(self.database.threads(user, limit))
@@ -323,6 +365,11 @@ class Engine:
         """Messages of a thread of this user, the oldest first. Raises `ThingNotFound`."""
         await self.thread(thread_id, user)
         return await translated(self.database.messages(thread_id))
+
+    async def waiting_run(self, thread_id: str, user: str = LOCAL_USER) -> Run | None:
+        """The run of a thread that waits for a human, if this user's thread has one."""
+        record = await self._waiting_run(user, thread_id, None)
+        return Run(self, record, created=False) if record else None
 
     async def latest_run(self, user: str, thread_name: tuple[str, str]) -> Run | None:
         """The run that was accepted last in the thread that this user's client calls so."""
@@ -336,27 +383,29 @@ class Engine:
         """Batches of a thread's events with `seq > after`, for ever; of one run, while there is something left of it.
 
         Reads rows, never a queue: a slow caller costs nothing but its cursor. An empty batch says that `tick` seconds
-        have passed. Ends early when the engine is about to close. Access is the caller's to check.
+        have passed. Ends early when the engine is about to close and when the thread is deleted. Access is for the
+        caller to check.
         """
         loop = asyncio.get_running_loop()
         next_tick = loop.time() + tick if tick else None
-        asked = False
-        may_be_behind = run_id is not None
+        asked = woken = False
+        unsure = True
         with self.database.watch(thread_id) as watch:
             while not self.draining:
                 watch.clear()
                 rows = await translated(self.database.read(thread_id, after, BATCH_EVENTS))
                 if not rows:
-                    if asked or (run_id is not None and may_be_behind and await self._is_behind(run_id, after)):
+                    if asked or ((unsure or woken) and await self._is_over(thread_id, run_id, after)):
                         return
-                    may_be_behind = False
-                    await _until(watch, next_tick)
+                    unsure = False
+                    woken = await _until(watch, next_tick)
                 else:
+                    woken = False  # a hint with nothing behind it may stand for a deletion
                     rows = _bounded(rows)
                     after = rows[-1].seq
                     batch = [recorded(row) for row in rows if run_id is None or row.run_id == run_id]
                     if batch:
-                        may_be_behind = False  # whoever reads on from inside a run meets its end
+                        unsure = False  # whoever reads on from inside a run meets its end
                         yield batch
                         if run_id is not None and batch[-1].ends_run:
                             return
@@ -366,10 +415,12 @@ class Engine:
                     yield []
                 await asyncio.sleep(0)  # a replay must not starve the loop
 
-    async def _is_behind(self, run_id: str, after: int) -> bool:
-        """Whether a place is behind the end of a run, or behind its open question."""
+    async def _is_over(self, thread_id: str, run_id: str | None, after: int) -> bool:
+        """Whether nothing more can come: the thread is gone, or the place is behind the run's end or open question."""
+        if run_id is None:
+            return await translated(self.database.thread(thread_id)) is None
         record = await translated(self.database.run(run_id))
-        return record is not None and not await self.is_left(record, after)
+        return record is None or not await self.is_left(record, after)
 
     async def is_left(self, run: data_records.Run, after: int) -> bool:
         """Whether a reader at a place has something to come, or to wait for: not at the end, or the open question."""
@@ -524,13 +575,14 @@ def _suspicious(run: data_records.Run) -> bool:
     return run.charges > 1
 
 
-async def _until(watch: Watch, deadline: float | None) -> None:
-    """Wait for a hint, or until a time of the event loop."""
+async def _until(watch: Watch, deadline: float | None) -> bool:
+    """Wait for a hint, or until a time of the event loop. Returns whether there was a hint."""
     try:
         async with asyncio.timeout_at(deadline):
             await watch.wait()
     except TimeoutError:
-        return
+        return False
+    return True
 
 
 def _bounded(rows: list[data_records.Row]) -> list[data_records.Row]:

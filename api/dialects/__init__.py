@@ -7,6 +7,7 @@ from api.dialects.chat import Chat
 from api.dialects.flows import Flows
 from api.dialects.multi_agent import MultiAgent
 from api.dialects.native import Native
+from api.dialects.sessions import Sessions
 from api.dialects.threads import Threads
 
 DIALECTS: dict[str, Dialect] = {
@@ -17,5 +18,6 @@ DIALECTS: dict[str, Dialect] = {
         Threads(),
         MultiAgent(),
         Chat(),
+        Sessions(),
     )
 }

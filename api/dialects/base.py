@@ -22,6 +22,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     data: dict[str, Any]
     event: str | None = None
+    pause: int = 0
+    """Milliseconds that the client wants between it and the frame with a pause before it."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
@@ -134,7 +136,7 @@ class Dialect(Protocol):
         """The answer to a ping."""
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
-        """An error, as a WebSocket frame and as an HTTP body."""
+        """An error, as a WebSocket frame and as an HTTP body; where there is no WebSocket, as the latter."""
 
     def refused(self, problem: Problem, at: int) -> dict[str, Any]:
         """The answer to a login that failed."""
@@ -147,7 +149,8 @@ def numbered(sent: Sequence[Sent], recorded: Recorded) -> list[dict[str, Any]]:
     """Frames of one event as plain values, with the numbers by which a WebSocket client resumes.
 
     `seq` says up to where everything was delivered. The last frame of an event completes it and has its number; those
-    before it have the number before, and their own in hundredths: 6.01, 6.02, 7.
+    before it have the number before, and their own in hundredths: 6.01, 6.02, 7. Beyond the 99th they share the last of
+    these, which is for vocabularies without a WebSocket.
     """
     frames = [built(frame) for frame in sent]
     last = len(frames) - 1
@@ -165,7 +168,7 @@ def built(frame: msgspec.Struct) -> dict[str, Any]:
 
 def number(event: int, frame: int) -> float:
     """The number of a frame that does not complete its event; the event's own for all of its frames."""
-    return event if frame == ALL_FRAMES else round(event - 1 + (frame + 1) / 100, 2)
+    return event if frame == ALL_FRAMES else round(event - 1 + min(frame + 1, 99) / 100, 2)
 
 
 def place(seq: float) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 
-from api.routes import access, chat, flows, health, multi_agent, native, profile, threads
+from api.routes import access, chat, flows, health, multi_agent, native, profile, sessions, threads
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *native.ROUTES,
@@ -14,6 +14,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     *chat.ROUTES,
     *flows.ROUTES,
     *threads.ROUTES,
+    *sessions.ROUTES,
     *access.ROUTES,
     *profile.ROUTES,
     *health.ROUTES,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
@@ -20,6 +20,7 @@ from api.services import TICK_SECONDS, Services, as_problem
 from api.streams import sse_body
 
 audit = logging.getLogger("antiphon.audit")
+T = TypeVar("T")
 Frames = AsyncIterator[list[tuple[str, Frame]] | None]
 
 _BY_STATUS = {
@@ -33,7 +34,12 @@ _BY_STATUS = {
 }
 
 
-def event_stream(services: Services, principal: Principal, frames: Callable[[float], Frames]) -> Stream:
+def event_stream(
+    services: Services,
+    principal: Principal,
+    frames: Callable[[float], Frames],
+    headers: Mapping[str, str] = sse.HEADERS,
+) -> Stream:
     """An SSE response: `frames(tick)` are its frames, with None every `tick` seconds.
 
     It ends when the reader's token expires or is revoked; the run goes on.
@@ -53,11 +59,14 @@ def event_stream(services: Services, principal: Principal, frames: Callable[[flo
             async for piece in sse_body(frames(heartbeat / ticks), ticks, may_read):
                 yield piece
 
-    return Stream(body(), media_type=sse.MEDIA_TYPE, status_code=200, headers=sse.HEADERS)
+    return Stream(body(), media_type=sse.MEDIA_TYPE, status_code=200, headers=headers)
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Every error of every route, in the vocabulary of the client that the route serves."""
+    """Every error of every route, in the vocabulary of the client that the route serves.
+
+    A route may say by what status its clients know a bad request (`opt={"bad_request": 422}`).
+    """
     problem = _problem(error)
     services: Services = request.app.state.services
     services.metrics.refusals.labels(problem.code).inc()
@@ -66,24 +75,25 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
         audit.warning("refused a request", extra={"code": problem.code, "path": request.url.path, "client": client})
     if problem.code == "INTERNAL":
         request.app.state.log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    dialect = DIALECTS[_dialect_of(request)]
+    dialect = DIALECTS[_opt(request, "dialect", "native")]
+    status = _opt(request, "bad_request", 400) if problem.status == 400 else problem.status
     headers = {"Cache-Control": "no-store"}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None or problem.status == 503:
         headers["Retry-After"] = str(problem.retry_after or 1)
     body = dialect.problem(problem, services.clock())
-    return Response(body, status_code=problem.status, media_type="application/json", headers=headers)
+    return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
-def _dialect_of(request: Request[Any, Any, Any]) -> str:
-    """The vocabulary of the route; where a request fits no handler (405), that of the handlers at its path."""
+def _opt(request: Request[Any, Any, Any], name: str, default: T) -> T:
+    """What the route says of itself; where a request fits no handler (405), what the handlers at its path say."""
     handler = request.scope.get("route_handler")
     handlers = [handler] if handler is not None else []
     if not handlers:
         at_path = [route for route in request.app.routes if route.path == request.url.path]
         handlers = [one for route in at_path if isinstance(route, HTTPRoute) for one in route.route_handlers]
-    return next((str(one.opt["dialect"]) for one in handlers if "dialect" in one.opt), "native")
+    return next((one.opt[name] for one in handlers if name in one.opt), default)
 
 
 def _problem(error: Exception) -> Problem:

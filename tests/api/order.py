@@ -177,6 +177,19 @@ def check_threads(frames: Frames, *, superseded: bool = False) -> None:
     assert outcomes[-1] == ({"success": False, "error": True} if failed else {"success": True})
 
 
+def check_sessions(frames: Frames, *, superseded: bool = False) -> None:
+    """S4: `start`, tokens, `end` with the same id; or `error` at last. A question to a human has its own end."""
+    letters = "".join({"start": "s", "token": "t", "end": "e", "error": "x"}[frame["type"]] for frame in frames)
+    assert re.fullmatch("(st*e)*(st*[ex]|x)", letters)
+    assert len({frame["messageId"] for frame in frames if "messageId" in frame}) == 1
+    for frame in frames:
+        if frame["type"] == "token":
+            assert frame["content"]
+        if frame["type"] == "error":
+            assert frame["error"]
+            assert frame["code"]
+
+
 def _turns(frames: Frames, ends: set[str]) -> list[list[dict[str, Any]]]:
     """Frames up to each question to a human, and the rest."""
     turns: list[list[dict[str, Any]]] = [[]]
@@ -193,4 +206,5 @@ CHECKS: dict[str, Callable[..., None]] = {
     "chat": check_chat,
     "multi_agent": check_multi_agent,
     "threads": check_threads,
+    "sessions": check_sessions,
 }

@@ -102,6 +102,23 @@ class MultiAgentPost(NativePost):
         }
 
 
+class SessionsPost(NativePost):
+    """At a pace, which the request that resumes does not have to ask for again."""
+
+    def __init__(self, server: LiveServer, client: httpx.AsyncClient) -> None:
+        super().__init__(server, client)
+        self.path = f"/sessions/{uuid4()}/messages/stream"
+
+    def body(self, question: str) -> dict[str, Any]:
+        return {"content": question, "delay_ms": 2}
+
+    @asynccontextmanager
+    async def again(self, last: str) -> AsyncIterator[Stream]:
+        self._body = {}
+        async with super().again(last) as stream:
+            yield stream
+
+
 class NativeGet(NativePost):
     """Asked by POST, resumed as an EventSource does it."""
 
@@ -205,7 +222,15 @@ class MultiAgentResume(MultiAgentSocket):
             yield SocketStream(opened)
 
 
-SSE_WIRES = [NativePost, NativeGet, NativeAfter, NativeAfterNumber, NativeLastEventIdQuery, MultiAgentPost]
+SSE_WIRES = [
+    NativePost,
+    NativeGet,
+    NativeAfter,
+    NativeAfterNumber,
+    NativeLastEventIdQuery,
+    MultiAgentPost,
+    SessionsPost,
+]
 WIRES = [*SSE_WIRES, NativeSocket, NativeSseThenSocket, MultiAgentSocket, MultiAgentResume, ChatSocket]
 ANSWER = "One two three four five six seven.\nEight 🙂 nine."
 

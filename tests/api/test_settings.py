@@ -118,6 +118,14 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(name: str, value: str) -> 
         read_settings({name: value})
 
 
+@pytest.mark.parametrize("name", ["CHUNK_WORDS", "CHUNK_DELAY_MS"])
+@pytest.mark.parametrize("value", ["-1", "1001"])
+def test_a_pace_out_of_bounds_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"ANTIPHON_{name}"):
+        read_settings({f"ANTIPHON_{name}": value})
+    assert read_settings({"ANTIPHON_CHUNK_WORDS": "3", "ANTIPHON_CHUNK_DELAY_MS": "100"}).chunk_delay_ms == 100
+
+
 def test_a_refusal_does_not_tell_secrets() -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({"ANTIPHON_JWT_SECRET": "hunter2", "OPENAI_API_KEY": "sk-hidden"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -97,3 +98,43 @@ async def test_a_reader_who_may_not_read_any_more_gets_nothing_more() -> None:
     answers = iter([True, False])
     pieces = [piece async for piece in sse_body(some_frames([frame(1)], [frame(2)]), may_read=lambda: next(answers))]
     assert b"".join(pieces).count(b"data: ") == 1
+
+
+async def seconds_of(*lists: Frames) -> tuple[float, list[bytes]]:
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    pieces = [piece async for piece in sse_body(some_frames(*lists))]
+    return clock() - begun, pieces
+
+
+def paced(number: int, pause: int) -> tuple[str, Frame]:
+    return f"r:{number}.0", Frame(data={"n": number}, pause=pause)
+
+
+async def test_frames_with_a_pause_keep_a_distance_and_others_do_not_wait() -> None:
+    took, pieces = await seconds_of([frame(1), paced(2, 30), paced(3, 30)], [], [paced(4, 30), frame(5)], None)
+    assert 0.06 <= took < 5
+    assert [piece.count(b"data: ") for piece in pieces] == [0, 1, 1, 1, 2, 0]
+
+
+async def test_a_single_frame_with_a_pause_waits_for_nothing() -> None:
+    took, _ = await seconds_of([frame(1), paced(2, 60_000), frame(3)])
+    assert took < 5
+
+
+async def test_a_reader_who_may_not_read_any_more_is_not_paced_to_the_end() -> None:
+    answers = iter([True, True, False])
+    frames = some_frames([paced(number, 1) for number in range(100)])
+    pieces = [piece async for piece in sse_body(frames, may_read=lambda: next(answers))]
+    assert b"".join(pieces).count(b"data: ") == 1
+
+
+async def test_a_pause_ends_with_its_reader() -> None:
+    body = sse_body(some_frames([paced(1, 60_000), paced(2, 60_000)]))
+    pieces = [await anext(body), await anext(body)]
+    assert b"data: " in pieces[1]
+    waiting = asyncio.ensure_future(anext(body))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

@@ -265,19 +265,25 @@ async def test_an_answer_repeated_with_its_key_is_the_same_answer(url: str) -> N
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")
         await run.wait()
-        await engine.answer(run.id, "yes", idempotency_key="k")
+        first = await engine.answer(run.id, "yes", idempotency_key="k")
         await run.wait()
-        assert (await engine.answer(run.id, "yes", idempotency_key="k")).created is False
+        again = await engine.answer(run.id, "yes", idempotency_key="k")
+        assert again.created is False
+        assert again.answered == first.answered > 0
 
 
 async def test_a_message_that_answered_is_accepted_once_too(url: str) -> None:
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")
         await run.wait()
+        answered = set()
         for _ in range(2):
             again = await engine.start("yes", thread_id=run.thread_id, idempotency_key="k")
             assert again.id == run.id
+            answered.add(again.answered)
             await run.wait()
+        assert len(answered) == 1
+        assert 0 not in answered
 
 
 async def test_a_message_id_that_is_taken_is_refused_in_our_words(url: str) -> None:
@@ -473,6 +479,96 @@ async def test_a_thread_is_followed_over_its_runs_until_the_engine_drains(url: s
                 if ends == 2:
                     engine.drain()
         assert ends == 2
+
+
+# -- making and deleting threads --------------------------------------------------------------------------------
+
+
+async def test_a_thread_can_be_made_before_its_first_message(url: str) -> None:
+    async with opened(url, ECHO) as engine:
+        thread = await engine.create_thread("ada", "Plans")
+        assert [one.title for one in await engine.threads("ada")] == ["Plans"]
+        run = await engine.start("hello", user="ada", thread_id=thread.id)
+        assert (run.thread_id, await run.text()) == (thread.id, "hello")
+
+
+async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_wait(url: str) -> None:
+    gated = Gated()
+    async with opened(url, gated.graph) as engine:
+        run = await engine.start("one", thread_name=("page", "1"))
+        await reach_text(run, "before ")
+        queued = await engine.start("two", thread_name=("page", "1"))
+        await engine.delete_thread(run.thread_id)
+        assert await engine.threads() == []
+        for gone in (engine.thread(run.thread_id), engine.record(run.id, "local"), engine.record(queued.id, "local")):
+            with pytest.raises(ThingNotFound):
+                await gone
+        anew = await engine.start("three", thread_name=("page", "1"))
+        assert anew.thread_id != run.thread_id
+        gated.gate.set()
+        assert await anew.text() == "before after"
+
+
+async def test_a_thread_that_waits_for_a_human_can_be_deleted(url: str) -> None:
+    async with opened(url, ASKS) as engine:
+        run = await engine.start("do it")
+        await run.wait()
+        assert (await engine.waiting_run(run.thread_id)) is not None
+        await engine.delete_thread(run.thread_id)
+        assert await engine.waiting_run(run.thread_id) is None
+        with pytest.raises(ThingNotFound):
+            await engine.thread(run.thread_id)
+
+
+async def test_another_users_thread_cannot_be_deleted(url: str) -> None:
+    async with opened(url, ECHO) as engine:
+        run = await engine.start("hello")
+        await run.wait()
+        with pytest.raises(ThingNotFound):
+            await engine.delete_thread(run.thread_id, "eve")
+        assert await engine.thread(run.thread_id)
+
+
+async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.engine.DELETE_SECONDS", 0.05)
+    stubborn, gate = asyncio.Event(), asyncio.Event()
+
+    async def node(state: MessagesState) -> dict[str, Any]:
+        stubborn.set()
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+        return {"messages": [AIMessage("done")]}
+
+    async with opened(url, chain("stubborn", node=node)) as engine:
+        run = await engine.start("hello")
+        await stubborn.wait()
+        with pytest.raises(ThreadBusy):
+            await engine.delete_thread(run.thread_id)
+        assert await engine.thread(run.thread_id)
+        gate.set()
+        await run.wait()
+        await engine.delete_thread(run.thread_id)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_followers_of_a_deleted_thread_end(url: str, elsewhere: bool) -> None:
+    """Also those that were slow, and those in another process."""
+    async with opened(url, ECHO) as engine, opened(url, ECHO) as other:
+        run = await engine.start("hello")
+        await run.wait()
+        follower = other if elsewhere else engine
+        slow = follower.follow(run.thread_id, run_id=run.id)
+        await anext(slow)
+        idle = follower.follow(run.thread_id, (await engine.thread(run.thread_id)).last_seq, tick=0.01)
+        assert await anext(idle) == []
+        await engine.delete_thread(run.thread_id)
+        async with asyncio.timeout(5):
+            for stream in (idle, slow, follower.follow(run.thread_id), follower.follow(run.thread_id, run_id=run.id)):
+                async for _ in stream:
+                    pass
 
 
 # -- cancelling -------------------------------------------------------------------------------------------------

@@ -213,7 +213,9 @@ def runs(draw: st.DrawFn) -> list[Recorded]:
     """Any events behind a start, in any order, at any pace, with or without an end."""
     middle = draw(st.lists(_middle, max_size=25))
     gaps = draw(st.lists(st.sampled_from([0, 1, 100, 251]), min_size=1, max_size=5))
-    return recorded([draw(st.sampled_from([start(), EVERYTHING[0]])), *middle, *draw(_ends)], gaps)
+    return recorded(
+        [draw(st.sampled_from([start(), EVERYTHING[0], start(chunk_words=2)])), *middle, *draw(_ends)], gaps
+    )
 
 
 texts_and_retries = st.lists(st.one_of(_answers, _answers, st.builds(retry, _spans)), max_size=25)
