@@ -208,16 +208,24 @@ async def _settled(world: World, server: Server, asks: list[Ask]) -> None:
 
 
 async def cuts(world: World, trials: int) -> int:
-    """Random cuts of random kinds, over SSE and WebSocket, mixed within one reader."""
+    """Random cuts of random kinds, over SSE and WebSocket, mixed within one reader.
+
+    What counts is a cut in the middle of a run's stream: behind an event of this connection, and before the run's end.
+    """
     server = await world.server()
-    async with Proxy(lambda: server.port, world.rng) as proxy:
-        proxy.enough = trials
-        while proxy.cuts.total() < trials:
-            asks = [world.ask(words=100, delay=0.01) for _ in range(min(BATCH, 2 + trials))]
+    breaks = world.ledger.breaks
+    async with Proxy(lambda: server.port, world.rng, lambda: breaks.total() >= trials) as proxy:
+        while breaks.total() < trials:
+            asks = [world.ask(words=300, delay=0.01) for _ in range(min(BATCH, 2 + trials // BATCH))]
             await world.follow(asks, ports=lambda: [proxy.port], idle=1.5)
         world.faults = proxy.cuts.total()
-        world.facts["kinds"] = ", ".join(f"{way}: {n}" for way, n in sorted(proxy.cuts.items()))
-        return world.faults
+        world.facts["cuts"] = _counted(proxy.cuts)
+        world.facts["streams cut"] = _counted(breaks)
+    return breaks.total()
+
+
+def _counted(counter: Counter[str]) -> str:
+    return ", ".join(f"{name}: {n}" for name, n in sorted(counter.items()))
 
 
 async def poison(world: World, trials: int) -> int:

@@ -54,12 +54,23 @@ async def exchange(
 async def _blocks(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, str]]:
     """The fields of each piece of an SSE body (heartbeats are empty), until its clean end; EOFError for another one."""
     rest = b""
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        rest += (await reader.readexactly(size + 2))[:-2]
+    async for piece in _body(reader):
+        rest += piece
         *blocks, rest = rest.replace(b": hb\n", b"").split(b"\n\n")
         for block in blocks or [b""]:
             lines = (line.partition(": ") for line in block.decode().split("\n"))
             yield {name: value for name, _, value in lines}
+
+
+async def _body(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """A chunked body as it comes in: a chunk may hold many events, and those before a cut are the client's."""
+    while left := int(await reader.readuntil(b"\r\n"), 16):
+        while left:
+            if not (piece := await reader.read(left)):
+                raise EOFError
+            left -= len(piece)
+            yield piece
+        await reader.readexactly(2)
 
 
 class Reader:
@@ -97,12 +108,15 @@ class Reader:
         try:
             async with asyncio.timeout(self.patience):
                 while not self.done:
-                    way = self._sse if self._rng.choice(self._ways) == "sse" else self._ws
+                    had, way = self.seq, self._rng.choice(self._ways)
+                    connect_by = self._sse if way == "sse" else self._ws
                     try:
-                        self.ends.append(await way(self._rng.choice(self._ports())))
+                        self.ends.append(await connect_by(self._rng.choice(self._ports())))
                     except LOST as error:
                         self.ends.append(type(error).__name__)
                     if not self.done:
+                        if self.seq > had:
+                            self._ledger.broken(way, self.ask)
                         await asyncio.sleep(0.02)
         except TimeoutError:
             self._ledger.problem("lost", f"{self} never saw the end of {self.ask.run_id}: {self.ends[-5:]}")
