@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from data import records as data_records
-from data.base import Database, IdempotencyConflict, StorageError, Watch
+from data.base import Database, StorageError, Watch
 from data.ids import new_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
 from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.errors import (
+    KeyConflict,
     NotInterrupted,
     ThingNotFound,
     UnknownGraph,
@@ -161,8 +162,8 @@ class Engine:
     async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
         """The run of the same request, if this key was used for one; one that answered a question is told apart."""
         try:
-            record = await self.database.repeated(user, key, digest)
-        except IdempotencyConflict:
+            record = await translated(self.database.repeated(user, key, digest))
+        except KeyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
         return Run(self, record, created=False) if record is not None else None
 

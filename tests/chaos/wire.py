@@ -38,15 +38,22 @@ async def _request(
         raise
 
 
-async def exchange(
-    port: int, method: str, path: str, body: Any = None, seconds: float = 20.0, **headers: str
-) -> tuple[int, Any]:
+async def exchange(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     """One request: status and decoded body."""
-    async with asyncio.timeout(seconds):
+    status, content = await _exchange(port, method, path, body, headers)
+    return status, json.loads(content) if content else None
+
+
+async def text(port: int, path: str) -> str:
+    """What is found at a path."""
+    return (await _exchange(port, "GET", path, None, {}))[1].decode()
+
+
+async def _exchange(port: int, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
+    async with asyncio.timeout(20):
         reader, writer, status, fields = await _request(port, method, path, body, headers)
         try:
-            size = int(fields.get("content-length", 0))
-            return status, json.loads(await reader.readexactly(size)) if size else None
+            return status, await reader.readexactly(int(fields.get("content-length", 0)))
         finally:
             writer.transport.abort()
 
