@@ -222,7 +222,8 @@ async def cuts(world: World, trials: int) -> int:
     breaks = world.ledger.breaks
     async with Proxy(lambda: server.port, world.rng, lambda: breaks.total() >= trials) as proxy:
         while breaks.total() < trials:
-            asks = [world.ask(words=300, delay=0.01) for _ in range(min(BATCH, 2 + trials // BATCH))]
+            few = min(trials, BATCH * BATCH)  # few cuts need few and short runs
+            asks = [world.ask(words=60 + 3 * few, delay=0.01) for _ in range(2 + few // 12)]
             await world.follow(asks, ports=lambda: [proxy.port], idle=1.5)
         world.faults = proxy.cuts.total()
         world.facts["cuts"] = _counted(proxy.cuts)
@@ -304,7 +305,7 @@ def _charges(world: World) -> dict[str, int]:
 
 
 async def cancels(world: World, trials: int) -> int:
-    """Two connections cancel the same run at the same time, at any time of its life."""
+    """Two connections cancel the same run at the same time, at any time of its life, and again when it has ended."""
     server = await world.server()
     took = []
     for begin in range(0, trials, BATCH):
@@ -314,7 +315,7 @@ async def cancels(world: World, trials: int) -> int:
         await until(lambda asks=asks: all(ask.run_id for ask in asks), "all runs to begin")
         took += await asyncio.gather(*(_cancel(world, server, ask) for ask in asks))
         await following
-    world.faults = 2 * trials
+    world.faults = 3 * trials
     world.facts["ended after"] = _seconds(took)
     if max(took) > 1:
         world.ledger.problem("other", f"cancelled only after {max(took):.2f} s")
@@ -333,12 +334,17 @@ async def _cancel(world: World, server: Server, ask: Ask) -> float:
                 while json.loads(await socket.recv())["type"] != "pong":
                     pass
 
-    posted = exchange(server.port, "POST", f"/api/v1/runs/{ask.run_id}/cancel")
-    (status, told), _ = await asyncio.gather(posted, by_socket())
+    await asyncio.gather(_cancel_by_post(world, server, ask), by_socket())
+    await until(lambda: ask.end is not None, "a cancelled run to end")
+    took = time.monotonic() - begun
+    await _cancel_by_post(world, server, ask)
+    return took
+
+
+async def _cancel_by_post(world: World, server: Server, ask: Ask) -> None:
+    status, told = await exchange(server.port, "POST", f"/api/v1/runs/{ask.run_id}/cancel")
     if status not in (200, 202):
         world.ledger.problem("other", f"{ask.key}: its cancel was answered with {status} {told}")
-    await until(lambda: ask.end is not None, "a cancelled run to end")
-    return time.monotonic() - begun
 
 
 MODEL_FAULTS: dict[str, dict[str, object]] = {

@@ -9,12 +9,18 @@ import pytest
 from tests.chaos.scenarios import perform
 
 FOUND = {
-    "lost": [("gap", "cuts", 1), ("acknowledged_early", "kill_on_ack", 3)],
+    "lost": [
+        ("gap", "cuts", 1),
+        ("skipping", "cuts", 3),
+        ("skipped_number", "cuts", 1),
+        ("acknowledged_early", "kill_on_ack", 3),
+        ("unsaved", "cancels", 4),
+    ],
     "duplicated": [("duplicate", "cuts", 1), ("twice", "cuts", 3)],
-    "changed": [("changed", "cuts", 1)],
-    "terminals": [("two_ends", "cuts", 1)],
-    "rerun": [("rerun", "kill_any", 2)],
-    "other": [("mixed", "kill_any", 2)],
+    "changed": [("changed", "cuts", 1), ("no_fence", "zombies", 1)],
+    "terminals": [("two_ends", "cuts", 1), ("cancelled_again", "cancels", 2)],
+    "rerun": [("rerun", "kill_any", 2), ("hasty", "takeover", 1)],
+    "other": [("mixed", "kill_any", 2), ("charged", "sigterm", 1), ("boundless", "stuck_readers", 1)],
 }
 """By kind of the problem: the bugs, and how they are found."""
 
@@ -25,7 +31,7 @@ async def test_that_planted_bugs_are_found() -> None:
 
     async def attempt(kind: str, plant: str, scenario: str, trials: int) -> str | None:
         async with trying:
-            result = await perform(scenario, trials, seed=1, plant=plant, patience=6)
+            result = await perform(scenario, trials, seed=1, plant=plant, patience=10)
         return None if result.ledger.counts[kind] else f"{plant} in {scenario}: {result.ledger.problems}"
 
     tries = [attempt(kind, *bug) for kind, bugs in FOUND.items() for bug in bugs]
