@@ -59,7 +59,7 @@ def changed() -> None:
 def no_fence() -> None:
     """Whoever writes may write."""
 
-    def append(tx: Any, fence: Any, expected: int, events: Any, writes: Any = ()) -> int:
+    def append(tx: Any, fence: Any, _: int, events: Any, writes: Any = (), __: bool = False) -> int:
         run = tx.existing_run(fence.run_id)
         tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run.id))
         transactions._number(tx, run.thread_id, run.id, run.attempt, events)
