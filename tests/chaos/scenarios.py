@@ -162,7 +162,7 @@ async def _say(server: Server, ask: Ask, acked: Callable[[], None]) -> None:
 
 async def zombies(world: World, trials: int) -> int:
     """SIGSTOP the owner beyond its lease, let the other process finish, SIGCONT: nothing may change any more."""
-    first, second = await world.server(lease_seconds=LEASE), await world.server(lease_seconds=LEASE)
+    first, second = await asyncio.gather(world.server(lease_seconds=LEASE), world.server(lease_seconds=LEASE))
     world.ledger.zombies = True
     frozen, took, ended = 0, [], 0
     while frozen < trials:
@@ -323,7 +323,9 @@ async def cancels(world: World, trials: int) -> int:
 
 
 async def _cancel(world: World, server: Server, ask: Ask) -> float:
-    await asyncio.sleep(world.rng.uniform(0, 1.5))
+    if world.rng.random() < 0.5:
+        await until(lambda: "troubleshooting" in dict(ask.calls) or ask.end, "the answer to begin")
+    await asyncio.sleep(world.rng.uniform(0, 0.8))
     begun = time.monotonic()
 
     async def by_socket() -> None:
@@ -392,15 +394,18 @@ def _misled(world: World, kind: str, always: bool) -> Ask:
 async def takeover(world: World, trials: int) -> int:
     """kill -9 the owner while a second process runs: it goes on at once, far within the lease of 10 s, and not before.
 
-    At once: the second process looks once a second, and takes up one run every half second.
+    At once: the second process looks once a second, and takes up one run every half second. Before the kill it has
+    time to look, and must leave alone what lives.
     """
-    first, second = await world.server(), await world.server()
+    first, second = await asyncio.gather(world.server(), world.server())
     firsts, others, ended = [], [], []
-    for _ in range(trials):
-        asks = [world.ask(words=150, delay=0.01, supporting=(), into=None) for _ in range(2)]
+    for trial in range(trials):
+        if trial:
+            await second.start()
+        asks = [world.ask(words=300, delay=0.01, supporting=(), into=None) for _ in range(2)]
         await asyncio.gather(*(_begin(world, first, ask) for ask in asks))
         following = world.follow(asks, ports=lambda second=second: [second.port])
-        await asyncio.sleep(world.rng.uniform(0, 1.2))
+        await asyncio.sleep(1.5 * SCAN_SECONDS + world.rng.uniform(0, 0.5))
         world.faults += 1
         killed = asyncio.get_running_loop().time()
         await first.kill()
@@ -413,7 +418,6 @@ async def takeover(world: World, trials: int) -> int:
         firsts += again[:1]
         others += again[1:]
         ended += [max(reader.seen_at.values()) - killed for reader in readers]
-        await first.start()
         first, second = second, first
     world.facts["first run taken over within"] = _seconds(firsts)
     world.facts["second one within"] = _seconds(others)
