@@ -166,7 +166,7 @@ async def zombies(world: World, trials: int) -> int:
     world.ledger.zombies = True
     frozen, took, ended = 0, [], 0
     while frozen < trials:
-        asks = [world.ask(words=40, delay=0.005, supporting=()) for _ in range(5)]
+        asks = [world.ask(words=80, delay=0.005, supporting=()) for _ in range(5)]
         for ask in asks:
             await _post(first, ask, lambda: None)
         following = world.follow(asks, ports=lambda second=second: [second.port])
@@ -590,5 +590,5 @@ SCENARIOS = {
     "model_faults": Plan(model_faults, 1, 10),
     "takeover": Plan(takeover, 2, 20),
     "disk_full": Plan(disk_full, 2, 20),
-    "stuck_readers": Plan(stuck_readers, 1, 5),
+    "stuck_readers": Plan(stuck_readers, 1, 3),
 }
