@@ -18,7 +18,7 @@ FOUND = {
         ("unsaved", "cancels", 4),
     ],
     "duplicated": [("duplicate", "cuts", 1), ("twice", "cuts", 3)],
-    "changed": [("changed", "cuts", 1), ("no_fence", "zombies", 1)],
+    "changed": [("changed", "cuts", 1), ("no_fence", "zombies", 1), ("delivered_early", "kill_any", 2)],
     "terminals": [("two_ends", "cuts", 1), ("cancelled_again", "cancels", 1)],
     "rerun": [("rerun", "kill_any", 2), ("hasty", "takeover", 1)],
     "other": [("mixed", "kill_any", 2), ("charged", "sigterm", 1), ("boundless", "stuck_readers", 1)],
@@ -30,7 +30,7 @@ CHANCES = (1, 2, 3)
 
 @pytest.mark.timeout(180)
 async def test_that_planted_bugs_are_found() -> None:
-    assert {plant for bugs in FOUND.values() for plant, *_ in bugs} == set(PLANTS) - {"delivered_early"}
+    assert {plant for bugs in FOUND.values() for plant, *_ in bugs} == set(PLANTS)
     trying = asyncio.Semaphore(4)
 
     async def attempt(kind: str, plant: str, scenario: str, trials: int) -> str | None:
