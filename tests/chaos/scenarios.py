@@ -65,7 +65,11 @@ async def perform(name: str, trials: int, seed: int, plant: str | None = None, p
     begun = time.monotonic()
     async with World(seed, plant) as world:
         world.patience = patience
-        trials = await SCENARIOS[name].play(world, trials)
+        try:
+            async with asyncio.timeout(PATIENCE + 30 * trials):  # where every run fails, some would go on for ever
+                trials = await SCENARIOS[name].play(world, trials)
+        except TimeoutError as late:
+            world.ledger.problem("other", f"{name} did not come to its end: {late}")
         await world.audit()
         for error in world.model.server.script_errors:
             world.ledger.problem("other", f"the suite's own model failed: {error!r}")
