@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from data import records as data_records
-from data.base import Database, IdempotencyConflict, StorageError, Watch
+from data.base import Database, StorageError, Watch
 from data.ids import new_id, same_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
 from orchestrator.budget import UNLIMITED, Limits
@@ -191,8 +191,8 @@ class Engine:
     async def _accepted_before(self, user: str, key: str, digest: bytes, message: str) -> Run | None:
         """The run of the same request, if this key was used for one; one that answered a question is told apart."""
         try:
-            record = await self.database.repeated(user, key, digest)
-        except IdempotencyConflict:
+            record = await translated(self.database.repeated(user, key, digest))
+        except KeyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
         if record is None:
             return None

@@ -17,24 +17,35 @@ def main() -> int:
     parser.add_argument("--only", choices=SCENARIOS, action="append", help="only this scenario; may be repeated")
     parser.add_argument("--trials", type=int, help="another number of trials")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--table", type=Path, help="write the Markdown table here")
+    parser.add_argument("--table", type=Path, help="put each row into the Markdown table here, as soon as it is known")
     options = parser.parse_args()
-    heads = (*HEAD, "deliveries", "facts")
-    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     failed = False
     for name in options.only or SCENARIOS:
         plan = SCENARIOS[name]
         trials = options.trials or (plan.full if options.full else plan.quick)
         result = asyncio.run(perform(name, trials, options.seed))
-        lines.append(result.row())
-        print(f"{result.row()}  {result.seconds:.1f} s", flush=True)
+        print(f"{result.row()}\n{name} took {result.seconds:.1f} s", flush=True)
         for kind, what in result.ledger.problems[:20]:
             print(f"  {kind}: {what}", flush=True)
         failed = failed or bool(result.ledger.problems)
         if options.table is not None:
-            options.table.write_text("\n".join(lines) + "\n")
-    print("\n".join(["", *lines, ""]))
+            put(options.table, name, result.row())
     return int(failed)
+
+
+def put(table: Path, name: str, row: str) -> None:
+    """Replace or add a scenario's row; the other rows, and what is said around the table, stay."""
+    lines = table.read_text().splitlines() if table.exists() else []
+    head = f"| {' | '.join(HEAD)} |"
+    rows = {_cells(line)[0]: line for line in lines if head in lines and len(_cells(line)) == len(HEAD)} | {name: row}
+    at = next((number for number, line in enumerate(lines) if line.startswith("|")), len(lines))
+    around = [line for line in lines if not line.startswith("|")]
+    whole = [head, f"|{' --- |' * len(HEAD)}", *(rows[one] for one in SCENARIOS if one in rows)]
+    table.write_text("\n".join([*around[:at], *whole, *around[at:]]) + "\n")
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")[1:-1]] or [""]
 
 
 if __name__ == "__main__":

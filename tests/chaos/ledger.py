@@ -15,7 +15,8 @@ from typing import Any
 
 Event = Mapping[str, Any]
 ENDS = {"run_complete": "completed", "run_error": "failed", "run_cancelled": "cancelled"}
-KINDS = ("lost", "duplicated", "changed", "terminals", "rerun", "other")
+COMPLETE = ("run_complete",)
+KINDS = ("lost", "duplicated", "changed", "terminals", "ended", "rerun", "other")
 STOPPED = ("cancelled", "failed", "interrupted")
 NOTE = "\n\nMissing: "
 _WORD = re.compile(r"c(\d+)w(\d+) ")
@@ -34,6 +35,8 @@ class Ask:
     supporting: tuple[str, ...] = ("maintenance",)
     script: Any = None
     """`(agent, nth call) -> fields of the reply` that differ."""
+    ends: tuple[str, ...] = COMPLETE
+    """How it may end. Completion is all that is allowed where no fault is meant for the run itself."""
     run_id: str | None = None
     thread_id: str | None = None
     message_id: str | None = None
@@ -52,6 +55,8 @@ class Ledger:
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
         self.deliveries = 0
+        self.breaks: Counter[str] = Counter()
+        """Connections that were lost behind an event and before the run's end, by transport and what they carried."""
         self.zombies = False
         """Whether a process that lost its runs may live on, and ask the model once more before it notices."""
         self._seen: dict[tuple[str, int], str] = {}
@@ -63,6 +68,10 @@ class Ledger:
     @property
     def counts(self) -> Counter[str]:
         return Counter(kind for kind, _ in self.problems)
+
+    def broken(self, way: str, ask: Ask) -> None:
+        """A connection was lost that had given some of a run."""
+        self.breaks[f"{way}, {'replayed' if ask.end else 'live'}"] += 1
 
     def deliver(self, reader: object, event: Event) -> None:
         """A reader was given an event."""
@@ -93,8 +102,10 @@ class Ledger:
         for ask in asks:
             if keys[ask.text] != 1:
                 self.problem("duplicated" if keys[ask.text] else "lost", f"{ask.key}: {keys[ask.text]} runs")
-            if events := runs.get(ask.run_id or "", []):
+            elif events := runs.get(ask.run_id or "", []):
                 self._run(ask, events, messages.get(events[0]["thread_id"], ()))
+            else:
+                self.problem("lost", f"{ask.key}: nobody was ever told of its run {ask.run_id}")
 
     def _complete(self, reader: object, had: list[tuple[str, str, int]], events: list[Event]) -> None:
         got, are = [seq for *_, seq in had], [e["seq"] for e in events]
@@ -109,11 +120,15 @@ class Ledger:
             self.problem("terminals", f"{ask.key}: {[e['type'] for e in ends]}, last is {events[-1]['type']}")
             return
         ask.end = ends[0]["type"]
+        if ask.end not in ask.ends:
+            self.problem("ended", f"{ask.key}: ended as {ask.end} {ends[0].get('code', '')}, not as {ask.ends}")
         self._attempts(ask, events)
         said = self._texts(ask, events)
         text = ends[0].get("text" if ask.end == "run_complete" else "partial_text", "")
         if text != "".join(said.values()):
             self.problem("other", f"{ask.key}: the end says {text!r}, the chunks {said}")
+        if ask.end == "run_complete" and len(_WORD.findall(text)) != ask.words:
+            self.problem("lost", f"{ask.key}: its answer has {len(_WORD.findall(text))} words of {ask.words}")
         self._messages(ask, events, messages, text)
         self._calls(ask, events, ends[0])
 

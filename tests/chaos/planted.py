@@ -4,16 +4,19 @@ find. The product itself knows nothing of this.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 import time
 from typing import Any
 
 import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from api.cli import main
 from api.streams import Framer
 from data import transactions
+from data.sqlite import SqliteDatabase
 from data.tail import Tail
 from data.writer import Writer, _apply
 from orchestrator.view import RunView
@@ -32,11 +35,11 @@ def gap() -> None:
 
 
 def skipped_number() -> None:
-    """The log itself leaves out a number."""
+    """The log itself leaves out numbers."""
     number = transactions._number
 
     def skipping(tx: Any, thread_id: str, *rest: Any) -> None:
-        tx.connection.execute("UPDATE threads SET last_seq = last_seq + (last_seq = 7) WHERE id = ?", (thread_id,))
+        tx.connection.execute("UPDATE threads SET last_seq = last_seq + (last_seq > 7) WHERE id = ?", (thread_id,))
         number(tx, thread_id, *rest)
 
     transactions._number = skipping
@@ -56,7 +59,7 @@ def changed() -> None:
 def no_fence() -> None:
     """Whoever writes may write."""
 
-    def append(tx: Any, fence: Any, expected: int, events: Any, writes: Any = ()) -> int:
+    def append(tx: Any, fence: Any, _: int, events: Any, writes: Any = (), __: bool = False) -> int:
         run = tx.existing_run(fence.run_id)
         tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run.id))
         transactions._number(tx, run.thread_id, run.id, run.attempt, events)
@@ -120,7 +123,62 @@ def two_ends() -> None:
     transactions.finish = ending
 
 
+def cancelled_again() -> None:
+    """A run that has ended is cancelled all the same."""
+    cancel = transactions.cancel
+
+    def again(tx: Any, run_id: str, by: str, events: Any, result: bytes) -> Any:
+        run = cancel(tx, run_id, by, events, result)
+        if run.ended:
+            transactions._number(tx, run.thread_id, run_id, run.attempt, events)
+        return run
+
+    transactions.cancel = again
+
+
+def unsaved() -> None:
+    """What was said before a run was cancelled is not stored."""
+    store = transactions._store_reply
+    transactions._store_reply = lambda tx, message: None if message.partial else store(tx, message)
+
+
+def hasty() -> None:
+    """Every other worker counts as dead, whatever its lock and its lease say."""
+    SqliteDatabase._is_gone = lambda *_: True
+
+
+def skipping() -> None:
+    """A reader that comes back is not given the first event behind its cursor."""
+    begin = Framer.__init__
+
+    def later(self: Framer, dialect: Any, after: Any) -> None:
+        begin(self, dialect, after._replace(seq=after.seq + 1) if after.seq else after)
+
+    Framer.__init__ = later
+
+
+def charged() -> None:
+    """A run that is handed back at SIGTERM counts as one that has killed its process."""
+    hand_back = transactions.hand_back
+    transactions.hand_back = lambda tx, fence, charged: hand_back(tx, fence, True)
+
+
+def boundless() -> None:
+    """Whatever a client does not read is kept in memory for it."""
+
+    async def at_once(_: FlowControl) -> None:
+        await asyncio.sleep(0)
+
+    FlowControl.drain = at_once
+
+
 PLANTS = {
+    "cancelled_again": cancelled_again,
+    "unsaved": unsaved,
+    "hasty": hasty,
+    "skipping": skipping,
+    "charged": charged,
+    "boundless": boundless,
     "duplicate": duplicate,
     "gap": gap,
     "skipped_number": skipped_number,

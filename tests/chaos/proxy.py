@@ -10,19 +10,24 @@ from collections import Counter
 from collections.abc import Callable
 
 WAYS = ("reset", "close", "swallow")
+REACH = (400, 4000, 16_000, 16_000)
+"""Bytes after which a connection is cut at the latest: in its head, in one event, and behind several. An event with
+sources has 4 kB; a reader that never gets so far would be cut at the same place again and again.
+"""
 FINE = 600
 """Bytes that a connection that goes in pieces of one byte is given so."""
 
 
 class Proxy:
-    """Listens on a port of its own; `cuts` counts what it did, by kind. An async context manager."""
+    """Listens on a port of its own; `cuts` counts what it did, by kind. An async context manager.
 
-    def __init__(self, target: Callable[[], int], rng: random.Random, reach: int = 6000) -> None:
+    Connections are cut until there is `enough`: from then on they stay whole.
+    """
+
+    def __init__(self, target: Callable[[], int], rng: random.Random, enough: Callable[[], bool]) -> None:
         self.port = 0
         self.cuts: Counter[str] = Counter()
-        self.enough = 1 << 30
-        """After so many cuts, connections stay whole."""
-        self._target, self._rng, self._reach = target, rng, reach
+        self._target, self._rng, self._enough = target, rng, enough
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Proxy:
@@ -43,13 +48,13 @@ class Proxy:
 
     async def _serve(self, down: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         way, fine = self._rng.choice(WAYS), self._rng.random() < 0.2
-        left = self._rng.randrange(self._reach if self._rng.random() < 0.8 else 400)
+        left = self._rng.randrange(self._rng.choice(REACH))
         to_server: asyncio.StreamWriter | None = None
         try:
             up, to_server = await asyncio.open_connection("127.0.0.1", self._target())
             asking = asyncio.ensure_future(_pass_on(down, to_server))
             while data := await up.read(1 if fine and left < FINE else 65536):
-                whole = self.cuts.total() >= self.enough
+                whole = self._enough()
                 to_client.write(data if whole else data[:left])
                 await to_client.drain()
                 left -= len(data)

@@ -38,15 +38,22 @@ async def _request(
         raise
 
 
-async def exchange(
-    port: int, method: str, path: str, body: Any = None, seconds: float = 20.0, **headers: str
-) -> tuple[int, Any]:
+async def exchange(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     """One request: status and decoded body."""
-    async with asyncio.timeout(seconds):
+    status, content = await _exchange(port, method, path, body, headers)
+    return status, json.loads(content) if content else None
+
+
+async def text(port: int, path: str) -> str:
+    """What is found at a path."""
+    return (await _exchange(port, "GET", path, None, {}))[1].decode()
+
+
+async def _exchange(port: int, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
+    async with asyncio.timeout(20):
         reader, writer, status, fields = await _request(port, method, path, body, headers)
         try:
-            size = int(fields.get("content-length", 0))
-            return status, json.loads(await reader.readexactly(size)) if size else None
+            return status, await reader.readexactly(int(fields.get("content-length", 0)))
         finally:
             writer.transport.abort()
 
@@ -54,12 +61,23 @@ async def exchange(
 async def _blocks(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, str]]:
     """The fields of each piece of an SSE body (heartbeats are empty), until its clean end; EOFError for another one."""
     rest = b""
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        rest += (await reader.readexactly(size + 2))[:-2]
+    async for piece in _body(reader):
+        rest += piece
         *blocks, rest = rest.replace(b": hb\n", b"").split(b"\n\n")
         for block in blocks or [b""]:
             lines = (line.partition(": ") for line in block.decode().split("\n"))
             yield {name: value for name, _, value in lines}
+
+
+async def _body(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """A chunked body as it comes in: a chunk may hold many events, and those before a cut are the client's."""
+    while left := int(await reader.readuntil(b"\r\n"), 16):
+        while left:
+            if not (piece := await reader.read(left)):
+                raise EOFError
+            left -= len(piece)
+            yield piece
+        await reader.readexactly(2)
 
 
 class Reader:
@@ -97,12 +115,15 @@ class Reader:
         try:
             async with asyncio.timeout(self.patience):
                 while not self.done:
-                    way = self._sse if self._rng.choice(self._ways) == "sse" else self._ws
+                    had, way = self.seq, self._rng.choice(self._ways)
+                    connect_by = self._sse if way == "sse" else self._ws
                     try:
-                        self.ends.append(await way(self._rng.choice(self._ports())))
+                        self.ends.append(await connect_by(self._rng.choice(self._ports())))
                     except LOST as error:
                         self.ends.append(type(error).__name__)
                     if not self.done:
+                        if self.seq > had:
+                            self._ledger.broken(way, self.ask)
                         await asyncio.sleep(0.02)
         except TimeoutError:
             self._ledger.problem("lost", f"{self} never saw the end of {self.ask.run_id}: {self.ends[-5:]}")
