@@ -105,15 +105,27 @@ class EventLog(Protocol):
         `state` is what the thread's next run is given; empty for nothing, None to leave it as it is.
         """
 
-    async def pause(self, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
-        """Store events that end with a question to a human, and give up the run until it is answered."""
+    async def pause(
+        self, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+    ) -> None:
+        """Store events that end with a question to a human, and give up the run until it is answered.
+
+        `message` is the question as the run's reply so far.
+        """
 
     async def answer(
-        self, run_id: str, worker: str, events: Sequence[NewEvent], idempotency: tuple[str, str, bytes] | None = None
+        self,
+        run_id: str,
+        worker: str,
+        events: Sequence[NewEvent],
+        message: Message,
+        reply_id: str,
+        idempotency: tuple[str, str, bytes] | None = None,
     ) -> Run | None:
         """Continue a paused run as its writer. None when the run is not waiting for an answer.
 
-        `idempotency` is `(user, key, digest)` of the request, remembered with it.
+        `message` is the answer; what the run says from now on will be the message `reply_id` behind it. `idempotency`
+        is `(user, key, digest)` of the request, remembered with it.
         """
 
     async def repeated(self, user_id: str, key: str, digest: bytes) -> Run | None:

@@ -147,14 +147,22 @@ class SqliteDatabase:
         )
         return successor
 
-    async def pause(self, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
-        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events))
+    async def pause(
+        self, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+    ) -> None:
+        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events, message))
 
     async def answer(
-        self, run_id: str, worker: str, events: Sequence[NewEvent], idempotency: tuple[str, str, bytes] | None = None
+        self,
+        run_id: str,
+        worker: str,
+        events: Sequence[NewEvent],
+        message: Message,
+        reply_id: str,
+        idempotency: tuple[str, str, bytes] | None = None,
     ) -> Run | None:
         run: Run | None = await self._writer.submit(
-            lambda tx: transactions.answer(tx, run_id, worker, events, idempotency)
+            lambda tx: transactions.answer(tx, run_id, worker, events, message, reply_id, idempotency)
         )
         return run
 

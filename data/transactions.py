@@ -91,7 +91,7 @@ def accept(tx: Transaction, a: Acceptance) -> Accepted:
         created_at=a.at,
     )
     _insert_message(tx, message)
-    _insert_message(tx, _reply_to(message, a))
+    _insert_message(tx, _place_for_reply(message, a.reply_message_id))
     claimed = not active
     tx.connection.execute(
         "INSERT INTO runs (id, thread_id, user_id, graph, status, input, input_message_id, reply_message_id, attempt,"
@@ -169,10 +169,10 @@ def _new_thread(tx: Transaction, a: Acceptance) -> Thread:
     return thread
 
 
-def _reply_to(message: Message, a: Acceptance) -> Message:
+def _place_for_reply(message: Message, reply_id: str) -> Message:
     """The reply's place in the tree, held from the beginning: a message that comes meanwhile stands behind it."""
     return msgspec.structs.replace(
-        message, id=a.reply_message_id, role="assistant", content="", parent_id=message.id, author=None, partial=True
+        message, id=reply_id, role="assistant", content="", parent_id=message.id, author=None, partial=True
     )
 
 
@@ -348,9 +348,13 @@ def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0
     return tx.existing_run(run_id)
 
 
-def pause(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
-    """Store events that end with a question, and let go of the run."""
+def pause(
+    tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+) -> None:
+    """Store events that end with a question, the question as the reply so far, and let go of the run."""
     if append(tx, fence, expected, events) is not None:
+        if message is not None:
+            _store_reply(tx, message)
         tx.connection.execute("UPDATE runs SET status = 'interrupted', owner = NULL WHERE id = ?", (fence.run_id,))
 
 
@@ -359,6 +363,8 @@ def answer(
     run_id: str,
     worker: str,
     events: Sequence[NewEvent],
+    message: Message,
+    reply_id: str,
     idempotency: tuple[str, str, bytes] | None = None,
 ) -> Run | None:
     """Take a paused run up again; the answer is the first thing of the new lease. Not a new attempt."""
@@ -366,9 +372,24 @@ def answer(
         return None
     if idempotency:
         tx.connection.execute("INSERT INTO requests VALUES (?,?,?,?)", (*idempotency, run_id))
+    _put_behind(tx, tx.existing_run(run_id), message, reply_id)
     run = _take(tx, run_id, worker, charge=0)
     append(tx, Fence(run_id=run_id, epoch=run.lease_epoch), run.emitted, events)
     return tx.existing_run(run_id)
+
+
+def _put_behind(tx: Transaction, run: Run, message: Message, reply_id: str) -> None:
+    """Put an answer behind the question, and the place of the next reply behind that.
+
+    Messages that wait for this run's end stand behind its last reply, and stay the thread's newest.
+    """
+    head = tx.one("SELECT head_message_id FROM threads WHERE id = ?", run.thread_id)
+    tx.connection.execute("UPDATE messages SET parent_id = ? WHERE parent_id = ?", (reply_id, run.reply_message_id))
+    _insert_message(tx, message)
+    _insert_message(tx, _place_for_reply(message, reply_id))
+    if head is not None and head[0] != run.reply_message_id:
+        tx.connection.execute("UPDATE threads SET head_message_id = ? WHERE id = ?", (head[0], run.thread_id))
+    tx.connection.execute("UPDATE runs SET reply_message_id = ? WHERE id = ?", (reply_id, run.id))
 
 
 def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:

@@ -34,6 +34,7 @@ from orchestrator.events import (
     Recorded,
     RunCancelled,
     RunStart,
+    as_text,
     encode,
 )
 from orchestrator.execution import Execution, body_of, recorded
@@ -149,7 +150,7 @@ class Engine:
             history=list(history),
         )
         digest = digest_of(given, served.name, thread_id, thread_name)
-        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest, message)):
+        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
             return earlier
         if waiting := await self._waiting_run(user, thread_id, thread_name):
             return await self._answer(waiting, message, user, idempotency_key, digest)
@@ -188,27 +189,32 @@ class Engine:
             await self.cancel(interrupted, user)
         return Run(self, accepted.run, created=accepted.created)
 
-    async def _accepted_before(self, user: str, key: str, digest: bytes, message: str) -> Run | None:
-        """The run of the same request, if this key was used for one; one that answered a question is told apart."""
+    async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
+        """The run of the same request, if this key was used for one, as it was given to whoever asked first."""
         try:
             record = await translated(self.database.repeated(user, key, digest))
         except KeyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
-        if record is None:
-            return None
-        began_it = msgspec.json.decode(record.input, type=RunInput).message == checked_message(message)
-        return Run(self, record, created=False) if began_it else await self._answered(record, message)
+        return await self._repeated(record, user, key) if record is not None else None
 
-    async def _answered(self, record: data_records.Run, answer: Any) -> Run:
-        """A run as it was given to whoever answered its question so."""
-        question = 0
-        async for batch in self.follow(record.thread_id, record.first_seq - 1, run_id=record.id):
-            for one in batch:
-                if isinstance(one.event, Interrupt):
-                    question = one.seq
-                elif isinstance(one.event, InterruptAnswered) and one.event.answer == answer:
-                    return Run(self, record, created=False, answered=question)
+    async def _repeated(self, record: data_records.Run, user: str, key: str) -> Run:
+        """The run of a request that came again: where it was an answer, from behind the question on."""
+        question, message_id = 0, _answer_id(user, key)
+        async for one in self._so_far(record):
+            if isinstance(one.event, Interrupt):
+                question = one.seq
+            elif isinstance(one.event, InterruptAnswered) and one.event.message_id == message_id:
+                return Run(self, record, created=False, answered=question, message_id=message_id)
         return Run(self, record, created=False)
+
+    async def _so_far(self, record: data_records.Run) -> AsyncIterator[Recorded]:
+        """What a run has recorded by now."""
+        after = record.first_seq - 1
+        while rows := await translated(self.database.read(record.thread_id, after, BATCH_EVENTS)):
+            after = rows[-1].seq
+            for row in rows:
+                if row.run_id == record.id:
+                    yield recorded(row)
 
     async def run(self, run_id: str, user: str = LOCAL_USER) -> Run:
         """A run by id, whoever started it in this user's name. Raises `ThingNotFound`."""
@@ -245,23 +251,36 @@ class Engine:
         digest = digest or hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
-            return await self._answered(waiting, answer)
+            return await self._repeated(waiting, user, key or "")
         served = await self._graph(waiting.graph)
         if served is None:
             raise UnknownGraph(f"There is no graph {waiting.graph!r} here that could take the answer.")
-        asked = await self._open_question(waiting) if waiting.status == "interrupted" else None
+        asked, asked_at = await self._open_question(waiting)
         if asked is None:
             raise NotInterrupted
-        event = InterruptAnswered(id=asked.event.id, answer=answer, by=user)  # type: ignore[union-attr]
+        message = Message(
+            id=_answer_id(user, key) if key else new_id(),
+            thread_id=waiting.thread_id,
+            run_id=waiting.id,
+            role="user",
+            content=as_text(answer),
+            parent_id=waiting.reply_message_id,
+            author=user,
+            partial=False,
+            created_at=self._clock(),
+        )
+        reply_id = new_id()
+        answered = InterruptAnswered(id=asked.id, answer=answer, by=user, message_id=message.id, reply_id=reply_id)
+        events = [self._new_event(answered), self._new_event(MessageSaved(message=body_of(message)))]
         record = await translated(
-            self.database.answer(waiting.id, self.database.worker_id, [self._new_event(event)], idempotency)
+            self.database.answer(waiting.id, self.database.worker_id, events, message, reply_id, idempotency)
         )
         if record is None:
             if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
-                return await self._answered(waiting, answer)
+                return await self._repeated(waiting, user, key or "")
             raise NotInterrupted
         self._spawn(record, served)
-        return Run(self, record, answered=asked.seq)
+        return Run(self, record, answered=asked_at, message_id=message.id)
 
     async def _waiting_run(
         self, user: str, thread_id: str | None, thread_name: tuple[str, str] | None
@@ -276,11 +295,13 @@ class Engine:
             return None
         return await translated(self.database.waiting_run(thread.id))
 
-    async def _open_question(self, run: data_records.Run) -> Recorded | None:
-        asked = None
-        async for batch in self.follow(run.thread_id, run.first_seq - 1, run_id=run.id):
-            asked = batch[-1]
-        return asked if asked is not None and isinstance(asked.event, Interrupt) else None
+    async def _open_question(self, run: data_records.Run) -> tuple[Interrupt | None, int]:
+        """The question that a run waits with, and its number."""
+        last = None
+        if run.status == "interrupted":
+            async for one in self._so_far(run):
+                last = one
+        return (last.event, last.seq) if last is not None and isinstance(last.event, Interrupt) else (None, 0)
 
     async def active_runs(self, user: str) -> int:
         """How many runs of a user have not ended."""
@@ -573,6 +594,11 @@ def _event_at(at: int, event: AnyEvent) -> NewEvent:
 def _suspicious(run: data_records.Run) -> bool:
     """Whether a run was lost more than once since it last got anywhere: it may be what kills its process."""
     return run.charges > 1
+
+
+def _answer_id(user: str, key: str) -> str:
+    """The id of an answer that was sent with an idempotency key: a repetition is known by it."""
+    return same_id("answer", user, key)
 
 
 async def _until(watch: Watch, deadline: float | None) -> bool:

@@ -20,6 +20,11 @@ def _tag(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
+def as_text(value: Any) -> str:
+    """A question or an answer as people read it: a text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=_tag, omit_defaults=True):
     """Base of all events."""
 
@@ -229,13 +234,20 @@ class Interrupt(Event, frozen=True):
     expires_at: int | None = None
     questions: dict[str, Any] = {}
 
+    @property
+    def text(self) -> str:
+        """The question as a text; never empty."""
+        return as_text(self.question) or "?"
+
 
 class InterruptAnswered(Event, frozen=True):
-    """The human answered."""
+    """The human answered, by message `message_id`. `reply_id` is the id that the message behind it will have."""
 
     id: str
     answer: Any
     by: str
+    message_id: str | None = None
+    reply_id: str | None = None
 
 
 class RunComplete(Event, frozen=True):

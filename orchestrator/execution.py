@@ -190,13 +190,18 @@ class Execution:
         elif error is not None or cancelled:
             await self._end_early(writer, handler, "failed", error or asyncio.CancelledError())
         elif handler.interrupts:
-            await writer.pause(_question(handler.interrupts))
+            await self._ask_human(writer, _question(handler.interrupts))
         elif handler.breakpoint is not None:
-            await writer.pause(
-                Interrupt(id=handler.breakpoint, question=GO_ON, reason=BREAKPOINT, options=["continue"])
-            )
+            go_on = Interrupt(id=handler.breakpoint, question=GO_ON, reason=BREAKPOINT, options=["continue"])
+            await self._ask_human(writer, go_on)
         else:
             await self._complete(writer, self._graph_task.result())
+
+    async def _ask_human(self, writer: RunWriter, question: Interrupt) -> None:
+        """Pause with a question, which is stored as the reply behind what was said before."""
+        said = writer.view.answer
+        reply = self._reply(writer, f"{said}\n\n{question.text}" if said else question.text, None, partial=False)
+        await writer.pause(reply, MessageSaved(message=body_of(reply)), question)
 
     def _hopeless(self) -> AntiphonError | None:
         """Why a run that was lost with its process is not tried again, if it is not."""
@@ -252,10 +257,8 @@ class Execution:
         route = state.get("route") or {}
         order = writer.view.order
         author = state.get("answered_by") or route.get("primary") or (order[-1] if order else None)
-        reply = self._reply(text, author, partial=False)
+        reply = self._reply(writer, text, author, partial=False)
         writer.release()
-        writer.emit(MessageSaved(message=body_of(reply)))
-        writer.emit(Progress(value=1.0, stage="finishing", message="Done"))
         terminal = RunComplete(
             message_id=reply.id,
             text=text,
@@ -276,9 +279,9 @@ class Execution:
         for span in writer.view.open_spans():
             writer.emit(msgspec.structs.replace(span, finish_reason=status))
         text = writer.view.answer
-        reply = self._reply(text, None, partial=True) if text else None
-        if reply is not None:
-            writer.emit(MessageSaved(message=body_of(reply)))
+        if writer.view.waiting:  # what was said is stored already, with the question
+            text = ""
+        reply = self._reply(writer, text, None, partial=True) if text else None
         partial_id = reply.id if reply else None
         terminal: AnyEvent
         if error is None:
@@ -304,17 +307,20 @@ class Execution:
         reply: Message | None,
         state: bytes | None = None,
     ) -> None:
-        self.successor = await writer.finish(status, reply, encode(terminal), terminal, state)
+        last: list[AnyEvent] = [MessageSaved(message=body_of(reply))] if reply is not None else []
+        if status == "completed":
+            last.append(Progress(value=1.0, stage="finishing", message="Done"))
+        self.successor = await writer.finish(status, reply, encode(terminal), *last, terminal, state=state)
         self._observe(f"ended:{status}", 1)
 
-    def _reply(self, text: str, author: str | None, partial: bool) -> Message:
+    def _reply(self, writer: RunWriter, text: str, author: str | None, partial: bool) -> Message:
         return Message(
             id=self.run.reply_message_id,
             thread_id=self.run.thread_id,
             run_id=self.run.id,
             role="assistant",
             content=text,
-            parent_id=self.run.input_message_id,
+            parent_id=writer.view.reply_to or self.run.input_message_id,
             author=author or self._served.name,
             partial=partial,
             created_at=self._clock(),

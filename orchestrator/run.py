@@ -29,13 +29,15 @@ class Run:
     """A handle on one run. Iterating it gives its recorded events, from the first to the terminal one.
 
     `created` is False when an idempotency key led to a run that was there before; `answered` is the number of the
-    question that this message answered, 0 for an ordinary message.
+    question that this message answered, 0 for an ordinary message; `message_id` is the message.
     """
 
-    def __init__(self, engine: Engine, record: Any, *, created: bool = True, answered: int = 0) -> None:
+    def __init__(
+        self, engine: Engine, record: Any, *, created: bool = True, answered: int = 0, message_id: str | None = None
+    ) -> None:
         self.id: str = record.id
         self.thread_id: str = record.thread_id
-        self.message_id: str = record.input_message_id
+        self.message_id: str = message_id or record.input_message_id
         self.graph: str = record.graph
         self.first_seq: int = record.first_seq
         self.user_id: str = record.user_id

@@ -36,6 +36,10 @@ class RunView:
         self.hits: dict[str, Hit] = {}
         self.resume: dict[str, Any] | None = None
         """The human's answers by interrupt id, once given; none at a breakpoint, where any answer means to go on."""
+        self.waiting = False
+        """Whether there is an open question."""
+        self.reply_to: str | None = None
+        """The human's last answer, as a message."""
         self._questions: tuple[str, ...] = ()
         self._open: dict[str, tuple[AgentStart, int]] = {}
         self._said: dict[str, str] = {}
@@ -74,13 +78,17 @@ class RunView:
             case Sources():
                 self.hits.update({hit.id: hit for hit in event.hits})
             case Interrupt():
+                self.waiting = True
                 self._questions = () if event.reason == BREAKPOINT else tuple(event.questions) or (event.id,)
             case InterruptAnswered():
+                self._answering.clear()  # what is said from now on is another message
+                self.waiting = False
+                self.reply_to = event.message_id
                 self.resume = _by_question(self._questions, event.answer)
 
     @property
     def answer(self) -> str:
-        """The text that was shown as the answer and still stands."""
+        """The text that was shown as the answer and still stands, since the human's last answer if there was one."""
         return "".join(self._said.get(span, "") for span in self._answering)
 
     def unfinished(self) -> Superseded:

@@ -158,16 +158,16 @@ class RunWriter:
             self._commit(lambda events: self._log.put_checkpoint(self.fence, self._expected, events, checkpoint), ())
         )
 
-    async def pause(self, question: AnyEvent | None = None) -> None:
-        """Commit everything, the question last, with the run waiting for a human."""
-        await self._commit(lambda events: self._log.pause(self.fence, self._expected, events), None, question)
+    async def pause(self, message: Message | None, *last: AnyEvent) -> None:
+        """Commit everything, the question last, with the run waiting for a human; `message` is its reply so far."""
+        await self._commit(lambda events: self._log.pause(self.fence, self._expected, events, message), None, last)
 
     async def finish(
         self,
         status: RunStatus,
         message: Message | None,
         result: bytes,
-        terminal: AnyEvent | None = None,
+        *last: AnyEvent,
         state: bytes | None = None,
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
@@ -187,7 +187,7 @@ class RunWriter:
                 state=state,
             ),
             None,
-            terminal,
+            last,
         )
         return successor
 
@@ -230,17 +230,17 @@ class RunWriter:
         self,
         store: Callable[[list[NewEvent]], Awaitable[Any]],
         tasks: Collection[str] | None,
-        last: AnyEvent | None = None,
+        last: Sequence[AnyEvent] = (),
     ) -> Any:
-        """One commit at a time: pending events, then those held for `tasks` (all of them for None), then the last one.
+        """One commit at a time: pending events, then those held for `tasks` (all of them for None), then the last ones.
 
-        The last event never waits among the pending ones, where another commit could take it along. A store that
+        The last events never wait among the pending ones, where another commit could take them along. A store that
         cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
         """
         async with self._lock:
             if self.error is not None:
                 raise self.error
-            batch = self._take(tasks) + ([self._seen(last)] if last is not None else [])
+            batch = self._take(tasks) + [self._seen(event) for event in last]
             events = [pending.numbered_next() for pending in batch]
             for delay in backoff():
                 try:

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.problems import Problem
-from orchestrator.events import AgentChunk, AnyEvent, Recorded, RunAttempt
+from orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Recorded, RunAttempt
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +181,8 @@ ALL_FRAMES = 1 << 30
 
 
 class ShownText:
-    """The answer as the client sees it, which cannot be taken back, beside the answer as it is.
+    """The answer as the client sees it, which cannot be taken back, beside the answer as it is. A question to a human
+    divides it: what is said behind the answer is a message of its own.
 
     After a superseding event nothing is sent while the new text is only what was shown already; then the remainder
     goes out. Text that differs from what was shown is not sent at all: the final frame carries the whole.
@@ -199,6 +200,8 @@ class ShownText:
             dropped = set(event.supersedes.spans)
             self._pieces = [piece for piece in self._pieces if piece[0] not in dropped]
             self.text = "".join(text for _, text in self._pieces)
+        elif isinstance(event, InterruptAnswered):
+            self.shown, self.text, self._pieces = "", "", []  # what is said from now on is another message
         elif isinstance(event, AgentChunk) and event.channel == "answer":
             self._pieces.append((event.span, event.text))
             self.text += event.text

@@ -195,13 +195,11 @@ class _ChatFold:
             case Progress(stage=stage) if stage != "finishing":
                 return self._until(stage)
             case Interrupt():
-                question = event.question
-                text = question if isinstance(question, str) else msgspec.json.encode(question).decode()
-                asked = ChatQuestion(id=event.id, question=question, options=event.options, schema=event.schema)
+                asked = ChatQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
                 return [
                     *self._until("generating"),
                     *self._flush(recorded.at),
-                    self._complete(text, ChatMetadata(interrupt=asked)),
+                    self._complete(event.text, ChatMetadata(interrupt=asked)),
                 ]
             case RunComplete():
                 return [

@@ -366,9 +366,8 @@ class _FlowFold:
 
     def _question(self, event: Interrupt, at: int) -> list[FlowFrame]:
         """A question to the human ends the turn; the client's next message answers it."""
-        question = event.question if isinstance(event.question, str) else msgspec.json.encode(event.question).decode()
         details = FlowQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
-        return [_status("Waiting for your answer.", self._state or "executing"), *self._end(question, at, details)]
+        return [_status("Waiting for your answer.", self._state or "executing"), *self._end(event.text, at, details)]
 
     def _end(self, text: str, at: int, question: FlowQuestion | UnsetType = UNSET) -> list[FlowFrame]:
         completed = FlowEndData(

@@ -312,11 +312,10 @@ class _MultiAgentFold:
 
     def _question(self, event: Interrupt, at: int) -> list[TeamFrame]:
         """A question to the human ends the turn; the client's next message answers it."""
-        question = event.question if isinstance(event.question, str) else msgspec.json.encode(event.question).decode()
-        asked = Interaction(source="team", target="user", kind="handoff", query=question, reason=event.reason)
+        asked = Interaction(source="team", target="user", kind="handoff", query=event.text, reason=event.reason)
         details = TeamQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
         interaction = self._interaction(asked, at)
-        return [interaction, self._complete(question or "?", TeamMetadata(interrupt=details))]
+        return [interaction, self._complete(event.text, TeamMetadata(interrupt=details))]
 
     def _answer(self, event: RunComplete) -> TeamComplete:
         metadata = TeamMetadata(

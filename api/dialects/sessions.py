@@ -117,11 +117,10 @@ class _SessionsFold:
                 self._pause = options.get("delay_ms", 0)
                 return [SessionStart(message_id=self._message_id)]
             case Interrupt():
-                question = event.question if isinstance(event.question, str) else _json(event.question)
                 gap = "\n\n" if self._shown.shown else ""
-                return [*self._last(gap + (question or "?")), SessionEnd(message_id=self._message_id)]
+                return [*self._last(gap + event.text), SessionEnd(message_id=self._message_id)]
             case InterruptAnswered():
-                self._shown.unsay(self._shown.shown)  # the message begins anew
+                self._message_id = event.reply_id or self._message_id
                 return [SessionStart(message_id=self._message_id)]
             case RunComplete():
                 return [*self._last(self._missing(event.text)), SessionEnd(message_id=self._message_id)]

@@ -182,9 +182,9 @@ class ThreadsDone(ThreadsFrame, frozen=True, kw_only=True, tag="done"):
 class _ThreadsFold:
     def __init__(self, repeated: bool) -> None:
         self._repeated = repeated
-        self._run = ShownText()
-        """The run's answer; questions to the human divide it into turns, with a stream each."""
-        self._turn = ShownText()
+        self._shown = ShownText()
+        self._answers: str | None = None
+        """The question that the turn's message answers; questions divide a run into turns, with a stream each."""
         self._workflow: WorkflowUpdate | None = None
 
     def feed(self, recorded: Recorded) -> list[Frame]:
@@ -194,16 +194,15 @@ class _ThreadsFold:
 
     def _frames(self, recorded: Recorded) -> Sequence[ThreadsFrame]:
         event = recorded.event
-        self._run.feed(event)
-        news = self._turn.feed(event)
+        news = self._shown.feed(event)
         match event:
             case RunStart():
                 return [_connected(recorded)]
             case MessageSaved(message=message) if message.role == "user":
                 return [self._saved(recorded, message)]
             case InterruptAnswered():
-                self._turn = ShownText()
-                return [_connected(recorded), self._answered(recorded, event)]
+                self._answers = event.id
+                return [_connected(recorded)]
             case AgentChunk() if news:
                 return [_piece(news)]
             case Interrupt():
@@ -226,34 +225,22 @@ class _ThreadsFold:
             role=body.role,
             content=body.content,
             created_at=iso(recorded.at),
-        )
-        return ThreadsMessageSaved(data=ThreadsSaved(message=message, was_duplicate=self._repeated))
-
-    def _answered(self, recorded: Recorded, event: InterruptAnswered) -> ThreadsMessageSaved:
-        """An answer is stored with its run and not as a message, so its id is its place in the log."""
-        message = ThreadsMessage(
-            id=f"{recorded.run_id}:{recorded.seq}",
-            thread_id=recorded.thread_id,
-            role="user",
-            content=_as_text(event.answer),
-            created_at=iso(recorded.at),
-            metadata=ThreadsMetadata(answers=event.id),
+            metadata=ThreadsMetadata(answers=self._answers) if self._answers else None,
         )
         return ThreadsMessageSaved(data=ThreadsSaved(message=message, was_duplicate=self._repeated))
 
     def _question(self, event: Interrupt) -> list[ThreadsFrame]:
         """The question stands behind what was said before, in a paragraph of its own."""
-        shown = self._turn.shown
-        question = _as_text(event.question)
-        rest = f"\n\n{question}" if shown and question else question
+        shown = self._shown.shown
+        rest = f"\n\n{event.text}" if shown else event.text
         asked = ThreadsQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
         last = ThreadsText(content="", is_complete=True, accumulated=shown + rest, interrupt=asked)
         return [*_pieces(rest), ThreadsAiResponse(data=last), _done(True)]
 
     def _complete(self, event: RunComplete) -> list[ThreadsFrame]:
-        """What was not shown yet, and the end. An answer that has all turns' text is shortened to this turn's."""
-        text = self._turn.text if event.text == self._run.text else event.text
-        rest = text[len(self._turn.shown) :] if text.startswith(self._turn.shown) else ""
+        """What was not shown yet, and the end."""
+        text = event.text
+        rest = text[len(self._shown.shown) :] if text.startswith(self._shown.shown) else ""
         last = ThreadsText(content="", is_complete=True, accumulated=text)
         return [*_pieces(rest), ThreadsAiResponse(data=last), *self._workflow_complete(), _done(True)]
 
@@ -315,10 +302,6 @@ def _failed(recorded: Recorded, code: str, message: str) -> list[ThreadsFrame]:
 
 def _done(success: bool) -> ThreadsDone:
     return ThreadsDone(data=ThreadsOutcome(success=success, error=not success))
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 class Threads:

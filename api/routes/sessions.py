@@ -19,7 +19,7 @@ from api.dialects.sessions import ENDS, read_message, read_session_id
 from api.problems import Problem
 from api.routes.native import IdempotencyKey, LastEventId
 from api.routes.responses import event_stream
-from api.services import Services, idempotency_key, start_of
+from api.services import Services, start_of
 from api.streams import START, Cursor, run_frames
 from data.records import Message, Thread
 from orchestrator.run import Run
@@ -89,7 +89,7 @@ async def stream_message(
         await _check_session(services, principal, session_id, run)
     else:
         ask = _read(services, session_id, data, chunk_words, delay_ms)
-        run = await services.start(ask, principal, SESSIONS.name, idempotency_key(request))
+        run = await services.start_requested(request, ask, principal, SESSIONS.name)
         cursor = start_of(run)
     return event_stream(services, principal, lambda tick: _one_answer(run, cursor, tick), HEADERS)
 
@@ -105,7 +105,7 @@ async def send_message(
 ) -> Response[Any]:
     """Send a message and wait for the answer: `{data: message, message}`."""
     ask = _read(services, session_id, data, None, None)
-    run = await services.start(ask, principal, SESSIONS.name, idempotency_key(request))
+    run = await services.start_requested(request, ask, principal, SESSIONS.name)
     last: dict[str, Any] = {}
     async for frames in _one_answer(run, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last

@@ -97,8 +97,8 @@ async def send_message(
         raise Problem(told["error"]["data"]["code"], told["error"]["data"]["error"])
     if "done" not in told:
         raise Problem("UNAVAILABLE", "The service is about to stop; the answer goes on elsewhere.")
-    response = told["ai_response"]["data"]["accumulated"]
-    return {"response": response, "message": await _reply(services, run) or _question(told)}
+    said = told["ai_response"]["data"]
+    return {"response": said["accumulated"], "message": await _reply(services, run, said.get("interrupt"))}
 
 
 @post(
@@ -135,27 +135,17 @@ async def _start(
     request: Request[Any, Any, Any], services: Services, principal: Principal, thread_id: str, data: NewMessage
 ) -> Run:
     ask = Ask(message=data.content or "", thread_id=thread_id)
-    return await services.start(ask, principal, THREADS.name, idempotency_key(request))
+    return await services.start_requested(request, ask, principal, THREADS.name)
 
 
-async def _reply(services: Services, run: Run) -> ThreadsMessage | None:
-    """The answer as it is stored; None where the run asks something first."""
+async def _reply(services: Services, run: Run, asked: dict[str, Any] | None) -> ThreadsMessage:
+    """What the run has said last, as it is stored: its answer, or the question that it asks first."""
     messages = await services.engine.messages(run.thread_id, run.user_id)
-    found = (message for message in messages if message.run_id == run.id and message.role == "assistant")
-    return next((_message(message) for message in found), None)
-
-
-def _question(told: dict[str, dict[str, Any]]) -> ThreadsMessage:
-    """A question as a message. It is stored with its run, so its id is its place in the log."""
-    asked, done = told["ai_response"], told["done"]
-    return ThreadsMessage(
-        id=f"{done['run_id']}:{done['seq']}",
-        thread_id=told["connected"]["data"]["threadId"],
-        role="assistant",
-        content=asked["data"]["accumulated"],
-        created_at=asked["timestamp"],
-        metadata=msgspec.convert({"interrupt": asked["data"]["interrupt"]}, ThreadsMetadata),
-    )
+    last = next(one for one in reversed(messages) if one.run_id == run.id and one.role == "assistant")
+    message = _message(last)
+    if asked is None:
+        return message
+    return msgspec.structs.replace(message, metadata=msgspec.convert({"interrupt": asked}, ThreadsMetadata))
 
 
 def _thread(thread: Thread) -> dict[str, Any]:

@@ -54,11 +54,12 @@ def check_chat(frames: Frames, *, superseded: bool = False) -> None:
                 assert frame["partial_response"] == shown
         last = turn[-1]
         if last["type"] == "complete":
+            shown, before = "", shown
             assert set(last) >= {"response", "session_id", "metadata"}
             if "interrupt" not in last["metadata"]:
                 assert isinstance(last["metadata"]["confidence"], float)
                 assert all(isinstance(source, str) for source in last["metadata"]["context"]["sources"])
-                assert superseded or shown == last["response"]
+                assert superseded or before == last["response"]
         else:
             assert last["error"]
             assert last["code"] in {"PROCESSING_ERROR", "CANCELLED"}
@@ -131,6 +132,7 @@ def check_flows(frames: Frames, *, superseded: bool = False) -> None:
                 turn = []
                 if kind == "flow_completed" and "interrupt" not in data:
                     assert superseded or shown == data["final_output"]["text_output"]
+                shown = ""
     assert frames[0]["type"] == "status"
     assert turn == []
 
@@ -181,7 +183,8 @@ def check_sessions(frames: Frames, *, superseded: bool = False) -> None:
     """S4: `start`, tokens, `end` with the same id; or `error` at last. A question to a human has its own end."""
     letters = "".join({"start": "s", "token": "t", "end": "e", "error": "x"}[frame["type"]] for frame in frames)
     assert re.fullmatch("(st*e)*(st*[ex]|x)", letters)
-    assert len({frame["messageId"] for frame in frames if "messageId" in frame}) == 1
+    ids = [frame["messageId"] for frame in frames if "messageId" in frame]
+    assert all(start == end for start, end in zip(ids[::2], ids[1::2], strict=False))
     for frame in frames:
         if frame["type"] == "token":
             assert frame["content"]

@@ -64,6 +64,12 @@ def reply(run: Run, **given: Any) -> Message:
     return Message(**(defaults | given))
 
 
+def answered(run: Run, **given: Any) -> tuple[Message, str]:
+    """A human's answer to a run's question, and the id that the next reply will have."""
+    message = reply(run, id=new_id(), role="user", content="yes", parent_id=run.reply_message_id, author="ada")
+    return msgspec.structs.replace(message, **given), new_id()
+
+
 def checkpoint(checkpoint_id: str = "c1", namespace: str = "", value: bytes = b"state") -> Checkpoint:
     return Checkpoint(
         namespace=namespace, id=checkpoint_id, parent_id=None, kind="msgpack", value=value, metadata=b"{}"

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
 from data.sqlite import SqliteDatabase
-from tests.data.support import acceptance, checkpoint, note, reply, stored, task_write
+from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
 
 PICK = st.integers(0, 7)
 COUNT = st.integers(1, 3)
@@ -435,19 +435,34 @@ class LogMachine(RuleBasedStateMachine):
         events = self.events(count)
         request = (run.user_id, str(key))
         remembered = (*request, b"1") if key and request not in self.requests else None
-        got = self.do(self.database.answer(run.id, worker, events, remembered))
+        message, reply_id = answered(run, created_at=self.tick())
+        got = self.do(self.database.answer(run.id, worker, events, message, reply_id, remembered))
+        self.put_behind(run, message, reply_id)
         if remembered:
             self.requests[request] = (b"1", run.id)
         self.number(run, run.attempt, events)
         self.lease(run, worker, charge=0)
         assert got == self.change(run, emitted=run.emitted + count)
 
+    def put_behind(self, run: Run, message: Message, reply_id: str) -> None:
+        """An answer behind the question, the next reply behind it, and what waited behind that."""
+        for one in list(self.messages.values()):
+            if one.parent_id == run.reply_message_id:
+                self.messages[one.id] = replace(one, parent_id=reply_id)
+        head = self.threads[run.thread_id].head_message_id
+        self.say(message)
+        place = replace(
+            message, id=reply_id, role="assistant", content="", parent_id=message.id, author=None, partial=True
+        )
+        self.say(place, head_message_id=reply_id if head == run.reply_message_id else head)
+        self.change(run, reply_message_id=reply_id)
+
     @precondition(lambda self: self.runs)
     @rule(number=PICK, worker=WORKER)
     def answer_what_was_not_asked(self, number, worker):
         run = self.pick(number)
         if run.status != "interrupted":
-            assert self.do(self.database.answer(run.id, worker, self.events(1))) is None
+            assert self.do(self.database.answer(run.id, worker, self.events(1), *answered(run))) is None
 
     @precondition(lambda self: self.runs)
     @rule(number=PICK, user=USER, count=COUNT)

@@ -18,7 +18,7 @@ from data.base import Busy, Fenced, IdempotencyConflict, NotFound
 from data.records import Accepted, Fence, Message, Row, Run, Thread
 from data.sqlite import _prepare, _writing_connection
 from data.transactions import Transaction
-from tests.data.support import TABLES, acceptance, checkpoint, note, notes, reply, stored, task_write
+from tests.data.support import TABLES, acceptance, answered, checkpoint, note, notes, reply, stored, task_write
 
 END = [note(kind="end", at=9)]
 
@@ -529,7 +529,7 @@ def test_an_answer_continues_the_same_attempt_under_a_new_lease(log):
     log.do(transactions.pause, fence, 1, notes(1))
     paused = log.run(run.id)
     assert (paused.status, paused.owner, paused.emitted) == ("interrupted", None, 2)
-    continued = log.do(transactions.answer, run.id, "second", notes(1, "answered"))
+    continued = log.do(transactions.answer, run.id, "second", notes(1, "answered"), *answered(run))
     assert (continued.status, continued.owner, continued.attempt, continued.charges) == ("running", "second", 1, 1)
     assert (continued.lease_epoch, continued.emitted) == (2, 3)
     assert log.rows(run.thread_id)[-1].type == "answered"
@@ -537,20 +537,46 @@ def test_an_answer_continues_the_same_attempt_under_a_new_lease(log):
 
 def test_a_question_is_answered_once(log):
     run, fence = log.running()
-    assert log.do(transactions.answer, run.id, "w", notes(1)) is None
+    assert log.do(transactions.answer, run.id, "w", notes(1), *answered(run)) is None
     log.do(transactions.pause, fence, 1, notes(1))
-    log.do(transactions.answer, run.id, "w", notes(1))
+    log.do(transactions.answer, run.id, "w", notes(1), *answered(run))
     before = log.everything()
-    assert log.do(transactions.answer, run.id, "w", notes(1)) is None
+    assert log.do(transactions.answer, run.id, "w", notes(1), *answered(run)) is None
     assert log.everything() == before
+
+
+def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them(log):
+    run, fence = log.running()
+    question = reply(run, content="sure?")
+    log.do(transactions.pause, fence, 1, notes(1), question)
+    message, reply_id = answered(run)
+    continued = log.do(transactions.answer, run.id, "w", notes(1), message, reply_id)
+    assert continued.reply_message_id == reply_id
+    told = {one.id: one for one in stored(log.connection, Message)}
+    assert told[question.id] == question
+    assert told[message.id] == message
+    assert (told[reply_id].parent_id, told[reply_id].partial) == (message.id, True)
+    assert log.thread(run.thread_id).head_message_id == reply_id
+
+
+def test_a_message_that_waits_stands_behind_the_reply_to_the_answer(log):
+    run, fence = log.running()
+    waiting = log.do(transactions.accept, acceptance(thread_id=run.thread_id)).run
+    head = log.thread(run.thread_id).head_message_id
+    log.do(transactions.pause, fence, 1, notes(1), reply(run, content="sure?"))
+    message, reply_id = answered(run)
+    log.do(transactions.answer, run.id, "w", notes(1), message, reply_id)
+    told = {one.id: one for one in stored(log.connection, Message)}
+    assert told[waiting.input_message_id].parent_id == reply_id
+    assert log.thread(run.thread_id).head_message_id == head
 
 
 def test_the_request_that_answered_is_remembered_with_the_answer(log):
     run, fence = log.running()
-    log.do(transactions.answer, run.id, "w", notes(1), ("ada", "key", b"digest"))
+    log.do(transactions.answer, run.id, "w", notes(1), *answered(run), ("ada", "key", b"digest"))
     assert log.do(transactions.repeated, "ada", "key", b"digest") is None  # it was not waiting for an answer
     log.do(transactions.pause, fence, 1, notes(1))
-    continued = log.do(transactions.answer, run.id, "w", notes(1), ("ada", "key", b"digest"))
+    continued = log.do(transactions.answer, run.id, "w", notes(1), *answered(run), ("ada", "key", b"digest"))
     assert log.do(transactions.repeated, "ada", "key", b"digest") == continued
 
 
@@ -558,7 +584,7 @@ def test_an_answer_with_a_key_that_is_taken_is_a_conflict(log):
     run, fence = log.running(idempotency=("key", b"digest"))
     log.do(transactions.pause, fence, 1, notes(1))
     with pytest.raises(IdempotencyConflict):
-        log.do(transactions.answer, run.id, "w", notes(1), ("ada", "key", b"other"))
+        log.do(transactions.answer, run.id, "w", notes(1), *answered(run), ("ada", "key", b"other"))
 
 
 def test_a_pause_whose_answer_was_lost_can_be_repeated(log):
@@ -642,7 +668,7 @@ def test_a_revocation_never_goes_back(log):
     ("command", "rest"),
     [
         (transactions.claim, ("w", None)),
-        (transactions.answer, ("w", [])),
+        (transactions.answer, ("w", [], None, "reply")),
         (transactions.cancel, ("ada", END, b"")),
     ],
 )

@@ -17,7 +17,7 @@ from data.records import Fence
 from data.sqlite import SqliteDatabase
 from data.transactions import Transaction
 from data.workers import WorkerLock, _state, boot_id, exclusive
-from tests.data.support import acceptance, notes, peer
+from tests.data.support import acceptance, answered, notes, peer
 
 FOR_EVER = 3600.0
 
@@ -175,7 +175,7 @@ async def test_queued_runs_are_orphans_only_while_their_thread_is_idle(database)
     fence = Fence(run_id=run.id, epoch=1)
     await database.pause(fence, 1, notes(1))
     assert await database.orphans(0) == []
-    await database.answer(run.id, database.worker_id, [])
+    await database.answer(run.id, database.worker_id, [], *answered(run))
     await database.finish(Fence(run_id=run.id, epoch=2), 2, notes(1, "end"), status="failed", message=None, result=b"")
     assert await database.orphans(0) == [queued]
 

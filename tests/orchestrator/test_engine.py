@@ -368,9 +368,18 @@ async def test_a_message_for_a_thread_whose_run_waits_for_a_human_is_the_answer(
         answer = await engine.start("yes", thread_id=run.thread_id)
         assert (answer.id, answer.answered) == (run.id, question.seq)
         assert await run.text() == "you said yes"
-        assert of_type(await events_of(run), InterruptAnswered) == [
-            InterruptAnswered(id=question.event.id, answer="yes", by="local")
-        ]
+        [answered] = of_type(await events_of(run), InterruptAnswered)
+        assert (answered.id, answered.answer, answered.by) == (question.event.id, "yes", "local")
+        messages = await engine.messages(run.thread_id)
+    assert answer.message_id == answered.message_id
+    assert [(one.role, one.content) for one in messages] == [
+        ("user", "do it"),
+        ("assistant", "sure?"),
+        ("user", "yes"),
+        ("assistant", "you said yes"),
+    ]
+    assert [one.parent_id for one in messages[1:]] == [one.id for one in messages[:-1]]
+    assert [one.id for one in messages[2:]] == [answered.message_id, answered.reply_id]
 
 
 async def test_a_message_answers_the_waiting_run_even_while_another_is_queued(url: str) -> None:
@@ -625,11 +634,9 @@ async def test_cancelling_a_waiting_run_keeps_what_it_had_said(url: str) -> None
         run = await engine.start("do it")
         await run.wait()
         await engine.cancel(run.id)
-        assert await run.wait() == RunCancelled(
-            by="local",
-            partial_message_id=(await engine.record(run.id, "local")).reply_message_id,
-            partial_text="My plan.",
-        )
+        assert await run.wait() == RunCancelled(by="local")
+        messages = await engine.messages(run.thread_id)
+    assert [(one.content, one.partial) for one in messages] == [("do it", False), ("My plan.\n\nsure?", False)]
 
 
 # -- another process ----------------------------------------------------------------------------------------------

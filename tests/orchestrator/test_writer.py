@@ -213,7 +213,7 @@ async def test_what_is_held_inside_a_task_goes_before_the_task_itself(database: 
 async def test_what_is_still_held_goes_when_the_run_pauses(database: Database, run: Run) -> None:
     async with writing(database, run) as writer:
         writer.hold("left:1", complete("left"))
-        await writer.pause(Interrupt(id="i", question="sure?"))
+        await writer.pause(None, Interrupt(id="i", question="sure?"))
     assert await logged(database, run) == [complete("left"), Interrupt(id="i", question="sure?")]
 
 
@@ -237,7 +237,7 @@ async def test_a_writer_that_lost_its_run_stores_nothing_and_says_so(database: D
         writer.emit(chunk("too late"))
         await lost.wait()
         assert isinstance(writer.error, Fenced)
-        for late in (writer.flush, writer.pause):
+        for late in (writer.flush, lambda: writer.pause(None)):
             writer.emit(chunk("later still"))
             with pytest.raises(Fenced):
                 await late()

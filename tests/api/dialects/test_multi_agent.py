@@ -41,6 +41,7 @@ def test_chunks_never_contradict_each_other(events: list[Recorded]) -> None:
     seen = ""
     for one in events:
         answer_now.feed(one.event)
+        seen = "" if isinstance(one.event, InterruptAnswered) else seen  # another message begins
         for frame in fold.feed(one):
             if frame.data["type"] == "agent_chunk" and not frame.data.get("internal"):
                 seen += frame.data["chunk"]

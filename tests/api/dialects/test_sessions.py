@@ -33,7 +33,7 @@ from tests.api.recordings import SUPERSEDED
 
 SESSIONS = Sessions()
 ASKED = Interrupt(id="i", question="Which car?")
-TOLD = InterruptAnswered(id="i", answer="Merula", by="ada")
+TOLD = InterruptAnswered(id="i", answer="Merula", by="ada", message_id="m-3", reply_id="m-4")
 texts = st.text(st.sampled_from("ab \n\t\u2028\u0085\r\u00a0🙂"), max_size=80) | st.text(max_size=40)
 
 
@@ -144,15 +144,16 @@ def test_what_a_client_accumulates_is_what_is_stored(kind: str, events: list[Rec
 def test_a_question_is_an_answer_and_what_follows_begins_with_a_start() -> None:
     events = [start(), ASKED, TOLD, answer("So "), answer("it is"), complete("So it is")]
     assert shown(events) == ["start", "Which car?", "end", "start", "So ", "it is", "end"]
-    assert len({frame["messageId"] for frame in data_of(SESSIONS, recorded(events)) if "messageId" in frame}) == 1
+    ids = [frame["messageId"] for frame in data_of(SESSIONS, recorded(events)) if "messageId" in frame]
+    assert ids == ["m-2", "m-2", "m-4", "m-4"]
 
 
 def test_the_message_behind_an_answer_is_told_from_its_beginning() -> None:
     """Whether the node that asked said it again, or another one goes on."""
     again = [answer("Well: "), ASKED, TOLD, retry("1.3"), answer("Well: "), answer("Merula"), complete("Well: Merula")]
     assert shown([start(), *again]) == ["start", "Well: ", "\n\nWhich car?", "end", "start", "Well: ", "Merula", "end"]
-    on = [answer("Well: "), ASKED, TOLD, answer("Merula", span="2.1"), complete("Well: Merula")]
-    assert messages(recorded([start(), *on])) == ["Well: \n\nWhich car?", "Well: Merula"]
+    on = [answer("Well: "), ASKED, TOLD, answer("Merula", span="2.1"), complete("Merula")]
+    assert messages(recorded([start(), *on])) == ["Well: \n\nWhich car?", "Merula"]
 
 
 @pytest.mark.parametrize(("question", "text"), [({"a": 1}, '{"a":1}'), ("", "?"), (None, "null")])

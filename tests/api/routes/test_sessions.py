@@ -394,8 +394,13 @@ async def test_a_question_is_an_answer_and_the_next_message_answers_it(asking: L
         assert await messages(client, session) == [("user", "ask me"), ("assistant", "Which car?")]
         second = await ask(client, session, "Merula")
         assert "".join(tokens(second)) == "So it is: Merula "
-        assert first[0].data["messageId"] == second[0].data["messageId"]
-        assert await messages(client, session) == [("user", "ask me"), ("assistant", "So it is: Merula ")]
+        assert first[0].data["messageId"] != second[0].data["messageId"]
+        assert await messages(client, session) == [
+            ("user", "ask me"),
+            ("assistant", "Which car?"),
+            ("user", "Merula"),
+            ("assistant", "So it is: Merula "),
+        ]
         third = await ask(client, session, "and on")
         assert "".join(tokens(third)) == "So it is: and on "
 
