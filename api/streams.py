@@ -96,10 +96,12 @@ async def sse_body(
     frames: AsyncIterator[list[tuple[str, Frame]] | None],
     ticks: int = 1,
     may_read: Callable[[], bool] = lambda: True,
+    in_a_hurry: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[bytes]:
     """The bytes of an SSE response. Several events that are there at once go out together, but for those with a pause.
 
     Every `ticks`-th tick is a heartbeat; at each tick, and before each piece, the reader must still be allowed to read.
+    There are no pauses any more while the server is `in_a_hurry`.
     """
     yield sse.OPEN
     first = True
@@ -113,7 +115,7 @@ async def sse_body(
             if ticked % ticks == 0:
                 yield sse.HEARTBEAT
         for together in _groups(some or []):
-            if pause := together[0][1].pause:
+            if (pause := together[0][1].pause) and not in_a_hurry():
                 await asyncio.sleep(due - clock())
                 if not may_read():
                     return

@@ -368,6 +368,7 @@ class Engine:
 
     async def _stop_runs(self, thread_id: str, user: str) -> None:
         """Cancel a thread's runs, the newest first so that none of them begins, until all have ended."""
+        asked: set[str] = set()
         with self.database.watch(thread_id) as watch:
             while True:
                 watch.clear()
@@ -375,7 +376,9 @@ class Engine:
                 if not runs:
                     return
                 for run in runs:
-                    await self.cancel(run.id, user)
+                    if run.id not in asked:
+                        await self.cancel(run.id, user)
+                    asked.add(run.id)
                 await watch.wait()
 
     async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from api.streams import sse_body
 
 audit = logging.getLogger("antiphon.audit")
 T = TypeVar("T")
+_PARAMETER = re.compile(r"\{[^}]*\}")
 Frames = AsyncIterator[list[tuple[str, Frame]] | None]
 
 _BY_STATUS = {
@@ -54,9 +56,12 @@ def event_stream(
             return False
         return True
 
+    def in_a_hurry() -> bool:
+        return services.engine.draining
+
     async def body() -> AsyncIterator[bytes]:
         with services.limits.connection(principal.id), services.metrics.streams.labels("sse").track_inprogress():
-            async for piece in sse_body(frames(heartbeat / ticks), ticks, may_read):
+            async for piece in sse_body(frames(heartbeat / ticks), ticks, may_read, in_a_hurry):
                 yield piece
 
     return Stream(body(), media_type=sse.MEDIA_TYPE, status_code=200, headers=headers)
@@ -91,7 +96,8 @@ def _opt(request: Request[Any, Any, Any], name: str, default: T) -> T:
     handler = request.scope.get("route_handler")
     handlers = [handler] if handler is not None else []
     if not handlers:
-        at_path = [route for route in request.app.routes if route.path == request.url.path]
+        path = request.url.path
+        at_path = [route for route in request.app.routes if re.fullmatch(_PARAMETER.sub("[^/]+", route.path), path)]
         handlers = [one for route in at_path if isinstance(route, HTTPRoute) for one in route.route_handlers]
     return next((one.opt[name] for one in handlers if name in one.opt), default)
 

@@ -175,6 +175,13 @@ async def test_another_method_is_told_in_the_routes_own_words(client: httpx.Asyn
     check_words((await client.get(path)).json(), POSTS[path])
 
 
+async def test_another_method_is_told_so_also_where_the_path_names_something(client: httpx.AsyncClient) -> None:
+    for method, path in (("PUT", "/sessions"), ("PUT", "/sessions/s-1"), ("GET", "/sessions/s-1/messages/stream")):
+        response = await client.request(method, path)
+        assert response.status_code == 405
+        check_words(response.json(), "sessions")
+
+
 async def test_405_says_which_methods_there_are(client: httpx.AsyncClient) -> None:
     response = await client.get("/api/v1/chat")
     assert "POST" in response.headers.get("allow", "POST")

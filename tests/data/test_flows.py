@@ -89,6 +89,23 @@ async def test_a_thread_can_be_made_before_its_first_message(database):
     assert (await database.accept(acceptance(thread_id=thread.id))).run.thread_id == thread.id
 
 
+async def test_names_of_threads_are_told_by_their_ids(database):
+    runs = [
+        (await database.accept(acceptance(thread_name=(namespace, "mine")))).run for namespace in ("sessions", "chat")
+    ]
+    assert await database.thread_names(runs[0].user_id, "sessions") == {runs[0].thread_id: "mine"}
+    assert await database.thread_names("eve", "sessions") == {}
+
+
+async def test_open_runs_are_told_the_newest_first(database):
+    run = (await database.accept(acceptance(worker=database.worker_id))).run
+    queued = (await database.accept(acceptance(thread_id=run.thread_id))).run
+    assert [one.id for one in await database.open_runs(run.thread_id)] == [queued.id, run.id]
+    fence = Fence(run_id=run.id, epoch=run.lease_epoch)
+    await database.finish(fence, run.emitted, notes(1, "end"), status="completed", message=None, result=b"")
+    assert [one.id for one in await database.open_runs(run.thread_id)] == [queued.id]
+
+
 async def test_a_deleted_thread_leaves_nothing(database):
     accepted = await database.accept(
         acceptance(worker=database.worker_id, thread_name=("chat", "mine"), idempotency=("key", b"digest"))

@@ -554,11 +554,14 @@ async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypa
     async with opened(url, chain("stubborn", node=node)) as engine:
         run = await engine.start("hello")
         await stubborn.wait()
-        with pytest.raises(ThreadBusy):
-            await engine.delete_thread(run.thread_id)
-        assert await engine.thread(run.thread_id)
-        gate.set()
+        try:
+            with pytest.raises(ThreadBusy):
+                await engine.delete_thread(run.thread_id)
+            assert await engine.thread(run.thread_id)
+        finally:
+            gate.set()
         await run.wait()
+        monkeypatch.undo()
         await engine.delete_thread(run.thread_id)
 
 
