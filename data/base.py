@@ -201,9 +201,6 @@ class Conversations(Protocol):
     async def open_runs(self, thread_id: str) -> list[Run]:
         """Runs of a thread that have not ended, the newest first."""
 
-    async def latest_run(self, thread_id: str) -> Run | None:
-        """The run that was accepted last in a thread."""
-
 
 class Positions(Protocol):
     """Which run a client's connection has last been shown, and how much of it. `key` is (user, dialect, connection)."""

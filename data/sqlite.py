@@ -312,11 +312,6 @@ class SqliteDatabase:
         query = select(table).where(table.c.thread_id == thread_id, table.c.status.in_(ACTIVE))
         return await self._all(Run, query.order_by(table.c.first_seq.desc()))
 
-    async def latest_run(self, thread_id: str) -> Run | None:
-        table = schema.runs
-        query = select(table).where(table.c.thread_id == thread_id).order_by(table.c.first_seq.desc()).limit(1)
-        return await self._one(Run, query)
-
     async def _rows(self, query: Select[Any]) -> Sequence[SqlRow[Any]]:
         try:
             async with self._reader.connect() as connection:

@@ -390,17 +390,6 @@ class Engine:
         await self.thread(thread_id, user)
         return await translated(self.database.messages(thread_id))
 
-    async def waiting_run(self, thread_id: str, user: str = LOCAL_USER) -> Run | None:
-        """The run of a thread that waits for a human, if this user's thread has one."""
-        record = await self._waiting_run(user, thread_id, None)
-        return Run(self, record, created=False) if record else None
-
-    async def latest_run(self, user: str, thread_name: tuple[str, str]) -> Run | None:
-        """The run that was accepted last in the thread that this user's client calls so."""
-        thread = await translated(self.database.named_thread(user, *thread_name))
-        record = await translated(self.database.latest_run(thread.id)) if thread else None
-        return Run(self, record, created=False) if record else None
-
     async def follow(
         self, thread_id: str, after: int = 0, *, run_id: str | None = None, tick: float | None = None
     ) -> AsyncIterator[list[Recorded]]:

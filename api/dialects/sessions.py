@@ -121,6 +121,7 @@ class _SessionsFold:
                 return [*self._last(gap + event.text), SessionEnd(message_id=self._message_id)]
             case InterruptAnswered():
                 self._message_id = event.reply_id or self._message_id
+                self._pieces.rest()
                 return [SessionStart(message_id=self._message_id)]
             case RunComplete():
                 return [*self._last(self._missing(event.text)), SessionEnd(message_id=self._message_id)]

@@ -20,7 +20,7 @@ from api.problems import Problem
 from api.routes.native import IdempotencyKey, LastEventId
 from api.routes.responses import event_stream
 from api.services import Services, start_of
-from api.streams import START, Cursor, run_frames
+from api.streams import Cursor, run_frames
 from data.records import Message, Thread
 from orchestrator.run import Run
 
@@ -28,7 +28,6 @@ SESSIONS = DIALECTS["sessions"]
 OPT = {"dialect": SESSIONS.name, "bad_request": 422}
 HEADERS = {**sse.HEADERS, "Connection": "keep-alive", "Access-Control-Allow-Origin": "*"}
 """The document's own. Foreign pages are refused at the door all the same."""
-QUESTION_SECONDS = 1.0
 
 ChunkWords = Annotated[
     int | None, QueryParameter(name="chunk_words", description="Words of a token; 0 sends them as they come.")
@@ -198,15 +197,9 @@ async def _one_answer(run: Run, after: Cursor, tick: float) -> AsyncGenerator[li
 
 
 async def _messages(services: Services, thread_id: str, session_id: str, principal: Principal) -> list[SessionMessage]:
-    """A thread's messages as this vocabulary tells them, with the question that it waits with."""
+    """A thread's messages as this vocabulary tells them."""
     stored = await services.engine.messages(thread_id, principal.id)
-    waiting = await services.engine.waiting_run(thread_id, principal.id)
-    told = []
-    for message in stored:
-        told.append(_message(message, session_id))
-        if waiting is not None and message.id == waiting.message_id:
-            told.append(await _question(waiting, told[-1]))
-    return told
+    return [_message(message, session_id) for message in stored]
 
 
 def _message(message: Message, session_id: str) -> SessionMessage:
@@ -217,18 +210,6 @@ def _message(message: Message, session_id: str) -> SessionMessage:
         role=message.role,
         timestamp=iso(message.created_at),
     )
-
-
-async def _question(waiting: Run, asked: SessionMessage) -> SessionMessage:
-    """The question that a run waits with, as its stream told it; it is stored as part of the log only."""
-    message_id, text = "", ""
-    async for some in run_frames(waiting, SESSIONS, START, QUESTION_SECONDS):
-        if some is None:
-            break  # it was answered meanwhile, and goes on
-        for _, frame in some:
-            message_id = frame.data.get("messageId", message_id)
-            text = "" if frame.data["type"] == "start" else text + frame.data.get("content", "")
-    return msgspec.structs.replace(asked, id=message_id, role="assistant", content=text)
 
 
 def _session(thread: Thread, session_id: str) -> Session:

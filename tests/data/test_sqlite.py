@@ -326,13 +326,6 @@ async def test_a_connections_place_is_the_last_one_that_was_stored(database):
     assert await database.position(other) is None
 
 
-async def test_the_latest_run_is_the_one_accepted_last(database):
-    run, _ = await running(database, at=50)
-    queued = (await database.accept(acceptance(thread_id=run.thread_id, at=10))).run
-    assert await database.latest_run(run.thread_id) == queued
-    assert await database.latest_run("nowhere") is None
-
-
 @pytest.mark.parametrize("later", [20, 10, 0])
 async def test_messages_come_in_the_order_of_the_conversation_whatever_the_clock_says(database, later):
     """Replies have their place from the beginning; until something was said, it is not shown."""

@@ -545,6 +545,10 @@ def test_a_question_is_answered_once(log):
     assert log.everything() == before
 
 
+def head_of(log, run) -> str:
+    return next(thread.head_message_id for thread in stored(log.connection, Thread) if thread.id == run.thread_id)
+
+
 def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them(log):
     run, fence = log.running()
     question = reply(run, content="sure?")
@@ -556,19 +560,19 @@ def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them
     assert told[question.id] == question
     assert told[message.id] == message
     assert (told[reply_id].parent_id, told[reply_id].partial) == (message.id, True)
-    assert log.thread(run.thread_id).head_message_id == reply_id
+    assert head_of(log, run) == reply_id
 
 
 def test_a_message_that_waits_stands_behind_the_reply_to_the_answer(log):
     run, fence = log.running()
     waiting = log.do(transactions.accept, acceptance(thread_id=run.thread_id)).run
-    head = log.thread(run.thread_id).head_message_id
+    head = head_of(log, run)
     log.do(transactions.pause, fence, 1, notes(1), reply(run, content="sure?"))
     message, reply_id = answered(run)
     log.do(transactions.answer, run.id, "w", notes(1), message, reply_id)
     told = {one.id: one for one in stored(log.connection, Message)}
     assert told[waiting.input_message_id].parent_id == reply_id
-    assert log.thread(run.thread_id).head_message_id == head
+    assert head_of(log, run) == head
 
 
 def test_the_request_that_answered_is_remembered_with_the_answer(log):

@@ -11,7 +11,7 @@ from api.auth import Principal
 from api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume, ShownText
 from api.dialects.multi_agent import MultiAgent, read_request
 from api.problems import Problem
-from orchestrator.events import AnyEvent, Recorded
+from orchestrator.events import AnyEvent, InterruptAnswered, Recorded
 from tests.api.dialects.samples import (
     AT,
     CANCELLED,
