@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, WebSocket, get, post, websocket
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from api.auth import Principal
 from api.dialects import DIALECTS
-from api.dialects.chat import read_message
+from api.dialects.chat import ChatError, ChatMetadata, read_message
 from api.routes.native import IdempotencyKey
 from api.routes.socket import converse
 from api.services import Services, idempotency_key, start_of
@@ -34,7 +35,21 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     customer_id: str | None = None
 
 
-@post("/api/v1/chat", status_code=200, opt=OPT)
+class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer, or a question."""
+
+    response: str
+    session_id: str | None
+    metadata: ChatMetadata
+
+
+ANSWERS = {
+    200: ResponseSpec(ChatResponse, description="The answer."),
+    502: ResponseSpec(ChatError, description="The run failed."),
+}
+
+
+@post("/api/v1/chat", status_code=200, responses=ANSWERS, opt=OPT)
 async def chat(
     request: Request[Any, Any, Any],
     data: JSONBody[ChatRequest],

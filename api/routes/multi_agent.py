@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, WebSocket, post, websocket
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
+from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
-from api.dialects.multi_agent import read_request
+from api.dialects.multi_agent import TeamComplete, TeamError, read_request
 from api.routes.native import IdempotencyKey, LastEventId
 from api.routes.responses import event_stream
 from api.routes.socket import converse
@@ -41,7 +43,13 @@ class MultiAgentRequest(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | int | None = None
 
 
-@post("/api/streaming/multi-agent/stream", status_code=200, opt=OPT)
+ANSWERS = {
+    200: ResponseSpec(TeamComplete, description="The answer."),
+    502: ResponseSpec(TeamError, description="The run failed."),
+}
+
+
+@post("/api/streaming/multi-agent/stream", status_code=200, media_type=sse.MEDIA_TYPE, opt=OPT)
 async def stream(
     request: Request[Any, Any, Any],
     data: JSONBody[MultiAgentRequest],
@@ -61,7 +69,7 @@ async def stream(
     return event_stream(services, principal, lambda tick: run_frames(run, MULTI_AGENT, cursor, tick))
 
 
-@post("/api/multi-agent/process", status_code=200, opt=OPT)
+@post("/api/multi-agent/process", status_code=200, responses=ANSWERS, opt=OPT)
 async def process(
     request: Request[Any, Any, Any],
     data: JSONBody[MultiAgentRequest],

@@ -15,6 +15,7 @@ from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Frame
+from api.openapi import dialect_of
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem
 from api.streams import sse_body
@@ -83,7 +84,7 @@ def _dialect_of(request: Request[Any, Any, Any]) -> str:
     if not handlers:
         at_path = [route for route in request.app.routes if route.path == request.url.path]
         handlers = [one for route in at_path if isinstance(route, HTTPRoute) for one in route.route_handlers]
-    return next((str(one.opt["dialect"]) for one in handlers if "dialect" in one.opt), "native")
+    return next((dialect_of(one.opt) for one in handlers if "dialect" in one.opt), dialect_of({}))
 
 
 def _problem(error: Exception) -> Problem:
