@@ -46,7 +46,6 @@ QUERY: Schema = {
 }
 OTHER_CLOSES = {
     1000: "the client said goodbye",
-    1003: "a frame that is not text, where it cannot be told",
     1008: "the door: a foreign page or host",
     1012: "the server is about to stop: reconnect and resume",
 }

@@ -46,7 +46,7 @@ def test_every_command_and_option_stands_in_the_reference() -> None:
 def test_every_route_stands_in_the_reference() -> None:
     for route in create_app(Settings()).routes:
         path = route.path.replace(":str}", "}")
-        if path.startswith("/schema/"):
+        if path.startswith("/schema/") and path != "/schema/asyncapi.json":  # files of the documentation's page
             continue
         if isinstance(route, HTTPRoute):
             for method in set(route.methods) - {"OPTIONS", "HEAD"}:

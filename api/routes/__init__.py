@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 
-from api.routes import access, chat, health, multi_agent, native
+from api.routes import access, chat, documents, health, multi_agent, native
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *native.ROUTES,
@@ -14,4 +14,5 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     *chat.ROUTES,
     *access.ROUTES,
     *health.ROUTES,
+    *documents.ROUTES,
 )
