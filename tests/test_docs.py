@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from api.problems import CODES
 from api.settings import Settings
 from orchestrator.errors import _BY_NAME, _UNKNOWN
 from orchestrator.events import EVENT_TYPES
+from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
@@ -53,6 +55,14 @@ def test_every_route_stands_in_the_reference() -> None:
                 assert f"`{method} {path}`" in REFERENCE
         elif isinstance(route, WebSocketRoute):
             assert f"`WS {path}`" in REFERENCE
+
+
+def test_the_page_of_frames_is_what_the_registry_says() -> None:
+    """`UPDATE_GOLDEN=1 pytest …` writes it anew."""
+    path = ROOT / "docs/frames.md"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(page(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == page()
 
 
 @pytest.mark.parametrize(
