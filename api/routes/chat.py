@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, WebSocket, get, post, websocket
@@ -16,6 +16,7 @@ from litestar.params import JSONBody
 
 from api.auth import Principal
 from api.dialects import DIALECTS
+from api.dialects.base import Name, Text, needs
 from api.dialects.chat import ChatError, ChatMetadata, read_message
 from api.routes.native import IdempotencyKey
 from api.routes.socket import converse
@@ -30,9 +31,9 @@ PAGE = Path(__file__).parents[1] / "pages" / "chat_test.html"
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A message. `session_id` is the client's own name for the conversation."""
 
-    message: str | None = None
-    session_id: str | None = None
-    customer_id: str | None = None
+    message: Text | None = None
+    session_id: Name | None = None
+    customer_id: Name | None = None
 
 
 class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ ANSWERS = {
 @post("/api/v1/chat", status_code=200, responses=ANSWERS, opt=OPT)
 async def chat(
     request: Request[Any, Any, Any],
-    data: JSONBody[ChatRequest],
+    data: JSONBody[Annotated[ChatRequest, needs("message")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,

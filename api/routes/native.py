@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
+from api.dialects.base import Mode, Name, Names, Text, needs
 from api.dialects.native import read_ask
 from api.openapi import STREAM
 from api.problems import Problem
@@ -38,18 +39,18 @@ LastEventId = Annotated[
 class Agents(msgspec.Struct, frozen=True, kw_only=True):
     """Which specialists are to answer."""
 
-    primary: str | None = None
-    supporting: list[str] | None = None
+    primary: Name | None = None
+    supporting: Names | None = None
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be answered. `mode` is sequential, parallel, collaborative or debate."""
 
-    message: str = ""
-    thread_id: str | None = None
-    graph: str | None = None
+    message: Text = ""
+    thread_id: Name | None = None
+    graph: Name | None = None
     agents: Agents | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] | None = None
 
 
@@ -128,7 +129,7 @@ GONE_BY = {204: ResponseSpec(None, description="Nothing is left.")}
 @post("/api/v1/runs", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (404, 409)})
 async def start_run(
     request: Request[Any, Any, Any],
-    data: JSONBody[RunRequest],
+    data: JSONBody[Annotated[RunRequest, needs("message")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
