@@ -6,15 +6,16 @@ the dialect's frames. A route says more by `responses=`, and by `refuses` in its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin
 
 import msgspec
 from litestar import Litestar, Request, Response
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.routes import BaseRoute, HTTPRoute
+from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 from litestar.serialization import decode_json, encode_json
 
 from api import sse
@@ -79,6 +80,17 @@ def document_of(app: Litestar) -> Schema:
 def dialect_of(opt: Mapping[str, Any]) -> str:
     """The vocabulary of a handler, by its `opt`."""
     return str(opt.get("dialect", "native"))
+
+
+def dialects_at(routes: Iterable[BaseRoute], path: str) -> list[str]:
+    """The vocabularies that handlers at a path name; literal paths stand before those with parameters."""
+    fitting = [route for route in routes if re.fullmatch(re.sub(r"{\w+}", "[^/]+", route.path_format), path)]
+    fitting.sort(key=lambda route: route.path_format.count("{"))
+    handlers: list[BaseRouteHandler] = []
+    for route in fitting:
+        handlers += route.route_handlers if isinstance(route, HTTPRoute) else []
+        handlers += [route.route_handler] if isinstance(route, WebSocketRoute) else []
+    return [dialect_of(handler.opt) for handler in handlers if "dialect" in handler.opt]
 
 
 def completed(document: Schema, routes: Iterable[BaseRoute], dialects: Mapping[str, Dialect]) -> Schema:

@@ -22,7 +22,7 @@ NAME_LIMIT = 128
 """Characters of a client's own name for a thread or a connection."""
 NAMES_LIMIT = 16
 
-Text = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": MESSAGE_LIMIT, "pattern": r"\S"})]
+Text = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": MESSAGE_LIMIT, "pattern": r"[^\s\x00]"})]
 """A message to be answered. What is said here, and in the next two, is documentation: `Engine` and `read` refuse."""
 Name = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": NAME_LIMIT, "pattern": r"^[^\x00]*$"})]
 """A name or an id."""

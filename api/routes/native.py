@@ -19,7 +19,7 @@ from api.openapi import STREAM
 from api.problems import Problem
 from api.routes.responses import event_stream
 from api.routes.socket import converse
-from api.services import Services, idempotency_key, start_of
+from api.services import KEY_LIMIT, Services, idempotency_key, start_of
 from api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
 from data.records import Message, RunStatus, Thread
 from orchestrator.errors import ThingNotFound
@@ -29,7 +29,12 @@ from orchestrator.run import Run
 NATIVE = DIALECTS["native"]
 OPT = {"dialect": NATIVE.name}
 IdempotencyKey = Annotated[
-    str | None, HeaderParameter(name="Idempotency-Key", description="Repeating a request with the same key is safe.")
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Repeating a request with the same key is safe.",
+        schema_extra={"min_length": 1, "max_length": KEY_LIMIT},
+    ),
 ]
 LastEventId = Annotated[
     str | None, HeaderParameter(name="Last-Event-ID", description="Resume behind this event: `<run_id>:<seq>.<k>`.")

@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    SerializationException,
+    ValidationException,
+)
 from litestar.response import Stream
-from litestar.routes import HTTPRoute
 
 from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Frame
-from api.openapi import dialect_of
+from api.openapi import dialect_of, dialects_at
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem
 from api.streams import sse_body
@@ -69,6 +73,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
         request.app.state.log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     dialect = DIALECTS[_dialect_of(request)]
     headers = {"Cache-Control": "no-store"}
+    if isinstance(error, MethodNotAllowedException):
+        told = (error.headers or {}).get("allow", "").split(", ")
+        headers["Allow"] = ", ".join(sorted(method for method in told if method.isupper()))  # no `websocket`
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None or problem.status == 503:
@@ -80,11 +87,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
 def _dialect_of(request: Request[Any, Any, Any]) -> str:
     """The vocabulary of the route; where a request fits no handler (405), that of the handlers at its path."""
     handler = request.scope.get("route_handler")
-    handlers = [handler] if handler is not None else []
-    if not handlers:
-        at_path = [route for route in request.app.routes if route.path == request.url.path]
-        handlers = [one for route in at_path if isinstance(route, HTTPRoute) for one in route.route_handlers]
-    return next((dialect_of(one.opt) for one in handlers if "dialect" in one.opt), dialect_of({}))
+    if handler is not None:
+        return dialect_of(handler.opt)
+    return next(iter(dialects_at(request.app.routes, request.url.path)), dialect_of({}))
 
 
 def _problem(error: Exception) -> Problem:

@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
+    unsupported_method,
 )
 
 from api.app import create_app
@@ -38,6 +39,7 @@ CHECKS = [
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
+    unsupported_method,
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 """Schemathesis' own strategies do, though seeded."""
