@@ -69,9 +69,11 @@ def event_schema(dialect: Dialect, payload: Schema) -> Schema:
         "id": {"type": "string", "description": "The event's place, for `Last-Event-ID`."},
         "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": payload},
     }
+    told = "One event of the stream. There are no `event:` lines."
     if names_events(dialect):
+        told = "One event of the stream, with its type in its `event:` line, too."
         fields["event"] = {"enum": [tag(frame) for frame in streamed(dialect)], "description": "The data's `type`."}
-    return {"type": "object", "properties": fields, "required": list(fields)}
+    return {"type": "object", "description": told, "properties": fields, "required": list(fields)}
 
 
 def payload_type(dialect: Dialect) -> Any:
