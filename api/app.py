@@ -15,13 +15,13 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 
 from api.auth import Authenticator, Principal
 from api.guard import Door
 from api.limits import Limits as ClientLimits
 from api.metrics import Metrics
+from api.openapi import Json, Page
 from api.routes import ROUTES
 from api.routes.responses import on_error
 from api.services import Services
@@ -123,15 +123,16 @@ def _openapi() -> OpenAPIConfig:
         title="Antiphon",
         version="1",
         path="/schema",
+        use_handler_docstrings=True,
         render_plugins=[
-            SwaggerRenderPlugin(
+            Page(
                 path="/",
                 favicon="<link rel='icon' href='data:,'>",
                 js_url=f"{ASSETS}/swagger-ui-bundle.js",
                 css_url=f"{ASSETS}/swagger-ui.css",
                 standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
             ),
-            JsonRenderPlugin(path="/openapi.json"),
+            Json(path="/openapi.json"),
         ],
     )
 

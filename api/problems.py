@@ -49,9 +49,16 @@ class Problem(Exception):
     """Something to tell the client: a stable code and a clean sentence."""
 
     def __init__(
-        self, code: str, message: str, *, retry_after: int | None = None, details: Sequence[dict[str, Any]] = ()
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        details: Sequence[dict[str, Any]] = (),
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
+        self._status = status
         self.details = list(details)
         """Each error of a document that was sent, with its place."""
         self.retry_after = retry_after
@@ -61,8 +68,8 @@ class Problem(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
-        return CODES.get(self.code, CODES["INTERNAL"]).status
+        """The HTTP status: that of the code, unless told otherwise."""
+        return self._status or CODES.get(self.code, CODES["INTERNAL"]).status
 
 
 INTERNAL = Problem("INTERNAL", "Something went wrong on our side.")

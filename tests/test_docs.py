@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from api.problems import CODES
 from api.settings import Settings
 from orchestrator.errors import _BY_NAME, _UNKNOWN
 from orchestrator.events import EVENT_TYPES
+from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
@@ -46,13 +48,21 @@ def test_every_command_and_option_stands_in_the_reference() -> None:
 def test_every_route_stands_in_the_reference() -> None:
     for route in create_app(Settings()).routes:
         path = route.path.replace(":str}", "}")
-        if path.startswith("/schema/"):
+        if path.startswith("/schema/") and path != "/schema/asyncapi.json":  # files of the documentation's page
             continue
         if isinstance(route, HTTPRoute):
             for method in set(route.methods) - {"OPTIONS", "HEAD"}:
                 assert f"`{method} {path}`" in REFERENCE
         elif isinstance(route, WebSocketRoute):
             assert f"`WS {path}`" in REFERENCE
+
+
+def test_the_page_of_frames_is_what_the_registry_says() -> None:
+    """`UPDATE_GOLDEN=1 pytest …` writes it anew."""
+    path = ROOT / "docs/frames.md"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(page(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == page()
 
 
 @pytest.mark.parametrize(

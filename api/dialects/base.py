@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,6 +15,25 @@ from msgspec import UNSET, UnsetType
 from api.auth import Principal
 from api.problems import Problem
 from orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Recorded, RunAttempt
+from orchestrator.requests import MESSAGE_LIMIT
+from orchestrator.routing import MODES
+
+NAME_LIMIT = 128
+"""Characters of a client's own name for a thread or a connection."""
+NAMES_LIMIT = 16
+
+Text = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": MESSAGE_LIMIT, "pattern": r"[^\s\x00]"})]
+"""A message to be answered. What is said here, and in the next two, is documentation: `Engine` and `read` refuse."""
+Name = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": NAME_LIMIT, "pattern": r"^[^\x00]*$"})]
+"""A name or an id."""
+Names = Annotated[list[str], msgspec.Meta(extra_json_schema={"maxItems": NAMES_LIMIT})]
+Mode = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [*MODES, "enhanced_collaborative"]})]
+
+
+def needs(*names: str) -> msgspec.Meta:
+    """Tells of a body that it has at least one of these texts: without any, it is refused as EMPTY_MESSAGE."""
+    choices = [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]
+    return msgspec.Meta(extra_json_schema={"anyOf": choices} if len(choices) > 1 else choices[0])
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +264,7 @@ def names_field(frame: dict[str, Any], name: str) -> tuple[str, ...]:
     value = frame.get(name)
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > 16 or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or len(value) > NAMES_LIMIT or not all(isinstance(one, str) for one in value):
         raise Problem("BAD_REQUEST", f"{name} must be a list of texts.")
     return tuple(value)
 
@@ -258,7 +277,3 @@ def number_field(frame: dict[str, Any], *names: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
         raise Problem("BAD_REQUEST", f"{names[0]} must be a number of an event.")
     return value
-
-
-NAME_LIMIT = 128
-"""Characters of a client's own name for a thread or a connection."""

@@ -18,11 +18,13 @@ from api.dialects.base import (
     Command,
     Frame,
     Login,
+    Name,
     Ping,
     Received,
     Resume,
     Sent,
     ShownText,
+    Text,
     built,
     iso,
     name_field,
@@ -149,9 +151,9 @@ class ChatAuth(Received, frozen=True, kw_only=True, tag="auth"):
 class ChatMessage(Received, frozen=True, kw_only=True, tag="message"):
     """A message. `session_id` is the client's own name for the conversation."""
 
-    message: str
-    session_id: str | None = None
-    customer_id: str | None = None
+    message: Text
+    session_id: Name | None = None
+    customer_id: Name | None = None
 
 
 class ChatPing(Received, frozen=True, kw_only=True, tag="ping"):

@@ -19,11 +19,15 @@ from api.dialects.base import (
     Frame,
     Leave,
     Login,
+    Mode,
+    Name,
+    Names,
     Ping,
     Received,
     Resume,
     Sent,
     ShownText,
+    Text,
     built,
     iso,
     name_field,
@@ -199,19 +203,19 @@ class TeamAuth(Received, frozen=True, kw_only=True, tag="auth"):
 class TeamContextOptions(msgspec.Struct, frozen=True):
     """`session_id` names the conversation; `stream_supporting` shows the supporting agents' text as well."""
 
-    session_id: str | None = None
+    session_id: Name | None = None
     stream_supporting: bool = False
 
 
 class TeamQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A question for the team; `message` and `content` are other names of `query`."""
 
-    query: str | None = None
-    message: str | None = None
-    content: str | None = None
-    coordination_mode: str | None = None
-    primary_agent: str | None = None
-    supporting_agents: list[str] = []
+    query: Text | None = None
+    message: Text | None = None
+    content: Text | None = None
+    coordination_mode: Mode | None = None
+    primary_agent: Name | None = None
+    supporting_agents: Names = []
     context: TeamContextOptions | None = None
 
 

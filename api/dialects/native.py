@@ -16,10 +16,14 @@ from api.dialects.base import (
     Frame,
     Leave,
     Login,
+    Mode,
+    Name,
+    Names,
     Ping,
     Received,
     Resume,
     Sent,
+    Text,
     built,
     name_field,
     names_field,
@@ -78,18 +82,18 @@ class NativeAuth(Received, frozen=True, kw_only=True, tag="auth"):
 class NativeAgents(msgspec.Struct, frozen=True):
     """Who is to answer, and who is to help."""
 
-    primary: str | None = None
-    supporting: list[str] = []
+    primary: Name | None = None
+    supporting: Names = []
 
 
 class NativeMessage(Received, frozen=True, kw_only=True, tag="message"):
     """A message."""
 
-    message: str
-    thread_id: str | None = None
-    graph: str | None = None
+    message: Text
+    thread_id: Name | None = None
+    graph: Name | None = None
     agents: NativeAgents | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
     idempotency_key: str | None = None
 

@@ -6,16 +6,18 @@ import base64
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, WebSocket, get, post, websocket
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 from api.auth import Principal
 from api.dialects import DIALECTS
-from api.dialects.chat import read_message
+from api.dialects.base import Name, Text, needs
+from api.dialects.chat import ChatError, ChatMetadata, read_message
 from api.routes.native import IdempotencyKey
 from api.routes.socket import converse
 from api.services import Services, start_of
@@ -29,15 +31,29 @@ PAGE = Path(__file__).parents[1] / "pages" / "chat_test.html"
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A message. `session_id` is the client's own name for the conversation."""
 
-    message: str | None = None
-    session_id: str | None = None
-    customer_id: str | None = None
+    message: Text | None = None
+    session_id: Name | None = None
+    customer_id: Name | None = None
 
 
-@post("/api/v1/chat", status_code=200, opt=OPT)
+class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer, or a question."""
+
+    response: str
+    session_id: str | None
+    metadata: ChatMetadata
+
+
+ANSWERS = {
+    200: ResponseSpec(ChatResponse, description="The answer."),
+    502: ResponseSpec(ChatError, description="The run failed."),
+}
+
+
+@post("/api/v1/chat", status_code=200, responses=ANSWERS, opt=OPT)
 async def chat(
     request: Request[Any, Any, Any],
-    data: JSONBody[ChatRequest],
+    data: JSONBody[Annotated[ChatRequest, needs("message")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,

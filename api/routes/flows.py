@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Request, Response, WebSocket, delete, get, post, put, websocket
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery
 
 from api.auth import Principal
@@ -22,6 +23,9 @@ from orchestrator.flows import text
 
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"
+DEFINED = {"dialect": "native", "refuses": (400, 413, 422)}
+"""Routes that take a definition: the body is read as a text, to tell the line and column of what is wrong."""
+OPT = {"dialect": "native"}
 
 
 @websocket("/api/chat/execute/{agent_id:str}", opt={"dialect": FLOWS.name})
@@ -74,13 +78,13 @@ class FlowVerdict(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool = True
 
 
-@get("/api/v1/flows")
+@get("/api/v1/flows", opt=OPT)
 async def list_flows(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> FlowListing:
     """The caller's flows, the last changed first."""
     return FlowListing(flows=[_info(flow) for flow in await services.flows.mine(principal.id)])
 
 
-@post("/api/v1/flows", status_code=201)
+@post("/api/v1/flows", status_code=201, opt=DEFINED)
 async def create_flow(
     request: Request[Any, Any, Any],
     services: NamedDependency[Services],
@@ -91,7 +95,7 @@ async def create_flow(
     return _info(await services.flows.save(await request.body(), principal.id, agent_id))
 
 
-@put("/api/v1/flows/{agent_id:str}")
+@put("/api/v1/flows/{agent_id:str}", opt=DEFINED)
 async def save_flow(
     request: Request[Any, Any, Any],
     agent_id: FromPath[str],
@@ -102,7 +106,7 @@ async def save_flow(
     return _info(await services.flows.save(await request.body(), principal.id, agent_id))
 
 
-@post("/api/v1/flows/check", status_code=200)
+@post("/api/v1/flows/check", status_code=200, opt=DEFINED)
 async def check_flow(
     request: Request[Any, Any, Any], services: NamedDependency[Services], principal: NamedDependency[Principal]
 ) -> FlowVerdict:
@@ -111,7 +115,11 @@ async def check_flow(
     return FlowVerdict()
 
 
-@get("/api/v1/flows/{agent_id:str}")
+@get(
+    "/api/v1/flows/{agent_id:str}",
+    opt=OPT | {"refuses": (400,)},
+    responses={200: ResponseSpec(dict[str, Any], description="The definition, as it was given.")},
+)
 async def read_flow(
     agent_id: FromPath[str],
     services: NamedDependency[Services],
@@ -132,7 +140,7 @@ async def read_flow(
     return Response(text.to_json(definition), media_type=MediaType.JSON)
 
 
-@post("/api/v1/flows/{agent_id:str}/publish", status_code=200)
+@post("/api/v1/flows/{agent_id:str}/publish", status_code=200, opt=OPT)
 async def publish_flow(
     agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
 ) -> FlowInfo:
@@ -140,7 +148,7 @@ async def publish_flow(
     return _info(await services.flows.publish(agent_id, principal.id))
 
 
-@delete("/api/v1/flows/{agent_id:str}/publish", status_code=200)
+@delete("/api/v1/flows/{agent_id:str}/publish", status_code=200, opt=OPT)
 async def withdraw_flow(
     agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
 ) -> FlowInfo:
@@ -148,7 +156,7 @@ async def withdraw_flow(
     return _info(await services.flows.publish(agent_id, principal.id, published=False))
 
 
-@delete("/api/v1/flows/{agent_id:str}", status_code=204)
+@delete("/api/v1/flows/{agent_id:str}", status_code=204, opt=OPT)
 async def delete_flow(
     agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
 ) -> None:

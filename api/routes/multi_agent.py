@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, WebSocket, post, websocket
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
+from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
-from api.dialects.multi_agent import read_request
+from api.dialects.base import Mode, Name, Names, Text, needs
+from api.dialects.multi_agent import TeamComplete, TeamError, read_request
 from api.routes.native import IdempotencyKey, LastEventId
 from api.routes.responses import event_stream
 from api.routes.socket import converse
@@ -29,22 +32,28 @@ class MultiAgentRequest(msgspec.Struct, frozen=True, kw_only=True):
     `session_id`, and `stream_supporting: true` to see the supporting agents' text as well.
     """
 
-    query: str | None = None
-    message: str | None = None
-    content: str | None = None
-    coordination_mode: str | None = None
-    primary_agent: str | None = None
-    supporting_agents: list[str] | None = None
+    query: Text | None = None
+    message: Text | None = None
+    content: Text | None = None
+    coordination_mode: Mode | None = None
+    primary_agent: Name | None = None
+    supporting_agents: Names | None = None
     context: dict[str, Any] | None = None
-    session_id: str | None = None
+    session_id: Name | None = None
     product_id: str | int | None = None
     user_id: str | int | None = None
 
 
-@post("/api/streaming/multi-agent/stream", status_code=200, opt=OPT)
+ANSWERS = {
+    200: ResponseSpec(TeamComplete, description="The answer."),
+    502: ResponseSpec(TeamError, description="The run failed."),
+}
+
+
+@post("/api/streaming/multi-agent/stream", status_code=200, media_type=sse.MEDIA_TYPE, opt=OPT)
 async def stream(
     request: Request[Any, Any, Any],
-    data: JSONBody[MultiAgentRequest],
+    data: JSONBody[Annotated[MultiAgentRequest, needs("query", "message", "content")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
@@ -61,10 +70,10 @@ async def stream(
     return event_stream(services, principal, lambda tick: run_frames(run, MULTI_AGENT, cursor, tick))
 
 
-@post("/api/multi-agent/process", status_code=200, opt=OPT)
+@post("/api/multi-agent/process", status_code=200, responses=ANSWERS, opt=OPT)
 async def process(
     request: Request[Any, Any, Any],
-    data: JSONBody[MultiAgentRequest],
+    data: JSONBody[Annotated[MultiAgentRequest, needs("query", "message", "content")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,

@@ -13,18 +13,28 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
+from api.dialects.base import Mode, Name, Names, Text, needs
 from api.dialects.native import read_ask
+from api.openapi import STREAM
 from api.problems import Problem
 from api.routes.responses import event_stream
 from api.routes.socket import converse
-from api.services import Services, idempotency_key, start_of
+from api.services import KEY_LIMIT, Services, idempotency_key, start_of
 from api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
+from data.records import Message, RunStatus, Thread
 from orchestrator.errors import ThingNotFound
+from orchestrator.events import Usage
 from orchestrator.run import Run
 
 NATIVE = DIALECTS["native"]
+OPT = {"dialect": NATIVE.name}
 IdempotencyKey = Annotated[
-    str | None, HeaderParameter(name="Idempotency-Key", description="Repeating a request with the same key is safe.")
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Repeating a request with the same key is safe.",
+        schema_extra={"min_length": 1, "max_length": KEY_LIMIT},
+    ),
 ]
 LastEventId = Annotated[
     str | None, HeaderParameter(name="Last-Event-ID", description="Resume behind this event: `<run_id>:<seq>.<k>`.")
@@ -34,18 +44,18 @@ LastEventId = Annotated[
 class Agents(msgspec.Struct, frozen=True, kw_only=True):
     """Which specialists are to answer."""
 
-    primary: str | None = None
-    supporting: list[str] | None = None
+    primary: Name | None = None
+    supporting: Names | None = None
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be answered. `mode` is sequential, parallel, collaborative or debate."""
 
-    message: str = ""
-    thread_id: str | None = None
-    graph: str | None = None
+    message: Text = ""
+    thread_id: Name | None = None
+    graph: Name | None = None
     agents: Agents | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] | None = None
 
 
@@ -63,10 +73,68 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
 
 
-@post("/api/v1/runs", status_code=202, responses={202: ResponseSpec(Accepted, description="The message is stored.")})
+class RunFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run failed."""
+
+    code: str
+    message: str
+
+
+class RunState(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run stands. `text` is the answer, or what there was of it when the run ended; times are in ms."""
+
+    id: str
+    run_id: str
+    thread_id: str
+    message_id: str
+    graph: str
+    status: RunStatus
+    attempt: int
+    text: str | None
+    usage: Usage | None
+    error: RunFailure | None
+    created_at: int
+    finished_at: int | None
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was to be stopped, and its status now."""
+
+    run_id: str
+    status: RunStatus
+
+
+class ThreadState(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation; `last_seq` is the number of its newest event."""
+
+    id: str
+    title: str | None
+    created_at: int
+    updated_at: int
+    last_seq: int
+    head_message_id: str | None
+
+
+class Threads(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's threads."""
+
+    threads: list[ThreadState]
+
+
+class Messages(msgspec.Struct, frozen=True, kw_only=True):
+    """A thread's messages."""
+
+    messages: list[Message]
+
+
+ACCEPTED = {202: ResponseSpec(Accepted, description="The message is stored."), 200: STREAM}
+GONE_BY = {204: ResponseSpec(None, description="Nothing is left.")}
+
+
+@post("/api/v1/runs", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (404, 409)})
 async def start_run(
     request: Request[Any, Any, Any],
-    data: JSONBody[RunRequest],
+    data: JSONBody[Annotated[RunRequest, needs("message")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
@@ -92,30 +160,30 @@ def _accepted(run: Run) -> Accepted:
     return Accepted(run_id=run.id, thread_id=run.thread_id, message_id=run.message_id)
 
 
-@get("/api/v1/runs/{run_id:str}")
+@get("/api/v1/runs/{run_id:str}", opt=OPT)
 async def read_run(
     run_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, Any]:
+) -> RunState:
     """Where a run stands: status, text, usage."""
     record = await services.engine.record(run_id, principal.id)
     end = msgspec.json.decode(record.result) if record.result else {}
-    return {
-        "id": record.id,
-        "run_id": record.id,
-        "thread_id": record.thread_id,
-        "message_id": record.input_message_id,
-        "graph": record.graph,
-        "status": record.status,
-        "attempt": max(record.attempt, 1),
-        "text": end.get("text") if record.status == "completed" else end.get("partial_text"),
-        "usage": end.get("usage"),
-        "error": {"code": end["code"], "message": end["message"]} if record.status == "failed" else None,
-        "created_at": record.created_at,
-        "finished_at": record.finished_at,
-    }
+    return RunState(
+        id=record.id,
+        run_id=record.id,
+        thread_id=record.thread_id,
+        message_id=record.input_message_id,
+        graph=record.graph,
+        status=record.status,
+        attempt=max(record.attempt, 1),
+        text=end.get("text") if record.status == "completed" else end.get("partial_text"),
+        usage=msgspec.convert(end.get("usage"), Usage | None),
+        error=RunFailure(code=end["code"], message=end["message"]) if record.status == "failed" else None,
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+    )
 
 
-@get("/api/v1/runs/{run_id:str}/events", media_type=sse.MEDIA_TYPE)
+@get("/api/v1/runs/{run_id:str}/events", media_type=sse.MEDIA_TYPE, responses=GONE_BY, opt=OPT)
 async def run_events(
     request: Request[Any, Any, Any],
     run_id: FromPath[str],
@@ -147,19 +215,19 @@ def _cursor(request: Request[Any, Any, Any], after: str | None) -> Cursor:
     return cursor_at(int(text)) if text.isascii() and text.isdigit() and len(text) < 16 else read_cursor(text)
 
 
-@post("/api/v1/runs/{run_id:str}/cancel", status_code=202)
+@post("/api/v1/runs/{run_id:str}/cancel", status_code=202, opt=OPT)
 async def cancel_run(
     run_id: FromPath[str],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
-) -> dict[str, Any]:
+) -> Stopped:
     """Stop a run. What was said so far is kept. A run that has ended stays as it is."""
     await services.engine.cancel(run_id, principal.id)
-    return {"run_id": run_id, "status": (await services.engine.record(run_id, principal.id)).status}
+    return Stopped(run_id=run_id, status=(await services.engine.record(run_id, principal.id)).status)
 
 
-@post("/api/v1/runs/{run_id:str}/resume", status_code=202)
+@post("/api/v1/runs/{run_id:str}/resume", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (409,)})
 async def resume_run(
     request: Request[Any, Any, Any],
     run_id: FromPath[str],
@@ -177,38 +245,34 @@ async def resume_run(
     return Response(_accepted(run), status_code=202)
 
 
-@get("/api/v1/threads")
-async def list_threads(
-    services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, list[dict[str, Any]]]:
+@get("/api/v1/threads", opt=OPT)
+async def list_threads(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> Threads:
     """The caller's threads, the newest first."""
     threads = await services.engine.threads(principal.id)
-    return {"threads": [_without(thread, "user_id") for thread in threads]}
+    return Threads(threads=[_shown(thread) for thread in threads])
 
 
-@get("/api/v1/threads/{thread_id:str}")
+@get("/api/v1/threads/{thread_id:str}", opt=OPT)
 async def read_thread(
     thread_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, Any]:
+) -> ThreadState:
     """One thread."""
-    return _without(await services.engine.thread(thread_id, principal.id), "user_id")
+    return _shown(await services.engine.thread(thread_id, principal.id))
 
 
-@get("/api/v1/threads/{thread_id:str}/messages")
+@get("/api/v1/threads/{thread_id:str}/messages", opt=OPT)
 async def read_messages(
     thread_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, list[dict[str, Any]]]:
+) -> Messages:
     """A thread's messages, the oldest first."""
-    messages = await services.engine.messages(thread_id, principal.id)
-    return {"messages": [_without(message) for message in messages]}
+    return Messages(messages=list(await services.engine.messages(thread_id, principal.id)))
 
 
-def _without(record: msgspec.Struct, *fields: str) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(record)
-    return {name: value for name, value in shown.items() if name not in fields}
+def _shown(thread: Thread) -> ThreadState:
+    return msgspec.convert(thread, ThreadState, from_attributes=True)
 
 
-@get("/api/v1/threads/{thread_id:str}/events", media_type=sse.MEDIA_TYPE)
+@get("/api/v1/threads/{thread_id:str}/events", media_type=sse.MEDIA_TYPE, opt=OPT)
 async def thread_events(
     request: Request[Any, Any, Any],
     thread_id: FromPath[str],
@@ -236,7 +300,7 @@ async def _stands_in(services: Services, run_id: str, thread_id: str, principal:
         return False
 
 
-@websocket("/api/v1/ws")
+@websocket("/api/v1/ws", opt=OPT)
 async def native_socket(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """The native wire over WebSocket."""
     await converse(socket, NATIVE, services)

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    SerializationException,
+    ValidationException,
+)
 from litestar.response import Stream
-from litestar.routes import HTTPRoute
 
 from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Frame
+from api.openapi import opts_at
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem
 from api.streams import sse_body
 
 audit = logging.getLogger("antiphon.audit")
 T = TypeVar("T")
-_PARAMETER = re.compile(r"\{[^}]*\}")
 Frames = AsyncIterator[list[tuple[str, Frame]] | None]
 
 _BY_STATUS = {
@@ -83,6 +86,9 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
     dialect = DIALECTS[_opt(request, "dialect", "native")]
     status = _opt(request, "bad_request", 400) if problem.status == 400 else problem.status
     headers = {"Cache-Control": "no-store"}
+    if isinstance(error, MethodNotAllowedException):
+        told = (error.headers or {}).get("allow", "").split(", ")
+        headers["Allow"] = ", ".join(sorted(method for method in told if method.isupper()))  # no `websocket`
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None or problem.status == 503:
@@ -94,12 +100,8 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
 def _opt(request: Request[Any, Any, Any], name: str, default: T) -> T:
     """What the route says of itself; where a request fits no handler (405), what the handlers at its path say."""
     handler = request.scope.get("route_handler")
-    handlers = [handler] if handler is not None else []
-    if not handlers:
-        path = request.url.path
-        at_path = [route for route in request.app.routes if re.fullmatch(_PARAMETER.sub("[^/]+", route.path), path)]
-        handlers = [one for route in at_path if isinstance(route, HTTPRoute) for one in route.route_handlers]
-    return next((one.opt[name] for one in handlers if name in one.opt), default)
+    opts = [handler.opt] if handler is not None else opts_at(request.app.routes, request.url.path)
+    return next((opt[name] for opt in opts if name in opt), default)
 
 
 def _problem(error: Exception) -> Problem:

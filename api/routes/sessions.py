@@ -69,7 +69,41 @@ class SessionMessage(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: str
 
 
-@post("/sessions/{session_id:str}/messages/stream", status_code=200, opt=OPT)
+class OneSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A session, under both names that clients look for it."""
+
+    data: Session
+    session: Session
+    message: str
+
+
+class SessionListing(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions, the newest first."""
+
+    data: list[Session]
+    sessions: list[Session]
+    message: str
+
+
+class SessionMessages(msgspec.Struct, frozen=True, kw_only=True):
+    """A session's messages, the oldest first."""
+
+    data: list[SessionMessage]
+    messages: list[SessionMessage]
+    message: str
+
+
+class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer as it is stored."""
+
+    data: SessionMessage
+    message: str
+
+
+STREAMED = OPT | {"refuses": (409,)}
+
+
+@post("/sessions/{session_id:str}/messages/stream", status_code=200, opt=STREAMED, media_type=sse.MEDIA_TYPE)
 async def stream_message(
     request: Request[Any, Any, Any],
     session_id: FromPath[str],
@@ -93,7 +127,7 @@ async def stream_message(
     return event_stream(services, principal, lambda tick: _one_answer(run, cursor, tick), HEADERS)
 
 
-@post("/sessions/{session_id:str}/messages", status_code=200, opt=OPT)
+@post("/sessions/{session_id:str}/messages", status_code=200, opt=OPT | {"refuses": (409, 502)})
 async def send_message(
     request: Request[Any, Any, Any],
     session_id: FromPath[str],
@@ -101,7 +135,7 @@ async def send_message(
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
-) -> Response[Any]:
+) -> SessionAnswer:
     """Send a message and wait for the answer: `{data: message, message}`."""
     ask = _read(services, session_id, data, None, None)
     run = await services.start_requested(request, ask, principal, SESSIONS.name)
@@ -109,21 +143,20 @@ async def send_message(
     async for frames in _one_answer(run, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last
     if last.get("type") != "end":
-        problem = Problem(last.get("code", "UNAVAILABLE"), last.get("error", "The answer goes on elsewhere."))
-        return Response(SESSIONS.problem(problem, services.clock()), status_code=502)
+        raise Problem(last.get("code", "UNAVAILABLE"), last.get("error", "The answer goes on elsewhere."), status=502)
     messages = await _messages(services, run.thread_id, session_id, principal)
     answer = next(message for message in messages if message.id == last["messageId"])
-    return Response({"data": answer, "message": "The message was answered."}, status_code=200)
+    return SessionAnswer(data=answer, message="The message was answered.")
 
 
 @get("/sessions/{session_id:str}/messages", opt=OPT)
 async def list_messages(
     session_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, Any]:
+) -> SessionMessages:
     """A session's messages, the oldest first: `{data, messages, message}`."""
     thread = await _thread(services, principal, session_id)
     messages = await _messages(services, thread.id, session_id, principal)
-    return {"data": messages, "messages": messages, "message": "These are the session's messages."}
+    return SessionMessages(data=messages, messages=messages, message="These are the session's messages.")
 
 
 @post("/sessions", status_code=201, opt=OPT)
@@ -131,33 +164,33 @@ async def create_session(
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     data: JSONBody[SessionRequest | None] = None,
-) -> dict[str, Any]:
+) -> OneSession:
     """A new session. A client that sends a message under a name of its own needs none."""
     thread = await services.engine.create_thread(principal.id, data.title if data else None)
     return _told(_session(thread, thread.id), "The session was made.")
 
 
 @get("/sessions", opt=OPT)
-async def list_sessions(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> dict[str, Any]:
+async def list_sessions(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> SessionListing:
     """The caller's sessions, the newest first: `{data, sessions, message}`."""
     names = await services.engine.database.thread_names(principal.id, SESSIONS.name)
     threads = await services.engine.threads(principal.id)
     sessions = [_session(thread, names.get(thread.id, thread.id)) for thread in threads]
-    return {"data": sessions, "sessions": sessions, "message": "These are your sessions."}
+    return SessionListing(data=sessions, sessions=sessions, message="These are your sessions.")
 
 
 @get("/sessions/{session_id:str}", opt=OPT)
 async def read_session(
     session_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, Any]:
+) -> OneSession:
     """One session: `{data, session, message}`."""
     return _told(_session(await _thread(services, principal, session_id), session_id), "This is the session.")
 
 
-@delete("/sessions/{session_id:str}", status_code=200, opt=OPT)
+@delete("/sessions/{session_id:str}", status_code=200, opt=OPT | {"refuses": (409,)})
 async def delete_session(
     session_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
-) -> dict[str, Any]:
+) -> OneSession:
     """Stop what a session has under way, and forget it."""
     thread = await _thread(services, principal, session_id)
     await services.engine.delete_thread(thread.id, principal.id)
@@ -221,8 +254,8 @@ def _session(thread: Thread, session_id: str) -> Session:
     )
 
 
-def _told(session: Session, message: str) -> dict[str, Any]:
-    return {"data": session, "session": session, "message": message}
+def _told(session: Session, message: str) -> OneSession:
+    return OneSession(data=session, session=session, message=message)
 
 
 ROUTES = (

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Ask, iso
@@ -43,7 +44,42 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     content: str | None = None
 
 
-@post("/chat/threads", status_code=201, opt=OPT)
+class ThreadInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A conversation."""
+
+    id: str
+    title: str
+    created_at: str
+    updated_at: str
+    user_id: str
+
+
+class OneThread(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation."""
+
+    thread: ThreadInfo
+
+
+class ThreadListing(msgspec.Struct, frozen=True, kw_only=True):
+    """Conversations, the newest first."""
+
+    threads: list[ThreadInfo]
+
+
+class MessageListing(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation's messages, the oldest first."""
+
+    messages: list[ThreadsMessage]
+
+
+class ThreadAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, as a text and as a message."""
+
+    response: str
+    message: ThreadsMessage
+
+
+@post("/chat/threads", status_code=201, opt=OPT | {"refuses": (409, 422)})
 async def create_thread(
     request: Request[Any, Any, Any],
     data: JSONBody[NewThread],
@@ -51,18 +87,18 @@ async def create_thread(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
     organization: OrganizationId = None,
-) -> dict[str, Any]:
+) -> OneThread:
     """Create a conversation: `{thread: {id, title, createdAt, updatedAt, userId}}`."""
     thread = await services.engine.create_thread(principal.id, data.title, idempotency_key=idempotency_key(request))
-    return {"thread": _thread(thread)}
+    return OneThread(thread=_thread(thread))
 
 
 @get("/chat/threads", opt=OPT)
 async def list_threads(
     services: NamedDependency[Services], principal: NamedDependency[Principal], organization: OrganizationId = None
-) -> dict[str, Any]:
+) -> ThreadListing:
     """The caller's conversations, the newest first."""
-    return {"threads": [_thread(thread) for thread in await services.engine.threads(principal.id)]}
+    return ThreadListing(threads=[_thread(thread) for thread in await services.engine.threads(principal.id)])
 
 
 @get("/chat/threads/{thread_id:str}/messages", opt=OPT)
@@ -71,13 +107,13 @@ async def read_messages(
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     organization: OrganizationId = None,
-) -> dict[str, Any]:
+) -> MessageListing:
     """A conversation's messages, the oldest first."""
     messages = await services.engine.messages(thread_id, principal.id)
-    return {"messages": [_message(message) for message in messages]}
+    return MessageListing(messages=[_message(message) for message in messages])
 
 
-@post("/chat/threads/{thread_id:str}/messages", status_code=200, opt=OPT)
+@post("/chat/threads/{thread_id:str}/messages", status_code=200, opt=OPT | {"refuses": (409, 502)})
 async def send_message(
     request: Request[Any, Any, Any],
     thread_id: FromPath[str],
@@ -86,7 +122,7 @@ async def send_message(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
     organization: OrganizationId = None,
-) -> dict[str, Any]:
+) -> ThreadAnswer:
     """Send a message and wait: `{response, message}`, the answer as a text and as a message."""
     await services.engine.thread(thread_id, principal.id)
     run = await _start(request, services, principal, thread_id, data)
@@ -98,13 +134,14 @@ async def send_message(
     if "done" not in told:
         raise Problem("UNAVAILABLE", "The service is about to stop; the answer goes on elsewhere.")
     said = told["ai_response"]["data"]
-    return {"response": said["accumulated"], "message": await _reply(services, run, said.get("interrupt"))}
+    return ThreadAnswer(response=said["accumulated"], message=await _reply(services, run, said.get("interrupt")))
 
 
 @post(
     ["/chat/threads/{thread_id:str}/messages/stream", "/threads/{thread_id:str}/messages/stream"],
     status_code=200,
-    opt=OPT,
+    opt=OPT | {"refuses": (409,)},
+    media_type=sse.MEDIA_TYPE,
 )
 async def stream(
     request: Request[Any, Any, Any],
@@ -148,14 +185,14 @@ async def _reply(services: Services, run: Run, asked: dict[str, Any] | None) -> 
     return msgspec.structs.replace(message, metadata=msgspec.convert({"interrupt": asked}, ThreadsMetadata))
 
 
-def _thread(thread: Thread) -> dict[str, Any]:
-    return {
-        "id": thread.id,
-        "title": thread.title or DEFAULT_TITLE,
-        "createdAt": iso(thread.created_at),
-        "updatedAt": iso(thread.updated_at),
-        "userId": thread.user_id,
-    }
+def _thread(thread: Thread) -> ThreadInfo:
+    return ThreadInfo(
+        id=thread.id,
+        title=thread.title or DEFAULT_TITLE,
+        created_at=iso(thread.created_at),
+        updated_at=iso(thread.updated_at),
+        user_id=thread.user_id,
+    )
 
 
 def _message(message: Message) -> ThreadsMessage:

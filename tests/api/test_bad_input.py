@@ -182,9 +182,15 @@ async def test_another_method_is_told_so_also_where_the_path_names_something(cli
         check_words(response.json(), "sessions")
 
 
+@pytest.mark.parametrize("path", SOCKETS)
+async def test_a_request_to_a_socket_is_told_in_its_own_words(client: httpx.AsyncClient, path: str) -> None:
+    check_words((await client.get(path)).json(), SOCKETS[path])
+
+
 async def test_405_says_which_methods_there_are(client: httpx.AsyncClient) -> None:
-    response = await client.get("/api/v1/chat")
-    assert "POST" in response.headers.get("allow", "POST")
+    assert (await client.get("/api/v1/chat")).headers["allow"] == "OPTIONS, POST"
+    assert (await client.post("/api/v1/runs/some/events")).headers["allow"] == "GET, OPTIONS"
+    assert (await client.get("/ws/chat")).headers.get("allow", "") == ""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Clients that see what is on the wire: SSE as raw bytes, WebSockets as raw text."""
+"""Clients that see what is on the wire: SSE as raw bytes, WebSockets as raw text. All frames are checked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.api.registry import check_frame
 
 SSE = {"accept": "text/event-stream"}
 SOON = 15.0
@@ -71,6 +73,7 @@ class SseReader:
                     self._keep(line)
                 elif self._lines:
                     block, self._lines = Block(b"\n".join(self._lines)), []
+                    check_frame(self.response.request.url.path, block.text)
                     self.first = self.first or block.data
                     return block
 
@@ -167,6 +170,8 @@ class Socket:
         async with asyncio.timeout(SOON):
             frame = await self.connection.recv()
         assert isinstance(frame, str)
+        assert self.connection.request is not None
+        check_frame(self.connection.request.path.partition("?")[0], frame)
         return frame
 
     async def frame(self) -> dict[str, Any]:

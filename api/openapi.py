@@ -1,0 +1,200 @@
+"""The OpenAPI document: Litestar tells the routes and their parameters, the structs what goes over the wire.
+
+What a handler takes decides how it may refuse; its dialect decides in which words. `text/event-stream` is a stream of
+the dialect's frames. A route says more by `responses=`, and by `refuses` in its `opt`: statuses that its body leads to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.openapi import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
+from litestar.serialization import decode_json, encode_json
+
+from api import sse
+from api.dialects import DIALECTS
+from api.dialects.base import Dialect
+from api.problems import CODES
+from api.schemas import Schema, event_schema, payload_type, problem_type, schemas_of
+
+JSON = "application/json"
+STREAM = ResponseSpec(dict, description="The events of the run, to its end.", media_type=sse.MEDIA_TYPE)
+"""What a route declares that streams only on request."""
+ALWAYS = {403, 429, 500, 503}
+"""The door, the limits, and what is our own fault."""
+REFUSALS: dict[str, set[int]] = {
+    "principal": {401},
+    "data": {400, 413},
+    "key": {400, 422},
+    "last_event_id": {410},
+}
+"""Statuses by what a handler takes."""
+SECURITY: dict[str, Schema] = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "token": {"type": "apiKey", "in": "query", "name": "token", "description": "The same JWT, for an EventSource."},
+}
+HEADERS: dict[int, Schema] = {
+    401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+    429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds."}},
+    503: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds."}},
+}
+
+
+class Json(JsonRenderPlugin):
+    """The document itself."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Schema) -> bytes:
+        """As JSON."""
+        return super().render(request, _cached(request, openapi_schema))
+
+
+class Page(SwaggerRenderPlugin):
+    """Swagger UI, with the document in it."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Schema) -> bytes:
+        """As HTML."""
+        return super().render(request, _cached(request, openapi_schema))
+
+
+def _cached(request: Request[Any, Any, Any], document: Schema) -> Schema:
+    state = request.app.state
+    if "openapi" not in state:
+        state.openapi = completed(document, request.app.routes, DIALECTS)
+    made: Schema = state.openapi
+    return made
+
+
+def document_of(app: Litestar) -> Schema:
+    """The document of an application that need not run."""
+    made: Schema = decode_json(encode_json(completed(app.openapi_schema.to_schema(), app.routes, DIALECTS)))
+    return made
+
+
+def dialect_of(opt: Mapping[str, Any]) -> str:
+    """The vocabulary of a handler, by its `opt`."""
+    return str(opt.get("dialect", "native"))
+
+
+def opts_at(routes: Iterable[BaseRoute], path: str) -> list[Mapping[str, Any]]:
+    """What handlers at a path say of themselves; literal paths stand before those with parameters."""
+    fitting = [route for route in routes if re.fullmatch(re.sub(r"{\w+}", "[^/]+", route.path_format), path)]
+    fitting.sort(key=lambda route: route.path_format.count("{"))
+    handlers: list[BaseRouteHandler] = []
+    for route in fitting:
+        handlers += route.route_handlers if isinstance(route, HTTPRoute) else []
+        handlers += [route.route_handler] if isinstance(route, WebSocketRoute) else []
+    return [handler.opt for handler in handlers]
+
+
+def completed(document: Schema, routes: Iterable[BaseRoute], dialects: Mapping[str, Dialect]) -> Schema:
+    """Litestar's document with exact bodies: every frame of every dialect, every answer and refusal of every route."""
+    schemas = _Schemas()
+    for dialect in dialects.values():
+        for frame in (*dialect.frames, *dialect.asks):
+            schemas.of(frame)
+    problems = {name: problem_type(dialect) for name, dialect in dialects.items()}
+    handlers = {
+        (route.path_format, method.lower()): handler
+        for route in routes
+        if isinstance(route, HTTPRoute)
+        for method, (handler, _) in route.route_handler_map.items()
+    }
+    paths = {
+        path: {
+            method: _operation(operation, _Route(handlers[path, method], path, dialects, problems), schemas)
+            for method, operation in item.items()
+        }
+        for path, item in document["paths"].items()
+    }
+    components = {"schemas": schemas.fill(), "securitySchemes": SECURITY}
+    return document | {"paths": paths, "components": components}
+
+
+class _Schemas:
+    """Places for schemas, which are all made at once: only then do types of one name get names of their own."""
+
+    def __init__(self) -> None:
+        self._places: list[tuple[Schema, Any]] = []
+
+    def of(self, kind: Any) -> Schema:
+        """A place for a type's schema, empty until `fill`."""
+        place: Schema = {}
+        self._places.append((place, kind))
+        return place
+
+    def fill(self) -> dict[str, Schema]:
+        """Fill all places; returns the components."""
+        schemas, components = schemas_of([kind for _, kind in self._places])
+        for (place, _), schema in zip(self._places, schemas, strict=True):
+            place.update(schema)
+        return components
+
+
+class _Route:
+    """What a handler tells about itself."""
+
+    def __init__(
+        self,
+        handler: HTTPRouteHandler,
+        path: str,
+        dialects: Mapping[str, Dialect],
+        problems: Mapping[str, type[msgspec.Struct]],
+    ) -> None:
+        signature = handler.parsed_fn_signature
+        self.handler = handler
+        self.takes = signature.parameters
+        self.dialect = dialects[dialect_of(handler.opt)]
+        self.problem = problems[self.dialect.name]
+        self.refusals = set(ALWAYS | set(handler.opt.get("refuses", ())))
+        self.refusals.update(*(codes for name, codes in REFUSALS.items() if name in self.takes))
+        if "{" in path:
+            self.refusals.add(404)
+        if 400 in self.refusals:
+            self.refusals = self.refusals - {400} | {handler.opt.get("bad_request", 400)}
+        kind = signature.return_type.annotation
+        self.gives = (get_args(kind) or (Any,))[0] if get_origin(kind) is Response or kind is Response else kind
+
+
+def _operation(operation: Schema, route: _Route, schemas: _Schemas) -> Schema:
+    done = {**operation, "responses": _responses(operation["responses"], route, schemas)}
+    if "data" in route.takes:
+        body = schemas.of(route.takes["data"].raw)
+        done["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    if "dialect" in route.handler.opt:
+        done["tags"] = [route.dialect.name]
+    if "principal" in route.takes:
+        done["security"] = [{name: []} for name in SECURITY]
+    return done
+
+
+def _responses(told: Schema, route: _Route, schemas: _Schemas) -> Schema:
+    status = str(route.handler.status_code)
+    responses: Schema = {status: _answer(told[status], route, route.gives, schemas)}
+    for code, spec in (route.handler.responses or {}).items():
+        responses[str(code)] = _answer(told[str(code)], route, spec.data_container, schemas)
+    for code in sorted(route.refusals - {int(known) for known in responses}):
+        content = {JSON: {"schema": schemas.of(route.problem)}}
+        responses[str(code)] = {"description": _codes(code), "content": content, "headers": HEADERS.get(code, {})}
+    return responses
+
+
+def _answer(told: Schema, route: _Route, kind: Any, schemas: _Schemas) -> Schema:
+    """A response as Litestar tells it, with an exact schema for JSON and for streams."""
+    content = dict(told.get("content", {}))
+    if JSON in content:
+        content[JSON] = {"schema": schemas.of(kind)}
+    if sse.MEDIA_TYPE in content:
+        content[sse.MEDIA_TYPE] = {"schema": event_schema(route.dialect, schemas.of(payload_type(route.dialect)))}
+    return {"description": told["description"], "content": content} if content else {"description": told["description"]}
+
+
+def _codes(status: int) -> str:
+    """The error codes that may stand behind a status."""
+    return ", ".join(f"`{code}`" for code, answer in CODES.items() if answer.status == status)

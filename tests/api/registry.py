@@ -1,0 +1,36 @@
+"""Holds what real wires carry against the registry of frames."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+from typing import Any, Union
+
+import msgspec
+from litestar import Litestar
+
+from api.app import create_app
+from api.dialects import DIALECTS
+from api.openapi import dialect_of, opts_at
+from api.settings import Settings
+
+
+def check_frame(path: str, text: str) -> None:
+    """A frame that a route has sent is one that its dialect may send, field by field."""
+    with suppress(RecursionError):  # a client's own value may be nested as deep as the store takes it
+        _decoder(_dialect(path)).decode(text)
+
+
+@cache
+def _decoder(dialect: str) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(Union[DIALECTS[dialect].frames])  # noqa: UP007
+
+
+@cache
+def _dialect(path: str) -> str:
+    return next(dialect_of(opt) for opt in opts_at(_app().routes, path) if "dialect" in opt)
+
+
+@cache
+def _app() -> Litestar:
+    return create_app(Settings())
