@@ -18,8 +18,38 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """Closes connections whose request does not arrive. Patient for a while only."""
+class _PatientWriter(asyncio.Protocol):
+    """Ends connections whose reader takes nothing. Closing would not: it waits for the room that there is not."""
+
+    send_seconds = 30.0
+    """How long a full buffer may stay full."""
+    transport: Any
+    loop: asyncio.AbstractEventLoop
+    _full: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The buffer is full: the reader has to take something."""
+        super().pause_writing()
+        self._full = self.loop.call_later(self.send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It did."""
+        super().resume_writing()
+        self._forget()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def _forget(self) -> None:
+        if self._full is not None:
+            self._full.cancel()
+            self._full = None
+
+
+class PatientProtocol(_PatientWriter, HttpToolsProtocol):
+    """Closes connections whose request does not arrive, or whose reader takes nothing. Patient for a while only."""
 
     request_seconds = 10.0
     """Time from the connection, or from a request's first byte, to that request's last byte."""
@@ -69,9 +99,9 @@ class PatientProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     @classmethod
-    def within(cls, seconds: float) -> type[PatientProtocol]:
+    def within(cls, request_seconds: float, send_seconds: float) -> type[PatientProtocol]:
         """This protocol with another patience."""
-        return type(cls.__name__, (cls,), {"request_seconds": seconds})
+        return type(cls.__name__, (cls,), {"request_seconds": request_seconds, "send_seconds": send_seconds})
 
     def _expect(self) -> None:
         self._deadline = self.loop.call_later(self.request_seconds, self._give_up, _TIMEOUT)
@@ -89,34 +119,10 @@ class PatientProtocol(HttpToolsProtocol):
             transport.close()
 
 
-class PatientSocket(WebSocketsSansIOProtocol):
-    """Ends WebSockets whose reader takes nothing. Closing would not: it waits for the room that there is not."""
-
-    send_seconds = 30.0
-    """How long a full buffer may stay full."""
-    _deadline: asyncio.TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        """The buffer is full: the reader has to take something."""
-        super().pause_writing()
-        self._deadline = self.loop.call_later(self.send_seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """It did."""
-        super().resume_writing()
-        self._forget()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._forget()
-        super().connection_lost(exc)
+class PatientSocket(_PatientWriter, WebSocketsSansIOProtocol):
+    """Ends WebSockets whose reader takes nothing."""
 
     @classmethod
-    def within(cls, seconds: float) -> type[PatientSocket]:
+    def within(cls, send_seconds: float) -> type[PatientSocket]:
         """This protocol with another patience."""
-        return type(cls.__name__, (cls,), {"send_seconds": seconds})
-
-    def _forget(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        return type(cls.__name__, (cls,), {"send_seconds": send_seconds})

@@ -65,7 +65,7 @@ def make_server(settings: Settings, on_ready: Callable[[], None] = lambda: None)
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=PatientProtocol.within(settings.request_seconds),
+        http=PatientProtocol.within(settings.request_seconds, settings.send_seconds),
         ws=PatientSocket.within(settings.send_seconds),
         ws_per_message_deflate=False,
         ws_max_size=settings.body_bytes,

@@ -358,10 +358,26 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_run_goes_on(tmp_p
             assert await stuck.closed() == 1006
 
 
-async def given_up(client: httpx.AsyncClient) -> None:
-    """Wait until the server counts no WebSocket any more."""
+async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(tmp_path: Path, teller: Teller) -> None:
+    long = Reply(chunks=[f"{'word' * 100} {number} " for number in range(5_000)], burst=True)
+    question = teller.answer("too much to stream", long)
+    with running_server(tmp_path, **model_settings(teller), send_seconds=0.5) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
+            run_id = (await client.post("/api/v1/runs", json={"message": question})).json()["run_id"]
+            async with client.stream("GET", f"/api/v1/runs/{run_id}/events") as stuck:
+                assert stuck.status_code == 200
+                blocks = await sse_all(client, "GET", f"/api/v1/runs/{run_id}/events")
+                assert blocks[-1].event == "run_complete"
+                await given_up(client, "sse")
+                with pytest.raises(httpx.TransportError):
+                    async for _ in stuck.aiter_raw():
+                        pass
+
+
+async def given_up(client: httpx.AsyncClient, transport: str = "websocket") -> None:
+    """Wait until the server counts no such stream any more."""
     async with asyncio.timeout(1.5):
-        while 'antiphon_streams_open{transport="websocket"} 1.0' in (await client.get("/metrics")).text:
+        while f'antiphon_streams_open{{transport="{transport}"}} 1.0' in (await client.get("/metrics")).text:
             await asyncio.to_thread(threading.Event().wait, 0.05)
 
 
