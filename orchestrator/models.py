@@ -71,7 +71,7 @@ async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens:
     async for attempt in AsyncRetrying(
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.2, max=5),
-        retry=retry_if_exception(lambda error: describe(error).retryable),
+        retry=retry_if_exception(_broke_off),
         reraise=True,
     ):
         with attempt:
@@ -84,6 +84,12 @@ async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens:
                 raise ModelCut
             return str(answer.text)
     raise AssertionError("tenacity either returns or raises")
+
+
+def _broke_off(error: BaseException) -> bool:
+    """Whether an answer was lost on its way. A refusal is not: the client has asked again already, and waited."""
+    refused = hasattr(error, "status_code") or type(error).__name__ == "APIConnectionError"
+    return describe(error).retryable and not refused
 
 
 class StructuredOutput:

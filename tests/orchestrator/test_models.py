@@ -180,6 +180,16 @@ async def test_a_model_that_is_busy_is_asked_again_and_nothing_is_seen_of_it(url
     assert events[-1].text == "It has 81 kW."
 
 
+@pytest.mark.parametrize(("status", "code"), [(429, "MODEL_RATE_LIMITED"), (503, "MODEL_UNAVAILABLE")])
+async def test_a_model_that_stays_busy_is_asked_four_times_by_each_agent(url: str, status: int, code: str) -> None:
+    busy = Reply(status=status, headers={"retry-after-ms": "1"})
+    async with served_team(url, crew(specs=busy, synthesis=busy)) as (server, engine):
+        end = await (await engine.start(POWER, **CHOSEN)).wait()
+        assert len(server.requests) == 2 * 4, "the client's own patience is not multiplied by ours"
+    assert isinstance(end, RunError)
+    assert end.code == code
+
+
 async def test_retry_after_is_kept(url: str) -> None:
     busy = Reply(status=429, headers={"retry-after-ms": "150"})
     async with served_team(url, crew(specs=by_turn([busy, "It has 81 kW."]))) as (server, engine):
