@@ -9,7 +9,16 @@ from contextlib import suppress
 
 import pytest
 
-from orchestrator.events import AgentChunk, AgentComplete, AgentStart, Interaction, RunAttempt, RunComplete, Usage
+from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
+    Interaction,
+    RunAttempt,
+    RunError,
+    RunComplete,
+    Usage,
+)
 from orchestrator.models import ATTEMPTS, chat_model
 from orchestrator.offline import OfflineModel
 from tests.orchestrator.support import (
