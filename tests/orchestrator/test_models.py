@@ -15,8 +15,8 @@ from orchestrator.events import (
     AgentStart,
     Interaction,
     RunAttempt,
-    RunError,
     RunComplete,
+    RunError,
     Usage,
 )
 from orchestrator.models import ATTEMPTS, chat_model
