@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response, WebSocket, delete, get, post, put, websocket
@@ -22,6 +22,8 @@ from orchestrator.flows import text
 
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"
+TAKEN = ("check",)
+"""Ids whose flows could not be reached."""
 
 
 @websocket("/api/chat/execute/{agent_id:str}", opt={"dialect": FLOWS.name})
@@ -88,6 +90,8 @@ async def create_flow(
     agent_id: FromQuery[str | None] = None,
 ) -> FlowInfo:
     """Store a definition, JSON or YAML, as the draft of a new flow; or of `?agent_id=`."""
+    if agent_id in TAKEN:
+        raise Problem("BAD_REQUEST", f"{agent_id!r} is no agent id: there is a route of this name.")
     return _info(await services.flows.save(await request.body(), principal.id, agent_id))
 
 
@@ -116,7 +120,7 @@ async def read_flow(
     agent_id: FromPath[str],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
-    format: FromQuery[str] = "json",
+    format: FromQuery[Literal["json", "yaml"]] = "json",
     published: FromQuery[bool] = False,
 ) -> Response[str]:
     """A flow's definition as it was given: the draft, or what is published; `?format=yaml` for YAML.
