@@ -40,9 +40,9 @@ class Perform(msgspec.Struct, frozen=True):
 
 
 class Then(msgspec.Struct, frozen=True):
-    """Obey a command once what stands before it is done."""
+    """Obey a command once the login that came with it is done."""
 
-    command: Ask
+    command: Ask | Resume
 
 
 class Close(msgspec.Struct, frozen=True):
@@ -70,8 +70,8 @@ class Conversation:
         except Problem as problem:
             return self.problem(problem, at)
 
-    def then(self, command: Ask, at: int) -> list[Action]:
-        """Obey a message that came with a login; nothing where that has failed."""
+    def then(self, command: Ask | Resume, at: int) -> list[Action]:
+        """Obey a command that came with a login; nothing where that has failed."""
         return self._obey(command, at) if self.principal is not None else []
 
     def _obey(self, command: Command, at: int) -> list[Action]:
@@ -82,7 +82,7 @@ class Conversation:
                 return [Send(self._dialect.pong(at))]
             case Leave():
                 return [Close(1000)]
-        if isinstance(command, Ask) and command.token is not None and self.principal is None:
+        if isinstance(command, Ask | Resume) and command.token is not None and self.principal is None:
             return [Verify(command.token), Then(msgspec.structs.replace(command, token=None))]
         if self.principal is None:
             raise Problem("AUTH_REQUIRED", "Authentication is required.")

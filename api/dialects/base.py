@@ -75,6 +75,8 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     thread_id: str | None = None
     after: float = 0
+    token: str | None = None
+    """A login that came with it."""
     user: str | None = None
     """Whose it is, where nobody has to log in."""
 

@@ -240,10 +240,11 @@ class FlowCancel(Received, frozen=True, kw_only=True, tag="cancel"):
 
 
 class FlowResume(Received, frozen=True, kw_only=True, tag="resume"):
-    """Go on behind frame `last_seq` of a run. `user_id` says whose it is where the server asks for no login."""
+    """Go on behind frame `last_seq` of a run. It may log in as a message may, by `token` or `user_id`."""
 
     run_id: str
     last_seq: float = 0
+    token: str | None = None
     user_id: str | None = None
 
 
@@ -495,6 +496,7 @@ class Flows:
                 return Resume(
                     run_id=name_field(frame, "run_id"),
                     after=number_field(frame, "last_seq", "after"),
+                    token=_token(frame),
                     user=name_field(frame, "user_id"),
                 )
             case "message" | None:
@@ -537,10 +539,15 @@ def read_message(frame: dict[str, Any]) -> Ask:
         message="" if message is None else message,
         thread_name=name_field(frame, "session_id"),
         user=name_field(frame, "user_id"),
-        token=frame["token"] if isinstance(frame.get("token"), str) else None,
+        token=_token(frame),
         inputs=inputs or {},
         history=_history(frame.get("conversation_history")),
     )
+
+
+def _token(frame: dict[str, Any]) -> str | None:
+    token = frame.get("token")
+    return token if isinstance(token, str) else None
 
 
 def _history(listed: Any) -> tuple[tuple[str, str], ...]:

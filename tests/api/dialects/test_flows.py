@@ -406,6 +406,7 @@ def test_of_a_long_history_the_last_messages_are_taken() -> None:
         ({"type": "disconnect"}, Leave()),
         ({"type": "resume", "run_id": "r", "last_seq": 6.01}, Resume(run_id="r", after=6.01)),
         ({"type": "resume", "run_id": "r", "user_id": "u"}, Resume(run_id="r", user="u")),
+        ({"type": "resume", "run_id": "r", "token": "t"}, Resume(run_id="r", token="t")),
         ({"message": None, "session_id": None}, Ask(message="")),
         ({"user_id": "u"}, Ask(message="", user="u")),
     ],

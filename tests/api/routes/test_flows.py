@@ -549,6 +549,22 @@ async def test_a_live_flow_is_resumed_where_it_broke(
     assert text([json.loads(one) for one in had]) == "one two three"
 
 
+async def test_a_resumption_may_log_in_as_a_message_may(guarded: LiveServer, ada: httpx.AsyncClient) -> None:
+    agent = await published(ada, saying("hello"))
+    async with socket(guarded.ws + path(agent)) as opened:
+        await opened.send(message="hi", token=token("ada"))
+        whole = (await opened.texts_until(*ENDS))[1:]
+    resume = {"type": "resume", "run_id": json.loads(whole[0])["run_id"], "last_seq": 0}
+    async with socket(guarded.ws + path(agent)) as opened:
+        assert (await opened.ask(**resume, user_id="ada"))["data"]["code"] == "AUTH_REQUIRED"
+        assert (await opened.ask(**resume, token="bad"))["data"]["code"] == "AUTH_INVALID"
+        await opened.send(**resume, token=token("ada"))
+        assert (await opened.texts_until(*ENDS))[1:] == whole
+    async with socket(guarded.ws + path(agent)) as opened:
+        assert (await opened.ask(**resume, token=token("bob")))["data"]["state"] == "authenticated"
+        assert (await opened.frame())["data"]["code"] == "NOT_FOUND"
+
+
 async def test_a_cursor_that_cannot_be_served_is_told(house: LiveServer, owner: httpx.AsyncClient) -> None:
     async with socket(house.ws + path("hello")) as opened:
         run = (await told(opened, "hi"))[-1]["run_id"]
