@@ -16,7 +16,7 @@ import pytest
 from orchestrator.flows.text import SIZE
 from tests.api.flows import FLOWS, approving, edge, line, node, prompting, published, saved, saying, steps
 from tests.api.order import check_flows
-from tests.api.wire import Socket, socket
+from tests.api.wire import Socket, socket, sse_all
 from tests.support.model_server import Reply
 from tests.support.server import (
     LiveServer,
@@ -675,6 +675,23 @@ async def test_a_flow_drawn_by_hand_travels_as_yaml_and_is_run_by_others(
         assert end["execution_order"] == ["in", *order, "out"]
         assert end["element_outputs"]["kind"] == {"output": chosen}
         assert ("sources" in end["element_outputs"].get("seek", {})) == (chosen == "price")
+
+
+async def test_a_flow_is_run_in_other_vocabularies_by_the_name_of_its_graph(
+    guarded: LiveServer, ada: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    agent = await saved(ada, saying("It is {{ message }}."))
+    body = {"message": "me", "graph": f"flow:{agent}"}
+    blocks = await sse_all(ada, "POST", "/api/v1/runs", json=body)
+    assert blocks[-1].data["text"] == "It is me."
+    refused = await bob.post("/api/v1/runs", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (400, "UNKNOWN_GRAPH")
+    await ada.post(f"{FLOWS}/{agent}/publish")
+    assert (await sse_all(bob, "POST", "/api/v1/runs", json=body))[-1].data["text"] == "It is me."
+    async with socket(guarded.ws + path(agent, f"?token={token('ada')}")) as opened:
+        await opened.frame()
+        await opened.send(type="resume", run_id=blocks[0].data["run_id"])
+        assert text(await opened.until(*ENDS)) == "It is me.", "and shown in this one"
 
 
 async def test_runs_of_a_flow_go_on_as_it_was_when_they_began(
