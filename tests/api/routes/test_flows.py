@@ -253,6 +253,15 @@ async def test_there_are_other_ways_to_log_in(guarded: LiveServer, ada: httpx.As
         assert text(await told(opened, "hi")) == "hi"
 
 
+async def test_a_message_with_another_users_token_is_not_executed(guarded: LiveServer, ada: httpx.AsyncClient) -> None:
+    mine = await saved(ada, saying("ada's draft"))
+    async with socket(guarded.ws + path(mine)) as opened:
+        assert text(await told(opened, "hi", token=token("ada"))) == "ada's draft"
+        (refused,) = await told(opened, "hi", token=token("bob"))
+        assert refused["data"]["code"] == "AUTH_INVALID"
+        assert text(await told(opened, "hi", token=token("ada", seconds=7200))) == "ada's draft"
+
+
 async def test_without_a_login_nothing_is_executed(guarded: LiveServer) -> None:
     async with socket(guarded.ws + path("team")) as opened:
         error = await opened.ask(message="hi", user_id="ada")
@@ -464,6 +473,19 @@ async def test_a_flow_that_fails_says_so(house: LiveServer, owner: httpx.AsyncCl
         assert text(await told(opened, "and on")) == "You said: and on"
 
 
+async def test_a_model_that_falls_silent_is_a_timeout_with_what_was_said(tmp_path: Path, teller: Teller) -> None:
+    silent = teller.answer("a silent model", Reply("Half an answer", hang_after=1))
+    with running_server(tmp_path, **model_settings(teller), model_seconds=0.2) as server:
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+            agent = await saved(client, prompting("Be brief."))
+        async with socket(server.ws + path(agent)) as opened:
+            frames = await told(opened, silent)
+    check_flows(frames)
+    error = frames[-1]["data"]
+    assert (error["code"], error["reason"]) == ("TIMEOUT", "MODEL_TIMEOUT")
+    assert error["partial_outputs"] == {"in": {"output": silent}, "think": {"output": "Half "}}
+
+
 async def test_goodbye_closes(house: LiveServer) -> None:
     async with socket(house.ws + path("hello")) as opened:
         await opened.send(type="disconnect")
@@ -623,6 +645,8 @@ async def test_a_workflow_of_three_steps_outlives_its_servers(mortal: ProcessSer
         await opened.send(type="resume", run_id=had[-1]["run_id"], last_seq=had[-1]["seq"])
         whole = had + await opened.until(*ENDS)
     assert (order(whole), text(whole)) == (["ask"], "Which car is it?")
+    mortal.kill()
+    mortal.start()
     assert order(await turn("next two")) == ["bye"]
     assert order(await turn("hello again")) == ["in", "greet"]
     shown = [content for _, content in prompts(teller, "next two")]
