@@ -200,10 +200,20 @@ async def test_an_id_that_is_taken_or_impossible_is_refused(owner: httpx.AsyncCl
     assert (refused.status_code, refused.json()["code"]) == (400, "BAD_REQUEST")
 
 
+async def test_a_repeated_key_creates_one_flow(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    key = {"idempotency-key": str(uuid4())}
+    once, again = [(await ada.post(FLOWS, json=saying("once"), headers=key)).json() for _ in "12"]
+    assert once == again
+    assert (await bob.post(FLOWS, json=saying("once"), headers=key)).json()["agent_id"] != once["agent_id"]
+    other = await ada.post(FLOWS, json=saying("another"), headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_CONFLICT")
+    assert (await ada.post(FLOWS, json={}, headers=key)).json()["code"] == "FLOW_INVALID"
+
+
 async def test_a_flow_is_its_owners_alone(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     place = f"{FLOWS}/{await published(ada, saying('mine'))}"
     before = (await ada.get(FLOWS)).json()
-    assert (await bob.get(FLOWS)).json() == {"flows": []}
+    assert place.rpartition("/")[2] not in (await bob.get(FLOWS)).text
     for method, way, body in [
         ("GET", place, None),
         ("GET", f"{place}?published=true", None),
@@ -409,6 +419,44 @@ async def test_verbose_shows_what_other_elements_say(
     drafts = [one["data"] for one in frames if one["type"] == "llm_chunk" and one["data"]["metadata"]]
     assert "".join(one["content"] for one in drafts) == "You said: loudly"
     assert {one["element_id"] for one in drafts} == {"think"}
+
+
+async def test_parallel_elements_interleave(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
+    gates = {name: threading.Event() for name in ("first", "second")}
+    question = teller.answer("side by side", "Both together.")
+    for name, gate in gates.items():
+        teller.answer(question, Reply(f"From the {name}.", gate=gate, gate_at=1), agent=f"the {name} drafter")
+    flow = {
+        "nodes": [
+            node("in", "input"),
+            node("both", "parallel"),
+            *(node(name, "agent", prompt=f"You are the {name} drafter.") for name in gates),
+            node("join", "synthesis", prompt="Join."),
+            node("out", "output"),
+        ],
+        "edges": [
+            edge("in", "both"),
+            *(edge("both", name) for name in gates),
+            *(edge(name, "join") for name in gates),
+            edge("join", "out"),
+        ],
+    }
+    agent = await saved(owner, flow)
+    async with socket(house.ws + path(agent, "?verbose=1")) as opened:
+        await opened.frame()
+        await opened.send(message=question)
+        frames = await opened.until("llm_chunk") + await opened.until("llm_chunk")
+        for name in ("second", "first"):
+            gates[name].set()
+            while not (frames[-1]["type"] == "element_completed" and frames[-1]["data"]["element_id"] == name):
+                frames.append(await opened.frame())
+        frames += await opened.until(*ENDS)
+    assert text(frames) == "Both together."
+    drafts = [one["data"] for one in frames if one["type"] == "llm_chunk" and one["data"]["metadata"]]
+    for name in gates:
+        assert "".join(one["content"] for one in drafts if one["element_id"] == name) == f"From the {name}."
+    assert set(frames[-1]["data"]["element_outputs"]) == {"in", "both", "first", "second", "join", "out"}
+    assert [s for s in teller.asked(question) if "From the first." in s.system and "From the second." in s.system]
 
 
 async def test_a_second_message_waits_for_its_turn(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
