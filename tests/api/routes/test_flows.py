@@ -16,6 +16,7 @@ import pytest
 from orchestrator.flows.text import SIZE
 from tests.api.flows import FLOWS, approving, edge, line, node, prompting, published, saved, saying, steps
 from tests.api.order import check_flows
+from tests.api.test_bad_input import BODIES
 from tests.api.wire import Socket, socket, sse_all
 from tests.support.model_server import Reply
 from tests.support.server import (
@@ -185,6 +186,23 @@ async def test_what_is_no_flow_is_refused(owner: httpx.AsyncClient, body: str) -
     refused = await owner.post(FLOWS, content=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "FLOW_INVALID")
     assert refused.json()["errors"]
+
+
+@pytest.mark.parametrize("kind", [*BODIES, "tag", "surrogate", "version", "key", "deep", "quote"])
+async def test_hostile_definitions_are_refused_and_nothing_breaks(
+    owner: httpx.AsyncClient, house: LiveServer, kind: str
+) -> None:
+    yaml = {
+        "tag": b"!!python/object/apply:os.getcwd []",
+        "surrogate": b'name: "\\ud800"',
+        "version": b"%YAML 9.9\n---\na: 1",
+        "key": b"? [a]\n: b",
+        "deep": b"- " * 5000,
+        "quote": b'"' + b"\\" * 999,
+    }
+    refused = await owner.post(FLOWS, content=yaml[kind] if kind in yaml else BODIES[kind][0])
+    assert (refused.status_code, refused.json()["code"]) in ((422, "FLOW_INVALID"), (413, "TOO_LARGE"))
+    assert "Traceback" not in house.log
 
 
 async def test_too_much_is_refused(owner: httpx.AsyncClient, house: LiveServer) -> None:
