@@ -40,9 +40,9 @@ class Perform(msgspec.Struct, frozen=True):
 
 
 class Then(msgspec.Struct, frozen=True):
-    """Obey a command once what stands before it is done."""
+    """Obey a command once the login that came with it is done."""
 
-    command: Ask
+    command: Ask | Resume
 
 
 class Close(msgspec.Struct, frozen=True):
@@ -62,6 +62,10 @@ class Conversation:
         self._dialect = dialect
         self._connection_id = connection_id
         self._refusals = 0
+        self._token: str | None = None
+        """The token that came with a command last."""
+        self._believed = False
+        """Whether it was believed."""
 
     def receive(self, text: str | None, at: int) -> list[Action]:
         """A frame has arrived; None stands for one that is not text."""
@@ -70,9 +74,9 @@ class Conversation:
         except Problem as problem:
             return self.problem(problem, at)
 
-    def then(self, command: Ask, at: int) -> list[Action]:
-        """Obey a message that came with a login; nothing where that has failed."""
-        return self._obey(command, at) if self.principal is not None else []
+    def then(self, command: Ask | Resume, at: int) -> list[Action]:
+        """Obey a command that came with a login; nothing where that has failed."""
+        return self._obey(command, at) if self._believed else []
 
     def _obey(self, command: Command, at: int) -> list[Action]:
         match command:
@@ -82,17 +86,25 @@ class Conversation:
                 return [Send(self._dialect.pong(at))]
             case Leave():
                 return [Close(1000)]
-        if isinstance(command, Ask) and command.token is not None and self.principal is None:
+        if isinstance(command, Ask | Resume) and command.token is not None and self._wants(command.token):
+            self._token, self._believed = command.token, False
             return [Verify(command.token), Then(msgspec.structs.replace(command, token=None))]
         if self.principal is None:
             raise Problem("AUTH_REQUIRED", "Authentication is required.")
         return [Perform(command, self.principal)]
+
+    def _wants(self, token: str) -> bool:
+        """Whether a token that came with a command is a login: the first one, or another one where one was needed."""
+        if self.principal is None:
+            return True
+        return self.principal.expires_at is not None and token != self._token
 
     def authenticated(self, principal: Principal, at: int, *, asked: bool) -> list[Action]:
         """The client is who it says; `asked` where it said so by a message. A renewal must be the same user's."""
         if self.principal is not None and self.principal.id != principal.id:
             return self.refused(Problem("AUTH_INVALID", "This connection is another user's."), at)
         self.principal = principal
+        self._believed = True
         welcome = self._dialect.welcome(self._connection_id, principal, asked, at)
         return [Send(welcome)] if welcome is not None else []
 

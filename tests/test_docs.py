@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,14 +13,22 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 
 from api.app import create_app
 from api.cli import main
+from api.dialects import DIALECTS
 from api.problems import CODES
 from api.settings import Settings
+from orchestrator.agents import TEAM
 from orchestrator.errors import _BY_NAME, _UNKNOWN
 from orchestrator.events import EVENT_TYPES
+from orchestrator.flows.check import NAMES, check
+from orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
+from orchestrator.flows.expressions import FUNCTIONS
+from orchestrator.flows.text import from_text
 from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+FLOWS = (ROOT / "docs/flows.md").read_text(encoding="utf-8")
+BLOCKS = [part.partition("```")[0] for part in FLOWS.split("```yaml\n")[1:]]
 
 
 @pytest.mark.parametrize("code", sorted({*CODES, *(failure.code for failure in _BY_NAME.values()), _UNKNOWN.code}))
@@ -38,11 +47,46 @@ def test_every_setting_stands_in_the_reference(setting: str) -> None:
 
 
 def test_every_command_and_option_stands_in_the_reference() -> None:
-    for name, command in main.commands.items():
+    for name, command in _commands(main, ""):
         assert f"`antiphon {name}" in REFERENCE
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.opts[0] in REFERENCE, (name, option.opts)
+
+
+def _commands(group: click.Group, before: str) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
+
+
+def test_every_frame_of_the_flow_vocabulary_stands_in_the_reference() -> None:
+    for frame in DIALECTS["flows"].frames:
+        assert f"| `{frame.__struct_config__.tag}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and_an_example(kind: str) -> None:
+    (row,) = [line for line in FLOWS.splitlines() if line.startswith(f"| `{kind}` |")]
+    for setting in msgspec.structs.fields(CONFIGS[kind]):
+        assert f"`{setting.name}`" in row
+    assert f"type: {kind}" in FLOWS
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *NAMES, *ALIASES, *TOOL_ARGUMENTS])
+def test_every_word_of_expressions_stands_in_the_page_about_flows(name: str) -> None:
+    assert f"`{name}(" in FLOWS if name in FUNCTIONS else f"`{name}`" in FLOWS
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_the_examples_of_the_page_about_flows_can_be_executed(block: str) -> None:
+    found = from_text(block)
+    if isinstance(found, list):
+        assert read_flow({"nodes": found, "edges": []})[1] == []
+    else:
+        check(found, TEAM.names)
 
 
 def test_every_route_stands_in_the_reference() -> None:

@@ -96,6 +96,10 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     thread_id: str | None = None
     after: float = 0
+    token: str | None = None
+    """A login that came with it."""
+    user: str | None = None
+    """Whose it is, where nobody has to log in."""
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +201,10 @@ def place(seq: float) -> tuple[int, int]:
 
 
 ALL_FRAMES = 1 << 30
+
+
+STOPPED = ("interrupted", "cancelled", "failed")
+"""How agents finish who have not completed their step; the question or the error that follows tells why."""
 
 
 class ShownText:

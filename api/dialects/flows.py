@@ -6,6 +6,7 @@ Order of a turn: status, `flow_started`, elements (which may interleave; `status
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.dialects.base import (
+    STOPPED,
     Ask,
     Cancel,
     Command,
@@ -51,6 +53,7 @@ from orchestrator.events import (
     Sources,
     WorkflowUpdate,
 )
+from orchestrator.view import RECOVERED
 
 State = Literal["connected", "authenticated", "retrieving", "preparing", "executing"]
 STATES: dict[str, State] = {
@@ -237,10 +240,12 @@ class FlowCancel(Received, frozen=True, kw_only=True, tag="cancel"):
 
 
 class FlowResume(Received, frozen=True, kw_only=True, tag="resume"):
-    """Go on behind frame `last_seq` of a run."""
+    """Go on behind frame `last_seq` of a run. It may log in as a message may, by `token` or `user_id`."""
 
     run_id: str
     last_seq: float = 0
+    token: str | None = None
+    user_id: str | None = None
 
 
 class FlowDisconnect(Received, frozen=True, kw_only=True, tag="disconnect"):
@@ -263,10 +268,17 @@ class _FlowFold:
         self._started = 0
         self._state: State | None = None
         self._shown = ShownText()
+        self._speaker = ""
+        """The element that said something of the answer last."""
         self._elements: dict[str, _Element] = {}
         self._searcher = ""
         self._found: dict[str, list[Hit]] = {}
-        self._order: list[str] = []
+        self._chosen: dict[str, str] = {}
+        """What classifiers chose."""
+        self._order: dict[str, str] = {}
+        """Elements in the order in which they began, by span."""
+        self._asking: list[str] = []
+        """Spans that ended with a question, whose elements begin anew with the answer."""
         self._outputs: dict[str, Any] = {}
 
     def feed(self, recorded: Recorded) -> list[Frame]:
@@ -286,17 +298,22 @@ class _FlowFold:
                 self._state = "preparing"
                 return [_status("Preparing the flow…", "preparing"), self._begun(recorded.at)]
             case InterruptAnswered():
+                self._begin_anew(self._asking)
+                self._asking = []
                 return [_status("Going on with your answer…", "executing"), self._begun(recorded.at)]
             case AgentStart():
                 element = self._elements[event.span] = _element(event)
-                self._order.append(element.id)
+                self._order[event.span] = element.id
                 return [ElementStarted(data=ElementData(**self._of(element)))]
             case AgentChunk(channel="answer") if news:
-                return [self._chunk(event, news)]
+                self._speaker = event.agent
+                return [self._chunk(event.agent, news)]
             case AgentChunk(channel="draft") if self._verbose:
-                return [self._chunk(event, event.text, channel="draft")]
+                return [self._chunk(event.agent, event.text, channel="draft")]
             case AgentComplete():
-                return [self._completed(event)]
+                return self._completed(event)
+            case Interaction(kind="route"):
+                self._chosen[event.source] = event.target
             case Interaction(kind="retrieve"):
                 self._searcher = event.source
             case Sources():
@@ -304,12 +321,16 @@ class _FlowFold:
             case Interrupt():
                 return self._question(event, recorded.at)
             case RunComplete():
-                return self._end(event.text, recorded.at)
+                return self._end(event.text, event.primary_agent or "", recorded.at)
             case RunError():
                 code = "TIMEOUT" if event.code in TIMEOUTS else "EXECUTION_ERROR"
+                self._keep_part(event.partial_text)
                 return [self._error(event.message, code, recorded.at, event.code)]
             case RunCancelled():
+                self._keep_part(event.partial_text)
                 return [self._error("The flow was cancelled.", "CANCELLED", recorded.at)]
+            case RunAttempt(reason=reason) if reason == RECOVERED:
+                self._begin_anew(event.supersedes.spans)
         return self._told(event)
 
     def _told(self, event: AnyEvent) -> list[FlowFrame]:
@@ -321,7 +342,7 @@ class _FlowFold:
             case WorkflowUpdate():
                 message = event.message
             case RunAttempt():
-                message = "Regenerating the answer…"
+                message = "Going on…" if event.reason == "resumed" else "Regenerating the answer…"
             case AgentError(recoverable=True):
                 message = f"{event.agent}: {event.message}"
         return [_status(message, self._state or "executing")] if message else []
@@ -346,11 +367,25 @@ class _FlowFold:
             "element_name": element.name,
         }
 
-    def _chunk(self, event: AgentChunk, text: str, **metadata: Any) -> FlowChunk:
-        data = ChunkData(flow_id=self._flow_id, element_id=event.agent, content=text, metadata=metadata)
+    def _begin_anew(self, spans: Sequence[str]) -> None:
+        """These elements did not come to their end, and are executed once more."""
+        for span in spans:
+            self._order.pop(span, None)
+
+    def _keep_part(self, text: str) -> None:
+        """What was said of an answer that never came to its end is its element's output so far."""
+        if text and self._speaker:
+            self._outputs.setdefault(self._speaker, {"output": text})
+
+    def _chunk(self, element_id: str, text: str, **metadata: Any) -> FlowChunk:
+        data = ChunkData(flow_id=self._flow_id, element_id=element_id, content=text, metadata=metadata)
         return FlowChunk(data=data)
 
-    def _completed(self, event: AgentComplete) -> ElementCompleted:
+    def _completed(self, event: AgentComplete) -> list[FlowFrame]:
+        if event.finish_reason in STOPPED:
+            if event.finish_reason == "interrupted":
+                self._asking.append(event.span)
+            return []
         element = self._elements.get(event.span) or _Element(event.agent, event.role, event.agent)
         outputs: dict[str, Any] = {}
         given = event.outputs.get("outputs")
@@ -358,27 +393,40 @@ class _FlowFold:
             outputs["output"] = event.text
         elif isinstance(given, dict) and element.id in given:
             outputs["output"] = given[element.id]
+        elif chosen := self._chosen.pop(element.id, None):
+            outputs["output"] = chosen
         if found := self._found.pop(element.id, None):
             outputs["sources"] = [msgspec.to_builtins(hit) for hit in found]
         self._outputs[element.id] = outputs
         seconds = event.duration_ms / 1000
-        return ElementCompleted(data=CompletedData(**self._of(element), outputs=outputs, execution_time=seconds))
+        return [ElementCompleted(data=CompletedData(**self._of(element), outputs=outputs, execution_time=seconds))]
 
     def _question(self, event: Interrupt, at: int) -> list[FlowFrame]:
-        """A question to the human ends the turn; the client's next message answers it."""
+        """A question to the human ends the turn, behind what was said in it; the client's next message answers it."""
+        shown = self._shown.shown
+        asking = self._elements[self._asking[-1]].id if self._asking else ""
         details = FlowQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
-        return [_status("Waiting for your answer.", self._state or "executing"), *self._end(event.text, at, details)]
+        waiting = _status("Waiting for your answer.", self._state or "executing")
+        text = f"{shown}\n\n{event.text}" if shown else event.text
+        return [waiting, *self._end(text, asking, at, details)]
 
-    def _end(self, text: str, at: int, question: FlowQuestion | UnsetType = UNSET) -> list[FlowFrame]:
+    def _end(self, text: str, speaker: str, at: int, question: FlowQuestion | UnsetType = UNSET) -> list[FlowFrame]:
+        """What was not shown yet, and the end: the chunks of a turn add up to its final output."""
+        shown = self._shown.shown
+        rest = text[len(shown) :] if text.startswith(shown) else ""
         completed = FlowEndData(
             flow_id=self._flow_id,
-            execution_order=list(self._order),
+            execution_order=list(self._order.values()),
             element_outputs=dict(self._outputs),
             final_output=FinalText(text_output=text),
             execution_time=self._seconds(at),
             interrupt=question,
         )
-        return [FinalOutput(data=OutputData(flow_id=self._flow_id, text_output=text)), FlowCompleted(data=completed)]
+        return [
+            *([self._chunk(speaker or self._speaker, rest)] if rest else []),
+            FinalOutput(data=OutputData(flow_id=self._flow_id, text_output=text)),
+            FlowCompleted(data=completed),
+        ]
 
     def _error(self, message: str, code: str, at: int, reason: str | UnsetType = UNSET) -> FlowError:
         return FlowError(
@@ -387,7 +435,7 @@ class _FlowFold:
                 code=code,
                 flow_id=self._flow_id,
                 reason=reason,
-                partial_execution_order=list(self._order),
+                partial_execution_order=list(self._order.values()),
                 partial_outputs=dict(self._outputs),
                 execution_time=self._seconds(at),
             )
@@ -439,7 +487,12 @@ class Flows:
             case "disconnect":
                 return Leave()
             case "resume":
-                return Resume(run_id=name_field(frame, "run_id"), after=number_field(frame, "last_seq", "after"))
+                return Resume(
+                    run_id=name_field(frame, "run_id"),
+                    after=number_field(frame, "last_seq", "after"),
+                    token=_token(frame),
+                    user=name_field(frame, "user_id"),
+                )
             case "message" | None:
                 if "message" not in frame and isinstance(frame.get("token"), str):
                     return Login(token=frame["token"])
@@ -480,10 +533,15 @@ def read_message(frame: dict[str, Any]) -> Ask:
         message="" if message is None else message,
         thread_name=name_field(frame, "session_id"),
         user=name_field(frame, "user_id"),
-        token=frame["token"] if isinstance(frame.get("token"), str) else None,
+        token=_token(frame),
         inputs=inputs or {},
         history=_history(frame.get("conversation_history")),
     )
+
+
+def _token(frame: dict[str, Any]) -> str | None:
+    token = frame.get("token")
+    return token if isinstance(token, str) else None
 
 
 def _history(listed: Any) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from api.auth import Principal
-from api.dialects.base import Command, Frame, Sent, ShownText, iso, numbered
+from api.dialects.base import STOPPED, Command, Frame, Sent, ShownText, iso, numbered
 from api.problems import Problem
 from orchestrator.events import (
     AgentChunk,
@@ -39,8 +39,6 @@ from orchestrator.events import (
 )
 
 Status = Literal["created", "running", "transition", "step_completed"]
-STOPPED = ("interrupted", "cancelled", "failed")
-"""How agents finish who have not completed their step; the question or the error that follows tells why."""
 
 
 class ThreadsData(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

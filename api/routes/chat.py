@@ -58,7 +58,7 @@ async def chat(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
 ) -> Response[Any]:
-    """Ask and wait: `{response, session_id, metadata}`."""
+    """Ask and wait: `{response, session_id, metadata, run_id}`."""
     ask = read_message(msgspec.to_builtins(data))
     run = await services.start_requested(request, ask, principal, CHAT.name)
     last: dict[str, Any] = {}
@@ -66,7 +66,7 @@ async def chat(
         last = frames[-1][1].data if frames else last
     if last.get("type") != "complete":
         return Response(last, status_code=502)
-    return Response({name: last[name] for name in ("response", "session_id", "metadata")}, status_code=200)
+    return Response({name: last[name] for name in ("response", "session_id", "metadata", "run_id")}, status_code=200)
 
 
 @websocket("/ws/chat", opt=OPT)

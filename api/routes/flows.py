@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import MediaType, Request, Response, WebSocket, delete, get, post, put, websocket
@@ -14,18 +14,22 @@ from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Ask
 from api.problems import Problem
+from api.routes.native import IdempotencyKey
 from api.routes.socket import converse
-from api.services import Services
-from data.ids import new_id
+from api.services import Services, idempotency_key
+from data.ids import new_id, same_id
 from data.records import Flow
 from orchestrator.errors import ThingNotFound
 from orchestrator.flows import text
+from orchestrator.flows.library import FlowLibrary
 
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"
 DEFINED = {"dialect": "native", "refuses": (400, 413, 422)}
 """Routes that take a definition: the body is read as a text, to tell the line and column of what is wrong."""
 OPT = {"dialect": "native"}
+TAKEN = ("check",)
+"""Ids whose flows could not be reached."""
 
 
 @websocket("/api/chat/execute/{agent_id:str}", opt={"dialect": FLOWS.name})
@@ -90,9 +94,28 @@ async def create_flow(
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     agent_id: FromQuery[str | None] = None,
+    key: IdempotencyKey = None,
 ) -> FlowInfo:
     """Store a definition, JSON or YAML, as the draft of a new flow; or of `?agent_id=`."""
-    return _info(await services.flows.save(await request.body(), principal.id, agent_id))
+    if agent_id in TAKEN:
+        raise Problem("BAD_REQUEST", f"{agent_id!r} is no agent id: there is a route of this name.")
+    body = await request.body()
+    if not agent_id and (given := idempotency_key(request)):
+        agent_id = same_id("flow", principal.id, given)
+        if earlier := await _earlier(services.flows, agent_id, principal.id, body):
+            return _info(earlier)
+    return _info(await services.flows.save(body, principal.id, agent_id))
+
+
+async def _earlier(flows: FlowLibrary, agent_id: str, user: str, body: bytes) -> Flow | None:
+    """The flow that the same request has made before. Raises `Problem` where it was another one."""
+    try:
+        flow, definition = await flows.record(agent_id, user), await flows.definition(agent_id, user)
+    except ThingNotFound:
+        return None
+    if msgspec.json.decode(flows.check(body)) != definition:
+        raise Problem("IDEMPOTENCY_CONFLICT", "This Idempotency-Key was used for another request.")
+    return flow
 
 
 @put("/api/v1/flows/{agent_id:str}", opt=DEFINED)
@@ -124,7 +147,7 @@ async def read_flow(
     agent_id: FromPath[str],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
-    format: FromQuery[str] = "json",
+    format: FromQuery[Literal["json", "yaml"]] = "json",
     published: FromQuery[bool] = False,
 ) -> Response[str]:
     """A flow's definition as it was given: the draft, or what is published; `?format=yaml` for YAML.

@@ -195,7 +195,7 @@ class _Talk:
                 return
 
     async def _perform(self, action: Perform) -> None:
-        command, principal = action.command, action.principal
+        command, principal = action.command, self._named(action)
         try:
             match command:
                 case Ask():
@@ -210,13 +210,19 @@ class _Talk:
         except (Problem, AntiphonError) as error:
             await self._act(self._conversation.problem(as_problem(error), self._now()))
 
+    def _named(self, action: Perform) -> Principal:
+        """Whose command it is: where nobody has to log in, the client says so by a name."""
+        name = action.command.user if isinstance(action.command, Ask | Resume) else None
+        if name is None or self._services.authenticator.required:
+            return action.principal
+        self._conversation.principal = principal = msgspec.structs.replace(action.principal, id=name)
+        return principal
+
     async def _ask(self, ask: Ask, principal: Principal) -> None:
         if self._dialect.serial and self._turns.qsize() >= WAITING:
             raise Problem("BUSY", f"{WAITING} messages are waiting already.")
         if ask.thread_id is None and ask.thread_name is None and self._connection:
             ask = msgspec.structs.replace(ask, thread_name=f"connection:{self._connection}")
-        if ask.user is not None and not self._services.authenticator.required:
-            principal = self._conversation.principal = msgspec.structs.replace(principal, id=ask.user)
         if self._adapt is not None:
             ask = await self._adapt(ask, principal)
         run = await self._services.start(ask, principal, self._dialect.name)

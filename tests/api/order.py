@@ -111,7 +111,7 @@ def check_flows(frames: Frames, *, superseded: bool = False) -> None:
     """S0: status, `flow_started`, elements that start before they complete, `final_output`, `flow_completed`."""
     turn: list[str] = []
     open_elements: list[str] = []
-    shown = ""
+    shown = said = ""
     for frame in frames:
         kind, data = frame["type"], frame["data"]
         assert isinstance(frame["timestamp"], float)
@@ -130,9 +130,12 @@ def check_flows(frames: Frames, *, superseded: bool = False) -> None:
                 letters = "".join(LETTERS[one] for one in turn)
                 assert re.fullmatch("s[aco]*(fe|x)", letters)
                 turn = []
-                if kind == "flow_completed" and "interrupt" not in data:
-                    assert superseded or shown == data["final_output"]["text_output"]
+                if kind == "flow_completed":
+                    assert superseded or shown == said == data["final_output"]["text_output"]
+                    assert set(data["element_outputs"]) <= set(data["execution_order"])
                 shown = ""
+            case "final_output":
+                said = data["text_output"]
     assert frames[0]["type"] == "status"
     assert turn == []
 

@@ -35,7 +35,8 @@ POSTS = {
 }
 BAD_REQUEST = {"sessions": 422}
 """By which status a vocabulary's clients know a bad request, where it is not 400."""
-SOCKETS = {"/api/v1/ws": "native", "/ws/chat": "chat", "/api/streaming/ws/c-1": "multi_agent"}
+FLOW = "/api/chat/execute/team"
+SOCKETS = {"/api/v1/ws": "native", "/ws/chat": "chat", "/api/streaming/ws/c-1": "multi_agent", FLOW: "flows"}
 JSON = {"content-type": "application/json"}
 DEEP = b'{"message":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BODIES: dict[str, tuple[bytes, set[str]]] = {
@@ -61,12 +62,17 @@ BODIES: dict[str, tuple[bytes, set[str]]] = {
 
 def check_words(body: dict[str, Any], dialect: str) -> None:
     """The frame of an error, as the dialect spells it."""
+    if dialect == "flows":
+        assert set(body) == {"type", "data", "timestamp"}
+        body = {"type": body["type"].removeprefix("flow_"), **body["data"]}
     assert body.get("type") == (None if dialect in ("threads", "sessions") else "error")
     assert body["code"] in CODES
     if dialect == "native":
         assert set(body) == {"type", "code", "message", "at"}
     elif dialect == "chat":
         assert set(body) == {"type", "code", "error"}
+    elif dialect == "flows":
+        assert set(body) >= {"type", "code", "error"}
     elif dialect == "threads":
         assert set(body) == {"code", "error"}
     elif dialect == "sessions":
@@ -77,6 +83,11 @@ def check_words(body: dict[str, Any], dialect: str) -> None:
     assert said
     for internal in ("Traceback", "msgspec", "litestar", "File ", "/work/", "0x", "sqlite"):
         assert internal not in said
+
+
+def code_of(frame: dict[str, Any]) -> str:
+    code: str = frame.get("data", frame)["code"]
+    return code
 
 
 async def alive(client: httpx.AsyncClient) -> None:
@@ -266,14 +277,14 @@ async def test_a_socket_does_not_say_whether_somebody_elses_run_exists(guarded: 
         if path != "/api/v1/ws":
             await opened.frame()
         kinds: list[dict[str, Any]] = [{"type": "resume", "after": 1, "last_seq": 1}]
-        if path != "/api/streaming/ws/c-1":
+        if path not in ("/api/streaming/ws/c-1", FLOW):
             kinds.append({"type": "cancel"})
         if path == "/api/v1/ws":
             kinds.append({"type": "answer", "answer": 1})
         for kind in kinds:
             answers = [await opened.ask(**kind, run_id=run) for run in (blocks[0].data["run_id"], new_id())]
             assert without_time(answers[0]) == without_time(answers[1])
-            assert answers[0]["code"] == "NOT_FOUND"
+            assert code_of(answers[0]) == "NOT_FOUND"
         if path == "/api/v1/ws":
             threads = [blocks[0].data["thread_id"], new_id()]
             answers = [await opened.ask(type="resume", thread_id=thread) for thread in threads]
@@ -329,8 +340,8 @@ async def test_identity_comes_from_the_token_alone(guarded: LiveServer) -> None:
 
 
 async def greeted(opened: Socket, path: str) -> None:
-    if path == "/api/streaming/ws/c-1":
-        assert (await opened.frame())["type"] == "connected"
+    if path in ("/api/streaming/ws/c-1", FLOW):
+        assert (await opened.frame())["type"] in ("connected", "status")
 
 
 FRAMES: dict[str, tuple[str | bytes, str]] = {
@@ -366,10 +377,10 @@ async def test_a_bad_frame_is_told_and_the_socket_stays_open(live: LiveServer, p
         for name, (frame, code) in FRAMES.items():
             await opened.connection.send(frame)
             answer = await opened.frame()
-            assert answer["code"] == code, name
+            assert code_of(answer) == code, name
             check_words(answer, SOCKETS[path])
         await opened.send(type="message", message="still there")
-        assert (await opened.until("complete", "run_complete"))[-1]["type"] != "error"
+        assert (await opened.until("complete", "run_complete", "flow_completed"))[-1]["type"] != "error"
 
 
 @pytest.mark.parametrize("path", SOCKETS)
@@ -403,7 +414,7 @@ def test_no_frames_break_a_socket(live: LiveServer, frames: list[str | bytes]) -
             for frame in frames:
                 await opened.connection.send(frame)
                 check_words(await opened.frame(), SOCKETS[path])
-            assert (await opened.ask(type="ping"))["type"] == "pong"
+            assert (await opened.ask(type="ping"))["type"] == ("status" if path == FLOW else "pong")
 
     async def all_() -> None:
         await asyncio.gather(*(talk(path) for path in SOCKETS))
@@ -420,7 +431,7 @@ async def test_nothing_but_a_login_is_heard_before_the_login(guarded: LiveServer
             {"type": "cancel", "run_id": new_id()},
         ):
             answer = await opened.ask(**frame)
-            assert answer["code"] == "AUTH_REQUIRED"
+            assert code_of(answer) == "AUTH_REQUIRED"
             check_words(answer, SOCKETS[path])
 
 
@@ -430,8 +441,8 @@ async def test_a_bad_token_is_refused_by_every_socket(guarded: LiveServer, path:
     async with socket(guarded.ws + path) as opened:
         await opened.connection.send(json.dumps({"type": "auth", "token": FORGED[name]}))
         answer = await opened.frame()
-        assert answer["type"] in ("auth_error", "error")
-        assert (await opened.ask(type="message", message="x"))["code"] == "AUTH_REQUIRED"
+        assert answer["type"] in ("auth_error", "error", "flow_error")
+        assert code_of(await opened.ask(type="message", message="x")) == "AUTH_REQUIRED"
 
 
 def test_the_documents_pages_stay_below_their_folder(tmp_path: Path, live: LiveServer) -> None:

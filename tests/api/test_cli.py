@@ -10,13 +10,16 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
 import pytest
 from click.testing import CliRunner, Result
+from websockets.sync.client import connect
 
 from api.cli import main
+from tests.api.flows import saying
 from tests.support.server import GRAPHS, ROOT, SECRET, clean_environment, server_process
 
 
@@ -159,3 +162,118 @@ def test_a_minted_token_opens_a_served_door(tmp_path: Path, monkeypatch: pytest.
     assert "[redacted]" in log
     assert minted not in log
     assert minted.split(".")[2] not in log
+
+
+# ------------------------------------------------------------------------------------------------------------ flows
+
+
+def flow(*arguments: str, user: str = "ada", given: str | None = None) -> Result:
+    """`antiphon flow …` on the database of this test."""
+    options = [] if arguments[0] == "check" else ["--user", user]
+    return CliRunner().invoke(main, ["flow", *arguments, *options, "--db", "sqlite:///log.db"], input=given)
+
+
+def stored(folder: Path, definition: Any, *options: str) -> str:
+    """Import a definition from a file. Returns its id."""
+    (folder / "given.json").write_text(json.dumps(definition))
+    done = flow("import", "given.json", *options)
+    assert done.exit_code == 0, done.output
+    return done.output.split("\t")[0]
+
+
+def test_a_flow_is_imported_listed_and_exported_as_it_was(tmp_path: Path) -> None:
+    assert (flow("list").exit_code, flow("list").output) == (0, "")
+    definition = saying("yes:\n  12:30 \u2028🙂") | {"zoom": 1.5, "on": "off"}
+    mine = stored(tmp_path, definition)
+    assert flow("list").output == f"{mine}\tdraft 1\tpublished -\n"
+    for form in ("json", "yaml"):
+        exported = flow("export", mine, "--format", form)
+        assert exported.exit_code == 0
+        again = flow("import", "-", "--agent-id", f"again-{form}", "--publish", given=exported.output)
+        assert again.output == f"again-{form}\tdraft 1\tpublished 1\n"
+        assert json.loads(flow("export", f"again-{form}", "--format", "json", "--published").output) == definition
+        assert flow("export", f"again-{form}", "--format", form).output == exported.output
+
+
+def test_an_import_with_an_id_is_that_flows_next_draft(tmp_path: Path) -> None:
+    mine = stored(tmp_path, saying("one"), "--publish")
+    assert stored(tmp_path, saying("two"), "--agent-id", mine) == mine
+    assert flow("list").output == f"{mine}\tdraft 2\tpublished 1\n"
+    assert json.loads(flow("export", mine, "--format", "json").output) == saying("two")
+    assert json.loads(flow("export", mine, "--format", "json", "--published").output) == saying("one")
+
+
+def test_a_flow_is_its_owners_alone_here_too(tmp_path: Path) -> None:
+    mine = stored(tmp_path, saying("one"), "--publish")
+    refused = [
+        flow("export", mine, user="eve"),
+        flow("import", "given.json", "--agent-id", mine, user="eve"),
+        flow("export", "nobody"),
+    ]
+    for one in refused:
+        assert (one.exit_code, one.output) == (1, "Error: There is no such thing here.\n")
+    assert flow("list", user="eve").output == ""
+
+
+def test_the_built_in_team_is_exported_and_can_be_imported() -> None:
+    exported = flow("export", "team")
+    assert flow("import", "-", given=exported.output).exit_code == 0
+    taken = flow("import", "-", "--agent-id", "team", given=exported.output)
+    assert taken.exit_code == 1
+    assert taken.output.startswith("Error: An agent id has")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{\n  "nodes": [}', "line 2, column 13 (/): This is not valid JSON. [BAD_TEXT]"),
+        ("nodes: &a []", "line 1, column 8 (/): Anchors and aliases are not allowed. [BAD_TEXT]"),
+        ("nodes:\n  - id: in\n    type: bogus\n", "line 3, column 11 (/nodes/0/type): There is no such type of node"),
+        ("", "/: A flow is an object with nodes and edges. [WRONG_TYPE]"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "import"])
+def test_errors_of_a_flow_are_told_with_their_lines_and_columns(
+    tmp_path: Path, command: str, text: str, told: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    refused = flow(command, "bad.yaml")
+    assert refused.exit_code == 1
+    first, *rest = refused.output.splitlines()
+    assert first == "Error: the flow cannot be executed"
+    assert rest[0].startswith(told)
+    assert flow("list").output == ""
+
+
+def test_errors_inside_of_expressions_have_their_places_there(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(json.dumps(saying("Hi {{ message + }}"), indent=1))
+    refused = flow("check", "bad.json")
+    assert refused.exit_code == 1
+    assert "(/nodes/1/config/template), there at 1:" in refused.output
+    assert "[BAD_EXPRESSION]" in refused.output
+
+
+def test_a_flow_that_can_be_executed_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text(json.dumps(saying("hi")))
+    fine = flow("check", "good.json")
+    assert (fine.exit_code, fine.output) == (0, "the flow can be executed\n")
+    assert flow("check", "missing.json").exit_code == 2
+    assert flow("export", "team", "--format", "xml").exit_code == 2
+
+
+def test_a_flow_that_is_imported_beside_a_running_server_is_served_at_once(tmp_path: Path) -> None:
+    """Taken from one server over HTTP as YAML, given to another one by the command, and run by somebody else."""
+    definition = saying("Hello {{ message }}.") | {"viewport": {"x": 1.5}}
+    with server_process(tmp_path, {}) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        drawn = client.post("/api/v1/flows", json=definition).json()["agent_id"]
+        exported = client.get(f"/api/v1/flows/{drawn}", params={"format": "yaml"}).text
+        assert flow("export", drawn, user="local").output == exported
+        done = flow("import", "-", "--agent-id", "greeter", "--publish", user="ada", given=exported)
+        assert done.output == "greeter\tdraft 1\tpublished 1\n"
+        with connect(f"{server.ws}/api/chat/execute/greeter", proxy=None) as opened:
+            opened.send(json.dumps({"message": "Bob", "user_id": "bob"}))
+            frames = [json.loads(opened.recv(10))]
+            while frames[-1]["type"] not in ("flow_completed", "flow_error"):
+                frames.append(json.loads(opened.recv(10)))
+    assert frames[-1]["data"]["final_output"] == {"text_output": "Hello Bob."}
+    assert json.loads(flow("export", "greeter", "--format", "json").output) == definition

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.auth import Principal
-from api.connection import REFUSALS, Close, Conversation, Perform, Send, Verify
+from api.connection import REFUSALS, Close, Conversation, Perform, Send, Then, Verify
 from api.dialects import DIALECTS
 from api.dialects.base import Dialect
 from api.problems import CODES, Problem
@@ -84,6 +84,51 @@ def test_a_connection_stays_its_users(talk: Conversation) -> None:
     talk.authenticated(ADA, AT, asked=True)
     talk.authenticated(BOB, AT, asked=True)
     assert talk.principal == ADA
+
+
+FLOWS = DIALECTS["flows"]
+LOGGED_IN = Principal(id="ada", expires_at=AT + 1000)
+FIRST = said({"message": "hi", "token": "t"})
+
+
+def test_a_message_may_bring_its_login() -> None:
+    talk = Conversation(FLOWS, "")
+    verify, then = talk.receive(FIRST, AT)
+    assert verify == Verify("t")
+    assert isinstance(then, Then)
+    talk.authenticated(LOGGED_IN, AT, asked=True)
+    (action,) = talk.then(then.command, AT)
+    assert isinstance(action, Perform)
+    assert action.principal == LOGGED_IN
+    assert [type(one) for one in talk.receive(FIRST, AT)] == [Perform], "it is known by now"
+
+
+def test_a_message_whose_login_failed_is_not_obeyed() -> None:
+    talk = Conversation(FLOWS, "")
+    for _ in range(2):
+        _, then = talk.receive(FIRST, AT)
+        talk.refused(INVALID, AT)
+        assert isinstance(then, Then)
+        assert talk.then(then.command, AT) == []
+
+
+def test_a_later_message_may_renew_the_login_but_not_change_the_user() -> None:
+    talk = Conversation(FLOWS, "")
+    talk.receive(FIRST, AT)
+    talk.authenticated(LOGGED_IN, AT, asked=True)
+    for user, obeyed in (("ada", True), ("bob", False)):
+        verify, then = talk.receive(said({"message": "hi", "token": user}), AT)
+        assert verify == Verify(user)
+        assert isinstance(then, Then)
+        talk.authenticated(Principal(id=user, expires_at=AT + 2000), AT, asked=True)
+        assert bool(talk.then(then.command, AT)) == obeyed
+        assert talk.principal == Principal(id="ada", expires_at=AT + 2000)
+
+
+def test_where_nobody_has_to_log_in_a_token_says_nothing() -> None:
+    talk = Conversation(FLOWS, "")
+    talk.authenticated(ADA, AT, asked=False)
+    assert [type(one) for one in talk.receive(FIRST, AT)] == [Perform]
 
 
 def test_a_login_that_ran_out_closes(talk: Conversation) -> None:

@@ -17,7 +17,7 @@ from tests.api.wire import Block, Socket, SseReader, raw, socket, sse, sse_all
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller
 
-ENDS = {"run_complete", "complete", "error"}
+ENDS = {"run_complete", "complete", "error", "flow_completed", "flow_error"}
 
 
 class Stream(Protocol):
@@ -177,6 +177,29 @@ class ChatSocket(NativeSocket):
         return {"type": "resume", "run_id": frame["run_id"], "last_seq": frame["seq"]}
 
 
+class FlowSocket(NativeSocket):
+    """The server speaks first."""
+
+    path = "/api/chat/execute/team"
+
+    @asynccontextmanager
+    async def begin(self, question: str) -> AsyncIterator[Stream]:
+        async with self._greeted(self.message(question)) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def again(self, last: str) -> AsyncIterator[Stream]:
+        async with self._greeted(self.resumption(json.loads(last))) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def _greeted(self, frame: dict[str, Any]) -> AsyncIterator[Stream]:
+        async with socket(self.server.ws + self.path) as opened:
+            assert (await opened.frame())["type"] == "status"
+            await opened.send(**frame)
+            yield SocketStream(opened)
+
+
 class NativeSseThenSocket(NativeSocket):
     """The client changes its transport."""
 
@@ -231,7 +254,7 @@ SSE_WIRES = [
     MultiAgentPost,
     SessionsPost,
 ]
-WIRES = [*SSE_WIRES, NativeSocket, NativeSseThenSocket, MultiAgentSocket, MultiAgentResume, ChatSocket]
+WIRES = [*SSE_WIRES, NativeSocket, NativeSseThenSocket, MultiAgentSocket, MultiAgentResume, ChatSocket, FlowSocket]
 ANSWER = "One two three four five six seven.\nEight 🙂 nine."
 
 

@@ -22,7 +22,7 @@ async def test_a_question_is_answered_with_the_documents_fields(client: httpx.As
     response = await client.post(CHAT, json={"message": "hello chat", "session_id": "s-1", "customer_id": "c-1"})
     assert response.status_code == 200
     whole = response.json()
-    assert set(whole) == {"response", "session_id", "metadata"}
+    assert set(whole) == {"response", "session_id", "metadata", "run_id"}, "and the run, to answer its question by"
     assert (whole["response"], whole["session_id"]) == ("You said: hello chat", "s-1")
     assert whole["metadata"]["agent"] == "specs"
     assert isinstance(whole["metadata"]["confidence"], float)
