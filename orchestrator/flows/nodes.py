@@ -174,10 +174,8 @@ class FlowNodes:
             config: AgentConfig = node.config
             own = self._text(node, "prompt", state)
             instructions = specialist_prompt(runtime.context.team[config.agent]) if config.agent else ""
-            prompt = flow_prompt(
-                "\n".join(filter(None, (instructions, own))), _sources(state), [], runtime.context.profile
-            )
-            text = await self._ask(node, state, runtime, prompt, self._text(node, "question", state))
+            instructions = "\n".join(filter(None, (instructions, own)))
+            text = await self._ask(node, state, runtime, instructions, self._text(node, "question", state))
             draft = Draft(agent=node.id, question=state["message"], text=text)
             return {**self._said(node, text), "drafts": [msgspec.to_builtins(draft)]}
 

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator import Engine
+from orchestrator.events import AnyEvent, RunComplete
 from orchestrator.flows.check import check
 from orchestrator.flows.definition import FlowInvalid, FlowProblem
+from orchestrator.prompts import CLASSIFY, SYNTHESIS
+from tests.orchestrator.support import events_of, shown_answer
+from tests.support.model_server import ModelServer, ReplyLike, Script, by_agent
 
 SPECIALISTS = ("specs", "maintenance")
 
@@ -51,3 +56,38 @@ def told(raw: Any) -> list[tuple[str, str]]:
     problems = problems_of(raw)
     assert all(re.fullmatch(r"[A-Z_]+", one.code) and one.message for one in problems)
     return [(one.code, one.path) for one in problems]
+
+
+def says(role: str, **config: Any) -> dict[str, Any]:
+    """An agent that a script knows by a word of its prompt."""
+    return node("agent", prompt=f"You are {role}.", **config)
+
+
+def speaking(**replies: ReplyLike) -> Script:
+    """A script for flows: what is said where the prompt has `You are NAME.`, or the goal of a step is `Do NAME.`"""
+    keys = {f"You are {name}.": reply for name, reply in replies.items()}
+    keys |= {f"Do {name}.": reply for name, reply in replies.items()}
+    return by_agent(
+        keys | {CLASSIFY: replies.get("classifier", "{}"), SYNTHESIS: replies.get("synthesis", "Combined.")}
+    )
+
+
+def asked(server: ModelServer) -> list[str]:
+    """Who asked the model, in order."""
+    found = [re.search(r"(?:You are|Do) (\w+)\.", request.system) for request in server.requests]
+    return [one[1] if one else "other" for one in found]
+
+
+async def answered(engine: Engine, raw: Any, message: str = "Hello", **request: Any) -> list[AnyEvent]:
+    """Save a flow and run it once; its events."""
+    assert engine.flows
+    await engine.flows.save(raw, "local", "f")
+    return await events_of(await engine.start(message, graph="flow:f", **request))
+
+
+def end_of(events: list[AnyEvent]) -> RunComplete:
+    """How a run ended that answered; what was shown as its answer is its text, and nothing else was."""
+    end = events[-1]
+    assert isinstance(end, RunComplete), end
+    assert shown_answer(events) == end.text
+    return end

@@ -1,4 +1,4 @@
-"""Whether a flow can be executed: every rule by itself, hostile definitions, and what holds of all that are accepted."""
+"""Whether a flow can be executed: every rule, hostile definitions, and what holds of all that are accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.flows.check import EXPRESSIONS, PAUSES, Plan, check
 from orchestrator.flows.definition import CONFIGS, EDGES, NODES, FlowInvalid
-from orchestrator.flows.text import from_text, located, to_json, to_yaml
+from orchestrator.flows.text import from_text, to_json, to_yaml
 from tests.orchestrator.flows.support import SPECIALISTS, flow, node, problems_of, told
 from tests.orchestrator.support import UNHURRIED
 
@@ -340,8 +340,8 @@ def hostile() -> Iterator[Any]:
         yield pytest.param(lambda raw=raw: (raw, None), id=f"a condition: {name}")
         raw = flow(a=node("template", template="x {{ " + text + " }}"))
         yield pytest.param(lambda raw=raw: (raw, None), id=f"a template: {name}")
-    for name, given in HOSTILE_TEXTS.items():
-        yield pytest.param(lambda given=given: (None, given), id=f"a text: {name}")
+    for name, written in HOSTILE_TEXTS.items():
+        yield pytest.param(lambda written=written: (None, written), id=f"a text: {name}")
 
 
 def refused(raw: Any, text: str | bytes | None) -> FlowInvalid:

@@ -161,7 +161,7 @@ def test_a_message_does_not_grow_with_what_is_wrong() -> None:
 
 
 def test_the_error_itself_names_the_first_problems() -> None:
-    with pytest.raises(FlowInvalid, match="/nodes: This must be a list."):
+    with pytest.raises(FlowInvalid, match=r"/nodes: This must be a list\."):
         check({}, SPECIALISTS)
 
 
