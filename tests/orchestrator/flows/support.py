@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 
 from orchestrator import Engine
 from orchestrator.events import AnyEvent, RunComplete
@@ -91,3 +93,39 @@ def end_of(events: list[AnyEvent]) -> RunComplete:
     assert isinstance(end, RunComplete), end
     assert shown_answer(events) == end.text
     return end
+
+
+TYPES: dict[str, dict[str, Any]] = {
+    "agent": node("agent", prompt="x"),
+    "condition": node("condition"),
+    "bounded": node("condition", max_rounds=2),
+    "step": node("step", goal="x"),
+    "approval": node("approval", question="?"),
+    "parallel": node("parallel"),
+    "template": node("template", template="x"),
+    "output": node("output", text="x"),
+}
+
+
+@st.composite
+def small_flows(draw: st.DrawFn, types: Sequence[str] = tuple(TYPES)) -> dict[str, Any]:
+    """Flows of a few nodes, of which many can be executed and many cannot."""
+    ids = [f"n{number}" for number in range(draw(st.integers(1, 6)))]
+    kinds = {id_: draw(st.sampled_from(types)) for id_ in ids}
+    raw = {"nodes": [{"id": "i", **node("input")}], "edges": [{"source": "i", "target": "n0"}]}
+    for id_, kind in kinds.items():
+        raw["nodes"].append({"id": id_, **TYPES[kind]})
+        targets = draw(st.lists(st.sampled_from([*ids]), min_size=1, max_size=3, unique=True))
+        for at, target in enumerate(targets if kind != "output" else []):
+            plain = kind == "parallel" or at == len(targets) - 1
+            raw["edges"].append({"source": id_, "target": target} | ({} if plain else {"condition": 'inputs["held"]'}))
+    reached: set[str] = set()
+    waiting = ["i"]
+    while waiting:
+        if (one := waiting.pop()) not in reached:
+            reached.add(one)
+            waiting += [edge["target"] for edge in raw["edges"] if edge["source"] == one]
+    return {
+        "nodes": [one for one in raw["nodes"] if one["id"] in reached],
+        "edges": [edge for edge in raw["edges"] if edge["source"] in reached],
+    }

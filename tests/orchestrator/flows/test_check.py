@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.flows.check import EXPRESSIONS, PAUSES, Plan, check
 from orchestrator.flows.definition import CONFIGS, EDGES, NODES, FlowInvalid
 from orchestrator.flows.text import from_text, to_json, to_yaml
-from tests.orchestrator.flows.support import SPECIALISTS, flow, node, problems_of, told
+from tests.orchestrator.flows.support import SPECIALISTS, flow, node, problems_of, small_flows, told
 from tests.orchestrator.support import UNHURRIED
 
 AGENT = node("agent", prompt="x")
@@ -406,41 +406,6 @@ def test_any_json_value_is_a_plan_or_is_refused(raw: Any) -> None:
     except FlowInvalid as invalid:
         assert invalid.problems
         assert all(problem.code and problem.message for problem in invalid.problems)
-
-
-TYPES = {
-    "agent": AGENT,
-    "condition": node("condition"),
-    "bounded": node("condition", max_rounds=2),
-    "step": STEP,
-    "approval": APPROVAL,
-    "parallel": node("parallel"),
-    "template": node("template", template="x"),
-    "output": node("output", text="x"),
-}
-
-
-@st.composite
-def small_flows(draw: st.DrawFn) -> dict[str, Any]:
-    ids = [f"n{number}" for number in range(draw(st.integers(1, 6)))]
-    kinds = {id_: draw(st.sampled_from([*TYPES])) for id_ in ids}
-    raw = {"nodes": [{"id": "i", **node("input")}], "edges": [{"source": "i", "target": "n0"}]}
-    for id_, kind in kinds.items():
-        raw["nodes"].append({"id": id_, **TYPES[kind]})
-        targets = draw(st.lists(st.sampled_from([*ids]), min_size=1, max_size=3, unique=True))
-        for at, target in enumerate(targets if kind != "output" else []):
-            plain = kind == "parallel" or at == len(targets) - 1
-            raw["edges"].append({"source": id_, "target": target} | ({} if plain else {"condition": "turn == 1"}))
-    reached: set[str] = set()
-    waiting = ["i"]
-    while waiting:
-        if (one := waiting.pop()) not in reached:
-            reached.add(one)
-            waiting += [edge["target"] for edge in raw["edges"] if edge["source"] == one]
-    return {
-        "nodes": [one for one in raw["nodes"] if one["id"] in reached],
-        "edges": [edge for edge in raw["edges"] if edge["source"] in reached],
-    }
 
 
 def loops_for_ever(plan: Plan) -> bool:

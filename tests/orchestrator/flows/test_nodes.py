@@ -1,4 +1,4 @@
-"""What each type of node does, in flows that are run by an engine on a real file, with a model behind a real endpoint."""
+"""What each type of node does, in flows that an engine runs on a real file, with a model behind a real endpoint."""
 
 from __future__ import annotations
 
