@@ -114,6 +114,13 @@ async def workflow_events(engine: Engine, thread: str) -> Any:
             yield event
 
 
+async def test_messages_that_are_sent_at_once_are_taken_one_after_another(url: str) -> None:
+    async with served_team(url, speaking(**REPLIES)) as (_, engine):
+        talk = Talk(engine, THREE)
+        runs = [await talk.begin(message) for message in ("Ada", "next", "next", "next")]
+        assert [await run.text() for run in runs] == [*REPLIES.values(), "Bye, Ada."]
+
+
 async def test_a_step_without_a_way_on_ends_the_workflow(url: str) -> None:
     raw = flow("i>t>u", {"t>u": "turn >= 2"}, t=step("t"), u=step("u"))
     async with served_team(url, speaking(**REPLIES)) as (_, engine):
