@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -22,8 +24,8 @@ from orchestrator.flows.definition import (
     FlowInvalid,
     FlowProblem,
     Node,
-    OutputConfig,
     ToolConfig,
+    pointer,
     read_flow,
 )
 from orchestrator.flows.expressions import Expression, ExpressionError, Template, parse, parse_template
@@ -34,16 +36,31 @@ was asked and said in earlier steps, and the number of messages that the present
 
 SPEAKERS = ("agent", "synthesis", "step", "template", "tool", "classifier", "approval")
 """Nodes whose output is a text that can be answered."""
+EXPRESSIONS = 40_000
+"""Characters of all expressions of a flow."""
 PAUSES = ("step", "approval")
 """Nodes that wait for a human, so that a cycle through them is bounded by one."""
 
 
+class Branches(msgspec.Struct, frozen=True, kw_only=True):
+    """The ways of a parallel node: what lies on each of them, in order, and the node where they come together."""
+
+    join: str | None
+    regions: list[set[str]]
+
+    @property
+    def inside(self) -> set[str]:
+        """The nodes of all branches."""
+        return set().union(*self.regions)
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow that can be executed, with its templates by `(node, setting)` and its conditions by place."""
+    """A flow that can be executed: templates by `(node, setting)`, conditions by place, branches by parallel node."""
 
     flow: Flow
     templates: dict[tuple[str, str], Any]
     conditions: dict[int, Any]
+    joins: dict[str, Branches]
 
     def template(self, node: str, setting: str) -> Template:
         """A setting that is a template."""
@@ -58,11 +75,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def has_steps(self) -> bool:
         """Whether the flow lasts for several turns of a conversation."""
         return bool(self.flow.of_type("step"))
-
-    @property
-    def has_parallel(self) -> bool:
-        """Whether there are ways that are gone at once."""
-        return bool(self.flow.of_type("parallel"))
 
     def answers(self, node: Node) -> bool:
         """Whether what a node says is the answer, and not material for the nodes behind it."""
@@ -82,18 +94,19 @@ def check(raw: Any, specialists: Collection[str] = ()) -> Plan:
     problems += _wrong_nodes(flow, specialists)
     if not problems:
         problems += _wrong_ways(flow)
+    joins = _joins(flow) if not problems else {}
     if not problems:
-        problems += _wrong_shape(flow)
+        problems += _wrong_shape(flow, joins)
     templates, conditions, wrong = _expressions(flow, complete=not problems)
     problems += wrong
     if problems:
         raise FlowInvalid(sorted(problems, key=_place))
-    return Plan(flow=flow, templates=templates, conditions=conditions)
+    return Plan(flow=flow, templates=templates, conditions=conditions, joins=joins)
 
 
 def _place(problem: FlowProblem) -> tuple[list[tuple[int, str]], str]:
     parts = problem.path.split("/")
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], problem.code
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], problem.code
 
 
 # ------------------------------------------------------------------------------------------------------ nodes
@@ -194,14 +207,18 @@ def _edge_problem(edge: Edge, code: str, message: str) -> FlowProblem:
 # ------------------------------------------------------------------------------------------------------ shape
 
 
-def _wrong_shape(flow: Flow) -> Iterator[FlowProblem]:
+def _wrong_shape(flow: Flow, joins: dict[str, Branches]) -> Iterator[FlowProblem]:
     start = flow.of_type("input")[0].id
-    reached = _reach([start], lambda id_: [edge.target for edge in flow.out(id_)])
+    reached = _reach([start], _up_to(flow, None))
     for node in flow.nodes.values():
         if node.id not in reached:
             yield _at(node, "UNREACHABLE", "No way leads from the input to this node.")
+    for node in flow.of_type("output"):
+        said = any(flow.nodes[id_].type in SPEAKERS for id_ in _before(flow, node.id))
+        if node.config.text is None and not said:
+            yield _at(node, "MISSING_INPUT", "Nothing before this output says anything: it needs a text.")
     yield from _unbounded(flow)
-    yield from _wrong_parallels(flow)
+    yield from _wrong_parallels(flow, joins)
 
 
 def _reach(start: Iterable[str], onward: Callable[[str], Iterable[str]]) -> set[str]:
@@ -239,27 +256,70 @@ def _goes_on(node: Node, edge: Edge) -> bool:
     return not (bounded and edge.condition is not None)
 
 
-def _wrong_parallels(flow: Flow) -> Iterator[FlowProblem]:
-    """Branches must come together before the answer, and a human cannot be asked in two of them at once."""
+def _joins(flow: Flow) -> dict[str, Branches]:
+    """Where the ways of each parallel node come together: in the nearest node that all of them must pass."""
+    behind = _passed(flow)
+    found = {}
     for node in flow.of_type("parallel"):
-        branches = [_reach([edge.target], lambda id_: _onward(flow, id_)) for edge in flow.out(node.id)]
-        common = set.intersection(*branches)
-        inside = set.union(*branches) - common
-        for id_ in sorted(inside, key=lambda one: flow.nodes[one].index):
-            one = flow.nodes[id_]
-            if one.type in ("step", "approval"):
-                yield _at(one, "BAD_PARALLEL", "Nobody can be asked inside of parallel branches.")
-            elif one.type == "output":
-                yield _at(one, "BAD_PARALLEL", "Parallel branches come together before an output.")
-        for output in flow.of_type("output"):
-            ways = [edge for edge in flow.into(output.id) if edge.source in inside]
-            if output.id in common and ways and output.config.text is None:
-                message = "Behind parallel branches an output needs a text, or a synthesis before it."
-                yield _at(output, "BAD_PARALLEL", message)
+        later = behind[node.id] - {node.id}
+        join = max(later, key=lambda id_: len(behind[id_]), default=None)
+        onward = _up_to(flow, join)
+        regions = [_reach([edge.target] if edge.target != join else [], onward) for edge in flow.out(node.id)]
+        found[node.id] = Branches(join=join, regions=regions)
+    return found
 
 
-def _onward(flow: Flow, id_: str) -> list[str]:
-    return [edge.target for edge in flow.out(id_)]
+def _passed(flow: Flow) -> dict[str, set[str]]:
+    """What is passed for certain on all ways from a node to where a turn ends, with the node itself."""
+    passed = {id_: set(flow.nodes) for id_ in flow.nodes}
+    changed = True
+    while changed:
+        changed = False
+        for id_, node in reversed(flow.nodes.items()):
+            ways = [] if node.type in PAUSES else [passed[edge.target] for edge in flow.out(id_)]
+            now = (set.intersection(*ways) if ways else set()) | {id_}
+            changed = changed or now != passed[id_]
+            passed[id_] = now
+    return passed
+
+
+def _up_to(flow: Flow, last: str | None) -> Callable[[str], list[str]]:
+    return lambda id_: [edge.target for edge in flow.out(id_) if edge.target != last]
+
+
+def _wrong_parallels(flow: Flow, joins: dict[str, Branches]) -> Iterator[FlowProblem]:
+    for node in flow.of_type("parallel"):
+        found = joins[node.id]
+        if found.join is None:
+            apart = {id_ for id_ in found.inside if not all(id_ in region for region in found.regions)}
+            yield next(_wrong_inside(flow, apart), _at(node, "BAD_PARALLEL", "The branches never come together."))
+        else:
+            problems = chain(_wrong_inside(flow, found.inside), _wrong_branches(flow, node, found))
+            yield from islice(problems, 1)
+
+
+def _wrong_inside(flow: Flow, inside: Collection[str]) -> Iterator[FlowProblem]:
+    for node in flow.nodes.values():
+        if node.id in inside and node.type in PAUSES:
+            yield _at(node, "BAD_PARALLEL", "Nobody can be asked inside of parallel branches.")
+        elif node.id in inside and node.type == "output":
+            yield _at(node, "BAD_PARALLEL", "Parallel branches come together before an output.")
+
+
+def _wrong_branches(flow: Flow, node: Node, found: Branches) -> Iterator[FlowProblem]:
+    """Each branch is entered by the parallel node only, and left for the node where all of them come together."""
+    counts = Counter(id_ for region in found.regions for id_ in region)
+    for one in flow.nodes.values():
+        if counts[one.id] > 1 or (counts[one.id] and one is node):
+            message = "Branches come together in one node, all of them; parallel nodes may stand inside each other."
+            yield _at(one, "BAD_PARALLEL", message)
+    for edge in flow.edges:
+        if edge.target in counts and edge.source not in counts and edge.source != node.id:
+            yield _edge_problem(edge, "BAD_PARALLEL", "Only its parallel node leads into a branch.")
+    join = flow.nodes[found.join or ""]
+    if join.type == "output" and join.config.text is None:
+        message = "Behind parallel branches an output needs a text, or a synthesis before it."
+        yield _at(join, "BAD_PARALLEL", message)
 
 
 # ------------------------------------------------------------------------------------------------------ expressions
@@ -271,29 +331,37 @@ def _expressions(
     templates: dict[tuple[str, str], Template] = {}
     conditions: dict[int, Expression] = {}
     problems: list[FlowProblem] = []
+    size = 0
+    for node, place, path, text in _texts(flow):
+        try:
+            if isinstance(place, tuple):
+                template = templates[place] = parse_template(text, NAMES)
+                read = [part.expression for part in template.parts if not isinstance(part, str)]
+            else:
+                read = [parse(text, NAMES)]
+                conditions[place] = read[0]
+        except ExpressionError as error:
+            problems.append(_unreadable(error, path, node))
+            continue
+        size += sum(len(expression.text) for expression in read)
+        if size > EXPRESSIONS:
+            message = f"The expressions of a flow have at most {EXPRESSIONS} characters."
+            problems.append(FlowProblem(code="TOO_LARGE", message=message, path=path, node=node))
+            break
+        if complete:
+            before = _before(flow, node) | (set() if isinstance(place, tuple) else {node})
+            problems += _missing(flow, node, before, read, path)
+    return templates, conditions, problems
+
+
+def _texts(flow: Flow) -> Iterator[tuple[str, tuple[str, str] | int, str, str]]:
+    """All templates and conditions: their node, `(node, setting)` or the edge's place, the path, the text."""
     for node in flow.nodes.values():
         for setting, text in _templates_of(node):
-            path = f"/nodes/{node.index}/config/{setting}"
-            try:
-                template = templates[node.id, setting] = parse_template(text, NAMES)
-            except ExpressionError as error:
-                problems.append(_unreadable(error, path, node.id))
-                continue
-            if complete:
-                trees = [part.expression.tree for part in template.parts if not isinstance(part, str)]
-                problems += _missing(flow, node.id, trees, path)
+            yield node.id, (node.id, setting), f"/nodes/{node.index}/config/{setting}", text
     for edge in flow.edges:
-        if edge.condition is None:
-            continue
-        path = f"/edges/{edge.index}/condition"
-        try:
-            expression = conditions[edge.index] = parse(edge.condition, NAMES)
-        except ExpressionError as error:
-            problems.append(_unreadable(error, path, edge.source))
-            continue
-        if complete:
-            problems += _missing(flow, edge.source, [expression.tree], path, own=True)
-    return templates, conditions, problems
+        if edge.condition is not None:
+            yield edge.source, edge.index, f"/edges/{edge.index}/condition", edge.condition
 
 
 def _templates_of(node: Node) -> Iterator[tuple[str, str]]:
@@ -303,24 +371,22 @@ def _templates_of(node: Node) -> Iterator[tuple[str, str]]:
             yield setting, text
     if isinstance(node.config, ToolConfig):
         for name, text in node.config.arguments.items():
-            yield f"arguments/{name}", text
+            yield f"arguments/{pointer(name)}", text
 
 
 def _unreadable(error: ExpressionError, path: str, node: str) -> FlowProblem:
     return FlowProblem(code="BAD_EXPRESSION", message=error.message, path=path, node=node, within=error.position)
 
 
-def _missing(flow: Flow, node: str, trees: list[ast.expr], path: str, own: bool = False) -> Iterator[FlowProblem]:
+def _missing(
+    flow: Flow, node: str, before: Collection[str], read: list[Expression], path: str
+) -> Iterator[FlowProblem]:
     """Outputs that an expression reads but that cannot be there: of unknown nodes, and of nodes that come later."""
-    before: set[str] | None = None
-    for id_ in dict.fromkeys(id_ for tree in trees for id_ in _outputs_read(tree)):
+    for id_ in dict.fromkeys(id_ for expression in read for id_ in _outputs_read(expression.tree)):
         if id_ not in flow.nodes:
             message = f"There is no node {id_[:64]!r}."
             yield FlowProblem(code="MISSING_INPUT", message=message, path=path, node=node)
-            continue
-        if before is None:
-            before = _before(flow, node) | ({node} if own else set())
-        if id_ not in before:
+        elif id_ not in before:
             message = f"Node {id_!r} has no output yet when this is read."
             yield FlowProblem(code="MISSING_INPUT", message=message, path=path, node=node)
 
@@ -343,6 +409,3 @@ def _outputs_read(tree: ast.expr) -> Iterator[str]:
             and isinstance(one.slice, ast.Constant)
         ):
             yield str(one.slice.value)
-
-
-__all__ = ["NAMES", "FlowInvalid", "OutputConfig", "Plan", "check"]

@@ -28,6 +28,8 @@ from orchestrator.nodes.context import TeamContext
 MOST_STEPS = 1_000
 STATE_SIZE = 256 * 1024
 """Bytes of what a turn leaves for the next; outputs of nodes are left behind where it would be more."""
+SILENT = {"agent_id": ""}
+"""The label of nodes that are no elements of the flow, and leave no trace in the log."""
 ROLES = {"classifier": "classifier", "retriever": "retriever", "synthesis": "synthesis", "step": "primary"}
 
 
@@ -96,24 +98,38 @@ def _earlier(left: bytes, agent_id: str, plan: Plan) -> Left:
 
 def _most_steps(plan: Plan) -> int:
     rounds = [node.config.max_rounds or 0 for node in plan.flow.of_type("condition")]
-    return min(MOST_STEPS, (len(plan.flow.nodes) + 2) * (2 + sum(rounds)))
+    ends = sum(len(found.regions) for found in plan.joins.values())
+    return min(MOST_STEPS, (len(plan.flow.nodes) + ends + 2) * (2 + sum(rounds)))
 
 
 def _graph(plan: Plan, nodes: FlowNodes) -> StateGraph[FlowState, TeamContext, FlowState, FlowState]:
     flow = plan.flow
     graph = StateGraph(FlowState, context_schema=TeamContext)
     for node in flow.nodes.values():
-        # ways of different lengths come together: the node waits until nothing else is under way
-        joins = plan.has_parallel and len(flow.into(node.id)) > 1
         function: Any = nodes.function(node)
-        graph.add_node(_name(node), function, metadata=_label(plan, node), defer=joins)
+        graph.add_node(_name(node), function, metadata=_label(plan, node))
+        if node.type == "step":
+            function = nodes.enter(node)
+            graph.add_node(_door(node), function, metadata=SILENT)
+            graph.add_edge(_door(node), _name(node))
+    for id_, found in plan.joins.items():
+        ends = [_end(id_, branch) for branch in range(len(found.regions))]
+        for end in ends:
+            function = _pass
+            graph.add_node(end, function, metadata=SILENT)
+        graph.add_edge(ends, _way_to(plan, id_, found.join or ""))
+    for node in flow.nodes.values():
         _add_ways(graph, plan, nodes, node)
     start = flow.of_type("input")[0]
     if plan.has_steps:
-        graph.add_conditional_edges(START, _entry(plan, nodes, start), [_name(node) for node in flow.nodes.values()])
+        graph.add_conditional_edges(START, _entry(plan, nodes, start), [_door(node) for node in flow.nodes.values()])
     else:
         graph.add_edge(START, _name(start))
     return graph
+
+
+async def _pass(state: FlowState) -> dict[str, Any]:
+    return {}
 
 
 def _name(node: Node) -> str:
@@ -121,9 +137,30 @@ def _name(node: Node) -> str:
     return f"node-{node.id}"
 
 
+def _door(node: Node) -> str:
+    """Where a node is entered. What a step tells when it begins is told once, even if it is begun again."""
+    return f"enter-{node.id}" if node.type == "step" else _name(node)
+
+
+def _end(parallel: str, branch: int) -> str:
+    """The end of a branch: a node of the graph of its own, so that their common end is entered once, from all."""
+    return f"end-{branch}-{parallel}"
+
+
+def _way_to(plan: Plan, source: str, target: str) -> str:
+    """Where a way leads: to the end of the innermost branch that ends with it, else to its target."""
+    ends = [
+        (len(region), _end(id_, branch))
+        for id_, found in plan.joins.items()
+        for branch, region in enumerate(found.regions)
+        if found.join == target and source in region
+    ]
+    return min(ends)[1] if ends else _door(plan.flow.nodes[target])
+
+
 def _label(plan: Plan, node: Node) -> dict[str, Any]:
     limits = Limits(**{field: getattr(node.config, field, None) for field in ("tokens", "sentences", "seconds")})
-    answers = plan.answers(node) or (node.type == "output" and node.config.text is not None)
+    answers = plan.answers(node) or node.type == "output"
     supporting = "primary" if answers else "supporting"
     return {
         "agent_id": node.id,
@@ -137,20 +174,23 @@ def _label(plan: Plan, node: Node) -> dict[str, Any]:
 
 def _add_ways(graph: StateGraph[Any, Any, Any, Any], plan: Plan, nodes: FlowNodes, node: Node) -> None:
     ways = plan.flow.out(node.id)
-    targets = [_name(plan.flow.nodes[edge.target]) for edge in ways]
     if node.type in ("output", "step"):
         graph.add_edge(_name(node), END)
-    elif all(edge.condition is None for edge in ways):
-        for target in targets:
-            graph.add_edge(_name(node), target)
+    elif node.type == "parallel":
+        for branch, region in enumerate(plan.joins[node.id].regions):
+            first = _way_to(plan, "", ways[branch].target) if region else _end(node.id, branch)
+            graph.add_edge(_name(node), first)
+    elif len(ways) == 1:
+        graph.add_edge(_name(node), _way_to(plan, node.id, ways[0].target))
     else:
-        graph.add_conditional_edges(_name(node), _chosen(plan, nodes, node), list(dict.fromkeys(targets)))
+        targets = list(dict.fromkeys(_way_to(plan, node.id, edge.target) for edge in ways))
+        graph.add_conditional_edges(_name(node), _chosen(plan, nodes, node), targets)
 
 
 def _chosen(plan: Plan, nodes: FlowNodes, node: Node) -> Callable[[FlowState], str]:
     async def choose(state: FlowState) -> str:
         way = nodes.way(node, state)
-        return _name(plan.flow.nodes[way.target]) if way else END
+        return _way_to(plan, node.id, way.target) if way else END
 
     return choose  # type: ignore[return-value]
 
@@ -163,6 +203,6 @@ def _entry(plan: Plan, nodes: FlowNodes, start: Node) -> Callable[[FlowState], s
         if at is None:
             return _name(start)
         way = nodes.way(at, state)
-        return _name(plan.flow.nodes[way.target] if way else at)
+        return _door(plan.flow.nodes[way.target] if way else at)
 
     return enter  # type: ignore[return-value]

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, Literal
 
 import msgspec
 
 NODES = 60
 EDGES = 240
+SIZE = 128 * 1024
+"""Bytes of a definition as text."""
+VALUES = 5_000
+"""Values in a definition."""
 DEPTH = 12
 """Levels of objects and lists in a definition."""
 INTEGER = 2**63
@@ -22,6 +27,7 @@ INTEGER = 2**63
 ERRORS = 20
 """Errors that are told at once."""
 NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class FlowProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -221,14 +227,16 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     nodes: dict[str, Node]
     edges: list[Edge]
+    ways_out: dict[str, list[Edge]]
+    ways_in: dict[str, list[Edge]]
 
     def out(self, node: str) -> list[Edge]:
         """The ways out of a node, in order."""
-        return [edge for edge in self.edges if edge.source == node]
+        return self.ways_out.get(node, [])
 
     def into(self, node: str) -> list[Edge]:
         """The ways into a node, in order."""
-        return [edge for edge in self.edges if edge.target == node]
+        return self.ways_in.get(node, [])
 
     def of_type(self, *types: str) -> list[Node]:
         """The nodes of some types, in order."""
@@ -239,7 +247,6 @@ def read_flow(raw: Any) -> tuple[Flow, list[FlowProblem]]:
     """The nodes and edges of a definition that can be read, and what cannot. Raises `FlowInvalid` where nothing can."""
     if not isinstance(raw, dict):
         raise FlowInvalid([FlowProblem(code="WRONG_TYPE", message="A flow is an object with nodes and edges.")])
-    problems = list(_unfit(raw))
     nodes_in, edges_in = raw.get("nodes"), raw.get("edges", [])
     if not isinstance(nodes_in, list) or not isinstance(edges_in, list):
         place = "/nodes" if not isinstance(nodes_in, list) else "/edges"
@@ -248,7 +255,7 @@ def read_flow(raw: Any) -> tuple[Flow, list[FlowProblem]]:
         raise FlowInvalid([_too_large("/nodes", NODES, len(nodes_in))])
     if len(edges_in) > EDGES:
         raise FlowInvalid([_too_large("/edges", EDGES, len(edges_in))])
-    if problems:
+    if problems := list(_unfit(raw)):
         raise FlowInvalid(problems)
     name = raw.get("name", "")
     if not isinstance(name, str) or len(name) > 200:
@@ -265,13 +272,15 @@ def read_flow(raw: Any) -> tuple[Flow, list[FlowProblem]]:
         elif node is not None:
             nodes[node.id] = node
     known = {one.get("id") for one in nodes_in if isinstance(one, dict) and isinstance(one.get("id"), str)}
-    edges = []
+    flow = Flow(name=name, nodes=nodes, edges=[], ways_out={}, ways_in={})
     for index, one in enumerate(edges_in):
         edge, wrong = _read_edge(one, index, known)
         problems += wrong
         if edge is not None:
-            edges.append(edge)
-    return Flow(name=name, nodes=nodes, edges=edges), problems
+            flow.edges.append(edge)
+            flow.ways_out.setdefault(edge.source, []).append(edge)
+            flow.ways_in.setdefault(edge.target, []).append(edge)
+    return flow, problems
 
 
 def _too_large(path: str, limit: int, count: int) -> FlowProblem:
@@ -279,23 +288,32 @@ def _too_large(path: str, limit: int, count: int) -> FlowProblem:
 
 
 def _unfit(raw: Any) -> Iterator[FlowProblem]:
-    """Where a definition is nested too deeply, without descending further than that, or has too large a number."""
-    level: list[tuple[str, Any]] = [("", raw)]
-    for _ in range(DEPTH):
-        inner: list[tuple[str, Any]] = []
-        for path, value in level:
-            if isinstance(value, dict):
-                inner += [(f"{path}/{pointer(key)}", one) for key, one in value.items()]
-            elif isinstance(value, list):
-                inner += [(f"{path}/{index}", one) for index, one in enumerate(value)]
-        level = inner
-        for path, value in inner:
-            if isinstance(value, int) and not -INTEGER < value < INTEGER:
-                yield FlowProblem(code="TOO_LARGE", message="This number is too large.", path=path)
-                return
-    for path, value in level:
+    """The first place where a definition is too large, too deep, or holds what cannot be stored."""
+    waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
+    values = size = 0
+    while waiting:
+        path, value, depth = waiting.pop()
+        texts: list[Any] = []
         if isinstance(value, dict | list):
-            yield FlowProblem(code="TOO_LARGE", message=f"At most {DEPTH} levels are allowed.", path=path)
+            values += len(value)
+            if values > VALUES or depth == DEPTH:
+                message = f"At most {VALUES} values and {DEPTH} levels are allowed."
+                yield FlowProblem(code="TOO_LARGE", message=message, path=path)
+                return
+            texts = list(value) if isinstance(value, dict) else []
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += reversed([(f"{path}/{pointer(key)}", one, depth + 1) for key, one in items])
+        elif isinstance(value, str):
+            texts = [value]
+        elif (isinstance(value, int) and abs(value) >= INTEGER) or (isinstance(value, float) and not isfinite(value)):
+            yield FlowProblem(code="TOO_LARGE", message="This number is too large.", path=path)
+            return
+        size += sum(len(text) for text in texts if isinstance(text, str))
+        if size > SIZE:
+            yield FlowProblem(code="TOO_LARGE", message=f"A flow has at most {SIZE} bytes.", path=path)
+            return
+        if not all(isinstance(text, str) and not _UNREADABLE.search(text) for text in texts):
+            yield FlowProblem(code="BAD_TEXT", message="This holds a character that cannot be stored.", path=path)
             return
 
 
@@ -320,8 +338,9 @@ def _read_node(one: Any, index: int) -> tuple[Node | None, list[FlowProblem]]:
     if not isinstance(name, str) or len(name) > 200:
         message = "A name is a text of at most 200 characters."
         return None, [FlowProblem(code="WRONG_TYPE", message=message, path=f"{path}/name", node=id_)]
+    given = one.get("config")
     try:
-        config = msgspec.convert(one.get("config") or {}, CONFIGS[kind])
+        config = msgspec.convert({} if given is None else given, CONFIGS[kind])
     except msgspec.ValidationError as error:
         message, inside = _told(error)
         return None, [FlowProblem(code="BAD_CONFIG", message=message, path=f"{path}/config{inside}", node=id_)]
@@ -330,10 +349,12 @@ def _read_node(one: Any, index: int) -> tuple[Node | None, list[FlowProblem]]:
 
 
 def _told(error: msgspec.ValidationError) -> tuple[str, str]:
-    """msgspec's message and the place that it names, as a pointer."""
-    message, _, place = str(error).partition(" - at `$")
-    inside = re.sub(r"\[(\d+|\.\.\.)\]", r"/\1", place.rstrip("`")).replace(".", "/").replace("///", "")
-    return f"{message}.", inside
+    """msgspec's message and the place that it names, as a pointer; items of an object have no place of their own."""
+    message, _, place = str(error).rpartition(" - at `$")
+    if not message:
+        message, place = place, ""
+    inside = re.sub(r"\[(\d+)\]", r"/\1", place.partition("[...]")[0].rstrip("`")).replace(".", "/")
+    return f"{message[:200]}.", inside
 
 
 def _out_of_bounds(node: Node) -> Iterator[FlowProblem]:

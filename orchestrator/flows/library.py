@@ -21,9 +21,9 @@ from orchestrator.errors import BadRequest, ThingNotFound
 from orchestrator.events import AnyEvent
 from orchestrator.flows.check import check
 from orchestrator.flows.compile import compile_flow
-from orchestrator.flows.definition import FlowInvalid, FlowProblem
+from orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
 from orchestrator.flows.team import team_flow
-from orchestrator.flows.text import SIZE, from_text, located
+from orchestrator.flows.text import from_text, located
 from orchestrator.graphs import RunInput, ServedGraph
 from orchestrator.nodes.context import TeamContext
 from orchestrator.requests import translated

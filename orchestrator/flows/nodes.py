@@ -18,7 +18,7 @@ from orchestrator.clock import Clock
 from orchestrator.errors import AntiphonError
 from orchestrator.events import Interaction, Progress, WorkflowUpdate
 from orchestrator.flows.check import Plan
-from orchestrator.flows.definition import AgentConfig, Edge, Node, SynthesisConfig
+from orchestrator.flows.definition import AgentConfig, Edge, Node, SynthesisConfig, pointer
 from orchestrator.flows.expressions import ExpressionError, parse
 from orchestrator.models import StructuredOutput, ask
 from orchestrator.nodes.answers import conversation
@@ -37,6 +37,11 @@ def merged(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
     return {**left, **right}
 
 
+def newer(left: str, right: str) -> str:
+    """Of two texts the one that was said last."""
+    return right
+
+
 class FlowState(TypedDict, total=False):
     """What nodes read and write; plain JSON types only.
 
@@ -51,6 +56,7 @@ class FlowState(TypedDict, total=False):
     passes: Annotated[dict[str, int], merged]
     sources: Annotated[list[dict[str, Any]], operator.add]
     drafts: Annotated[list[dict[str, Any]], operator.add]
+    said: Annotated[str, newer]
     answer: str
     answered_by: str
     workflow: dict[str, Any]
@@ -118,7 +124,7 @@ class FlowNodes:
         """What a node that has said something leaves behind."""
         if self._plan.answers(node):
             return {"outputs": {node.id: text}, "answer": text, "answered_by": node.id}
-        return {"outputs": {node.id: text}}
+        return {"outputs": {node.id: text}, "said": text}
 
     # -- the types of nodes -------------------------------------------------------------------------------------
 
@@ -168,10 +174,8 @@ class FlowNodes:
             config: AgentConfig = node.config
             own = self._text(node, "prompt", state)
             instructions = specialist_prompt(runtime.context.team[config.agent]) if config.agent else ""
-            prompt = flow_prompt(
-                "\n".join(filter(None, (instructions, own))), _sources(state), [], runtime.context.profile
-            )
-            text = await self._ask(node, state, runtime, prompt, self._text(node, "question", state))
+            instructions = "\n".join(filter(None, (instructions, own)))
+            text = await self._ask(node, state, runtime, instructions, self._text(node, "question", state))
             draft = Draft(agent=node.id, question=state["message"], text=text)
             return {**self._said(node, text), "drafts": [msgspec.to_builtins(draft)]}
 
@@ -194,7 +198,7 @@ class FlowNodes:
 
     def _tool(self, node: Node) -> Run:
         async def run(state: FlowState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
-            arguments = {name: self._text(node, f"arguments/{name}", state) for name in node.config.arguments}
+            arguments = {name: self._text(node, f"arguments/{pointer(name)}", state) for name in node.config.arguments}
             tool = self._tools(node, runtime.context)[node.config.tool]
             return self._said(node, await _speak(str(await tool.ainvoke(arguments))))
 
@@ -215,9 +219,10 @@ class FlowNodes:
             if at := workflow.get("at"):
                 _completed(runtime.context, workflow["id"], at)
                 ended = {"workflow": {**workflow, "done": True}}
-            if node.config.text is None:
-                return {"outputs": {node.id: state.get("answer", "")}, **ended}
-            text = await _speak(self._text(node, "text", state))
+            if node.config.text is None and "answer" in state:
+                return {"outputs": {node.id: state["answer"]}, **ended}
+            own = self._text(node, "text", state) if node.config.text is not None else _last_said(state)
+            text = await _speak(own)
             return {"outputs": {node.id: text}, "answer": text, "answered_by": node.id, **ended}
 
         return run
@@ -227,7 +232,6 @@ class FlowNodes:
 
         async def run(state: FlowState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
             workflow = state["workflow"]
-            _entered(runtime.context, workflow, node)
             goal, guidelines = self._text(node, "goal", state), self._text(node, "guidelines", state)
             instructions = step_prompt(node.name, goal, guidelines)
             text = await self._ask(node, state, runtime, instructions, state["message"])
@@ -238,6 +242,15 @@ class FlowNodes:
             steps = merged(workflow["steps"], exchange)
             now = {"id": workflow["id"], "at": node.id, "turn": turn, "steps": steps, "done": last}
             return {**self._said(node, text), "workflow": now}
+
+        return run
+
+    def enter(self, node: Node) -> Run:
+        """What is told before a step begins."""
+
+        async def run(state: FlowState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
+            _entered(runtime.context, state["workflow"], node)
+            return {}
 
         return run
 
@@ -284,6 +297,13 @@ class FlowNodes:
 def iso_date(at: int) -> str:
     """The date of a time in milliseconds since the epoch."""
     return datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
+
+
+def _last_said(state: FlowState) -> str:
+    """What the nodes before an output have said last, in this turn or in the step that it ends."""
+    workflow = state.get("workflow") or {"at": None, "steps": {}}
+    step: str = workflow["steps"].get(workflow["at"], {}).get("response", "")
+    return state.get("said") or step
 
 
 def _sources(state: FlowState) -> list[Source]:

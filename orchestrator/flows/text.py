@@ -6,19 +6,16 @@ schema: `no` is a text, `12:30` as well). The writer quotes by the same rules, s
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import yaml
 
-from orchestrator.flows.definition import DEPTH, FlowInvalid, FlowProblem, pointer
-
-SIZE = 128 * 1024
-"""Bytes of a definition as text."""
-VALUES = 5_000
-"""Values in a definition."""
+from orchestrator.flows.definition import DEPTH, SIZE, VALUES, FlowInvalid, FlowProblem, pointer
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -39,25 +36,24 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _OTHER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|<<|=")
 """What other readers take for numbers or more; we quote it, and refuse it where it stands plain."""
-_OLD = re.compile(r"(?i:yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*")
-"""What readers of YAML 1.1 take for something else; we quote it, and take it for a text."""
+_OLD = re.compile(r"(?i:y|yes|n|no|on|off)|[-+]?\.?[0-9][0-9a-fx_.:+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*")
+"""What readers of YAML 1.1 take for something else, or nearly; we quote it, and take it for a text."""
 
 _PLAIN = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT, "other": _OTHER, "old": _OLD}
 for _tag, _pattern in _PLAIN.items():
     _CoreDumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern.pattern})\Z"), None)
 _CoreDumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="|" if _reads_well_as_block(text) else None
-    ),
-)
-_CoreDumper.add_representer(
-    float, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:float", repr(value))
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
 )
 
 
-def _reads_well_as_block(text: str) -> bool:
-    return "\n" in text and text.isprintable() is False and bool(re.fullmatch(r"\S(?:[ -~\xa1-\ud7ff\n]*\S)?\n?", text))
+def _style(text: str) -> str | None:
+    """How a text is written: in escapes where it has line breaks that only YAML 1.1 knows, as a block where that is
+    how people write it, else as the dumper likes.
+    """
+    if re.search("[\x85\u2028\u2029]", text):
+        return '"'
+    return "|" if "\n" in text and re.fullmatch(r"\S(?:[ -~\xa1-\ud7ff\n]*\S)?\n?", text) else None
 
 
 def to_yaml(raw: Any) -> str:
@@ -73,7 +69,7 @@ def to_json(raw: Any) -> str:
 
 def from_text(text: str | bytes) -> Any:
     """The value of a definition as text, JSON or YAML. Raises `FlowInvalid` with the line and column."""
-    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > SIZE:
         raise FlowInvalid(
             [FlowProblem(code="TOO_LARGE", message=f"A flow has at most {SIZE} bytes.", line=1, column=1)]
@@ -132,13 +128,21 @@ class _Marks:
 def from_json(text: str) -> Any:
     """The value of JSON. Raises `FlowInvalid`."""
     try:
-        return msgspec.json.decode(text)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        byte = re.search(r"\(byte (\d+)\)", str(error))
-        before = text.encode("utf-8", "replace")[: int(byte[1])] if byte else b""
+        byte = re.search(r"\(byte (\d+)\)|(truncated)", str(error))
+        before = text.encode("utf-8", "replace")[: int(byte[1]) if byte and byte[1] else None] if byte else b""
         line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
-        problem = FlowProblem(code="BAD_TEXT", message="This is not valid JSON.", line=line, column=column)
-        raise FlowInvalid([problem]) from None
+        raise _refused("This is not valid JSON.", line, column) from None
+    json.loads(text, object_pairs_hook=_once)
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse keys that stand twice in an object of JSON, whose readers would take the last one without a word."""
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise _refused(f"The key {twice[0][:64]!r} is there more than once.", 1, 1)
 
 
 def from_yaml(text: str) -> Any:

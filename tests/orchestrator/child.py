@@ -1,4 +1,6 @@
-"""A process that runs the team until somebody kills it: `python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE`.
+"""A process that runs the team, or another graph, until somebody kills it.
+
+`python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE [GRAPH [THREAD]]`
 
 It prints the run's id once the message is acknowledged, and then each event of the run that is committed, one per line.
 """
@@ -20,9 +22,9 @@ class Nothing:
         return []
 
 
-async def main(database: str, base_url: str, message: str) -> None:
+async def main(database: str, base_url: str, message: str, graph: str | None = None, thread: str | None = None) -> None:
     async with open_engine(database, model="openai:gpt-4o-mini", base_url=base_url, retriever=Nothing()) as engine:
-        run = await engine.start(message, message_id="mine")
+        run = await engine.start(message, message_id="mine", graph=graph, thread_id=thread)
         print(run.id, flush=True)
         async for recorded in run:
             print(encode(recorded.event).decode(), flush=True)

@@ -88,10 +88,17 @@ INSTANTS = {
 }
 
 
-async def killed(url: str, server: ModelServer, seen: Callable[[list[AnyEvent]], bool], arrived: int) -> str:
+async def killed(
+    url: str,
+    server: ModelServer,
+    seen: Callable[[list[AnyEvent]], bool],
+    arrived: int,
+    message: str = "Power and oil, please",
+    *more: str,
+) -> str:
     """Let a process run the team until something was committed and so many requests arrived; the run's id."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.orchestrator.child", url, server.base_url, "Power and oil, please"),
+        *(sys.executable, "-m", "tests.orchestrator.child", url, server.base_url, message, *more),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
