@@ -187,14 +187,16 @@ def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, datab
 
 @flow.command("check")
 @click.argument("file", type=click.File("rb"))
-@_DB
-def check_flow(file: Any, database_url: str | None) -> None:
+def check_flow(file: Any) -> None:
     """Say what is wrong with a definition, JSON or YAML, and where."""
+    from orchestrator.agents import TEAM
+    from orchestrator.flows.definition import FlowInvalid
+    from orchestrator.flows.library import checked_definition
 
-    async def work(library: FlowLibrary) -> None:
-        library.check(file.read())
-
-    _with_flows(database_url, work)
+    try:
+        checked_definition(file.read(), TEAM.names)
+    except FlowInvalid as invalid:
+        raise click.ClickException(_told(invalid)) from None
     click.echo("the flow can be executed")
 
 

@@ -420,7 +420,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         call_id = str(kwargs.get("tool_call_id") or run_id)
         self._tools[run_id] = (span, call_id, name)
         self._within[run_id] = span
-        self._writer.emit(ToolStart(span=span.id, call_id=call_id, name=name, args=plain(inputs or input_str)))
+        args = plain(input_str if inputs is None else inputs)
+        self._writer.emit(ToolStart(span=span.id, call_id=call_id, name=name, args=args))
 
     async def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool answered."""

@@ -21,6 +21,7 @@ from orchestrator.events import (
     Sources,
     Superseded,
     Usage,
+    WorkflowUpdate,
 )
 
 
@@ -36,6 +37,8 @@ class RunView:
         self.hits: dict[str, Hit] = {}
         self.resume: dict[str, Any] | None = None
         """The human's answers by interrupt id, once given; none at a breakpoint, where any answer means to go on."""
+        self.updates: set[WorkflowUpdate] = set()
+        """What was told of a conversation in steps: each update comes once in a run, also when a node runs again."""
         self.waiting = False
         """Whether there is an open question."""
         self.reply_to: str | None = None
@@ -80,6 +83,8 @@ class RunView:
             case Interrupt():
                 self.waiting = True
                 self._questions = () if event.reason == BREAKPOINT else tuple(event.questions) or (event.id,)
+            case WorkflowUpdate():
+                self.updates.add(event)
             case InterruptAnswered():
                 self._answering.clear()  # what is said from now on is another message
                 self.waiting = False

@@ -17,7 +17,7 @@ import msgspec
 from data.base import EventLog, Fenced, StorageError
 from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
 from orchestrator.clock import Clock, Observe, unobserved
-from orchestrator.events import AgentChunk, AgentComplete, AnyEvent, Progress, RunAttempt, Usage, encode
+from orchestrator.events import AgentChunk, AgentComplete, AnyEvent, Progress, RunAttempt, Usage, WorkflowUpdate, encode
 from orchestrator.tracing import ModelAnswered, ModelAsked, Trace, untraced
 from orchestrator.view import RunView
 
@@ -72,12 +72,14 @@ class RunWriter:
         self._pump = asyncio.create_task(self._run(), name=f"writer {run.id}")
 
     def emit(self, event: AnyEvent) -> None:
-        """Queue an event. Progress never goes back; pieces of one span's text may merge.
+        """Queue an event. Progress never goes back, a workflow's updates come once; one span's pieces may merge.
 
         Raises `TypeError` for an event that cannot be stored.
         """
         if threading.get_ident() != self._thread:  # a node that blocks runs in a thread of its own
             self._loop.call_soon_threadsafe(self.emit, event)
+            return
+        if isinstance(event, WorkflowUpdate) and event in self.view.updates:
             return
         if isinstance(event, Progress):
             event = msgspec.structs.replace(event, value=max(self.view.progress, min(event.value, 1.0)))

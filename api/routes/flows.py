@@ -28,8 +28,6 @@ YAML = "application/yaml"
 DEFINED = {"dialect": "native", "refuses": (400, 413, 422)}
 """Routes that take a definition: the body is read as a text, to tell the line and column of what is wrong."""
 OPT = {"dialect": "native"}
-TAKEN = ("check",)
-"""Ids whose flows could not be reached."""
 
 
 @websocket("/api/chat/execute/{agent_id:str}", opt={"dialect": FLOWS.name})
@@ -97,8 +95,6 @@ async def create_flow(
     key: IdempotencyKey = None,
 ) -> FlowInfo:
     """Store a definition, JSON or YAML, as the draft of a new flow; or of `?agent_id=`."""
-    if agent_id in TAKEN:
-        raise Problem("BAD_REQUEST", f"{agent_id!r} is no agent id: there is a route of this name.")
     body = await request.body()
     if not agent_id and (given := idempotency_key(request)):
         agent_id = same_id("flow", principal.id, given)

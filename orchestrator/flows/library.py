@@ -31,6 +31,8 @@ from orchestrator.team import Team
 
 PREFIX = "flow:"
 AGENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+TAKEN = ("check",)
+"""Ids that are names of routes."""
 COMPILED = 64
 """Compiled flows that are kept; the longest unused go first."""
 _NAME = re.compile(r"flow:([A-Za-z0-9_.-]{1,128})@(\d{1,9})")
@@ -46,14 +48,14 @@ class FlowLibrary:
         model: Any,
         clock: Clock,
         make_context: Callable[[RunInput, Callable[[AnyEvent], None]], TeamContext],
-        reserved: Collection[str],
+        graphs: Collection[str],
     ) -> None:
         self._database = database
         self._team = team
         self._model = model
         self._clock = clock
         self._make_context = make_context
-        self._reserved = reserved
+        self._graphs = graphs
         self._compiled: OrderedDict[str, ServedGraph] = OrderedDict()
 
     # -- definitions --------------------------------------------------------------------------------------------
@@ -65,7 +67,7 @@ class FlowLibrary:
         """
         encoded = self.check(definition)
         chosen = agent_id or new_id()
-        if not AGENT_ID.fullmatch(chosen) or chosen in self._reserved:
+        if not AGENT_ID.fullmatch(chosen) or chosen in {*TAKEN, *self._graphs}:
             raise BadRequest("An agent id has 1 to 128 letters, digits, '_', '.' or '-', and is no graph's name.")
         return await translated(self._database.save_flow(chosen, user, encoded, self._clock()))
 
@@ -99,13 +101,7 @@ class FlowLibrary:
 
     def check(self, definition: str | bytes | Any) -> bytes:
         """A definition, a value or a text, as it is stored. Raises `FlowInvalid` where it cannot be run."""
-        is_text = isinstance(definition, str | bytes)
-        value = from_text(definition) if is_text else definition
-        try:
-            check(value, self._team.names)
-        except FlowInvalid as invalid:
-            raise FlowInvalid(located(definition, invalid.problems) if is_text else invalid.problems) from None
-        return _encoded(value)
+        return checked_definition(definition, self._team.names)
 
     def built_in(self) -> dict[str, Any]:
         """The team as a flow, to be copied."""
@@ -130,10 +126,10 @@ class FlowLibrary:
         None stands for the default graph, which every agent is as long as nobody has defined a flow. Raises
         `ThingNotFound`.
         """
+        if agent_id in self._graphs:
+            return agent_id
         if await self.name_for(PREFIX + agent_id, user) is not None:
             return PREFIX + agent_id
-        if agent_id in self._reserved:
-            return agent_id
         if await translated(self._database.any_flow()):
             raise ThingNotFound
         return None
@@ -157,6 +153,17 @@ class FlowLibrary:
         while len(self._compiled) > COMPILED:
             self._compiled.popitem(last=False)
         return self._compiled[name]
+
+
+def checked_definition(definition: str | bytes | Any, specialists: Collection[str]) -> bytes:
+    """A definition, a value or a text, as it is stored. Raises `FlowInvalid` where it cannot be run."""
+    is_text = isinstance(definition, str | bytes)
+    value = from_text(definition) if is_text else definition
+    try:
+        check(value, specialists)
+    except FlowInvalid as invalid:
+        raise FlowInvalid(located(definition, invalid.problems) if is_text else invalid.problems) from None
+    return _encoded(value)
 
 
 def _encoded(definition: Any) -> bytes:

@@ -169,8 +169,8 @@ def test_a_minted_token_opens_a_served_door(tmp_path: Path, monkeypatch: pytest.
 
 def flow(*arguments: str, user: str = "ada", given: str | None = None) -> Result:
     """`antiphon flow …` on the database of this test."""
-    options = [] if arguments[0] == "check" else ["--user", user]
-    return CliRunner().invoke(main, ["flow", *arguments, *options, "--db", "sqlite:///log.db"], input=given)
+    options = [] if arguments[0] == "check" else ["--user", user, "--db", "sqlite:///log.db"]
+    return CliRunner().invoke(main, ["flow", *arguments, *options], input=given)
 
 
 def stored(folder: Path, definition: Any, *options: str) -> str:

@@ -317,16 +317,18 @@ async def test_an_approval_asks_and_goes_on_with_the_answer(url: str, answer: An
         [question] = of_type(events, Interrupt)
         assert events[-1] == question
         assert (question.question, question.options) == ('Send "A draft."?', ["yes", "no"])
-        [run] = [await engine.run(recorded) for recorded in await run_ids(engine)]
+        run = await engine.run(await run_id_of(engine))
         await run.answer(answer)
         end = end_of(await events_of(run))
     assert end.text == text
     assert asked(server) == ["a", "b" if text == "Sent." else "c"]
 
 
-async def run_ids(engine: Any) -> list[str]:
+async def run_id_of(engine: Any) -> str:
+    """The only run that there is."""
     [thread] = await engine.threads()
-    return [(await engine.database.latest_run(thread.id)).id]
+    run_id: str = (await engine.database.read(thread.id, 0, 1))[0].run_id
+    return run_id
 
 
 async def test_the_next_message_answers_an_approval_also_after_the_engine_was_closed(url: str) -> None:
@@ -339,6 +341,8 @@ async def test_the_next_message_answers_an_approval_also_after_the_engine_was_cl
         assert (end.text, asked(server)) == ("Sent.", ["b"])
         assert [(message.role, message.content) for message in await engine.messages(thread.id)] == [
             ("user", "Hello"),
+            ("assistant", 'Send "A draft."?'),
+            ("user", "yes"),
             ("assistant", "Sent."),
         ]
 
@@ -444,7 +448,7 @@ async def test_a_reader_of_the_log_alone_sees_the_same(url: str) -> None:
     """Everything above is checked by `opened` when the engine is closed; here the log is read again by another one."""
     async with served_team(url, speaking(a="a.")) as (_, engine):
         events = await answered(engine, flow())
-        run_id = (await run_ids(engine))[0]
+        run_id = await run_id_of(engine)
     async with opened(url) as engine:
         assert await events_of(await engine.run(run_id)) == events
     assert isinstance(events[-1], RunComplete)
