@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_seconds: float = 10.0
     auth_seconds: float = 30.0
     """How long a WebSocket may stay without a login."""
+    idle_seconds: float = 600.0
+    """How long a WebSocket of the flow vocabulary may be open without a message; 0 is for ever."""
     request_seconds: float = 10.0
     """How long a request may take to arrive."""
     send_seconds: float = 30.0

@@ -180,8 +180,8 @@ class Conversations(Protocol):
     async def messages(self, thread_id: str) -> list[Message]:
         """Messages of a thread, the oldest first; without replies of which nothing was said yet."""
 
-    async def create_thread(self, thread: Thread) -> None:
-        """Store a thread that has nothing in it yet; one that is there stays as it is."""
+    async def create_thread(self, thread: Thread, state: bytes = b"") -> None:
+        """Store a thread that has nothing in it yet, with the state for its first run; one that is there stays."""
 
     async def delete_thread(self, thread_id: str) -> None:
         """Forget a thread and all that is in it. Raises `Busy` while it has a run that has not ended."""

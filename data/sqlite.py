@@ -279,8 +279,8 @@ class SqliteDatabase:
         )  # of their places in the conversation, which replies have early
         return await self._all(Message, query.order_by(in_order))
 
-    async def create_thread(self, thread: Thread) -> None:
-        await self._writer.submit(lambda tx: transactions.create_thread(tx, thread))
+    async def create_thread(self, thread: Thread, state: bytes = b"") -> None:
+        await self._writer.submit(lambda tx: transactions.create_thread(tx, thread, state))
 
     async def delete_thread(self, thread_id: str) -> None:
         await self._writer.submit(lambda tx: transactions.delete_thread(tx, thread_id))

@@ -423,12 +423,14 @@ def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
     )
 
 
-def create_thread(tx: Transaction, thread: Thread) -> None:
-    """Store a thread that has nothing in it yet; one that is there stays as it is."""
+def create_thread(tx: Transaction, thread: Thread, state: bytes = b"") -> None:
+    """Store a thread that has nothing in it yet, with what its first run is given; one that is there stays as it is."""
     values = msgspec.structs.astuple(thread)
-    tx.connection.execute(
-        f"INSERT INTO threads ({THREAD_COLUMNS}) VALUES ({_marks(values)}) ON CONFLICT DO NOTHING", values
+    created = tx.one(
+        f"INSERT INTO threads ({THREAD_COLUMNS}) VALUES ({_marks(values)}) ON CONFLICT DO NOTHING RETURNING id", *values
     )
+    if created:
+        _store_state(tx, thread.id, state)
 
 
 def delete_thread(tx: Transaction, thread_id: str) -> None:

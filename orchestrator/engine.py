@@ -138,7 +138,8 @@ class Engine:
         below it. Raises `EmptyMessage`, `TooLarge`, `BadRequest`, `UnknownGraph`, `UnknownAgent`, `ThingNotFound`,
         `ThreadBusy`, `KeyConflict`, `Unavailable`.
         """
-        served = await self._chosen(graph, user)
+        thread = await self._known_thread(user, thread_id, thread_name)
+        served = await self._chosen(graph or await self._flow_of(thread), user)
         given = RunInput(
             message=checked_message(message),
             primary=checked_agent(served, primary),
@@ -149,10 +150,10 @@ class Engine:
             inputs=dict(inputs or {}),
             history=list(history),
         )
-        digest = digest_of(given, served.name, thread_id, thread_name)
+        digest = digest_of(given, graph or "", thread_id, thread_name)
         if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
             return earlier
-        if waiting := await self._waiting_run(user, thread_id, thread_name):
+        if thread is not None and (waiting := await translated(self.database.waiting_run(thread.id))):
             return await self._answer(waiting, message, user, idempotency_key, digest)
         run_id, reply_id = new_id(), new_id()
         profile = await self.profile(user)  # stored with the input only: no request differs by it, no event shows it
@@ -160,6 +161,7 @@ class Engine:
         def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
             shown = msgspec.to_builtins(given)
             shown.pop("access", None)
+            shown.pop("history", None)
             start = RunStart(input=shown, graph=served.name, dialect=dialect, reply_id=reply_id)
             at = stored.created_at
             return [_event_at(at, start), _event_at(at, MessageSaved(message=body_of(stored)))]
@@ -282,18 +284,22 @@ class Engine:
         self._spawn(record, served)
         return Run(self, record, answered=asked_at, message_id=message.id)
 
-    async def _waiting_run(
+    async def _known_thread(
         self, user: str, thread_id: str | None, thread_name: tuple[str, str] | None
-    ) -> data_records.Run | None:
-        """The run of a thread that waits for a human, if this user's thread has one."""
+    ) -> Thread | None:
+        """The thread that a message is for, if it is there and this user's; whoever accepts it says what is wrong."""
         thread = None
         if thread_id is not None:
             thread = await translated(self.database.thread(thread_id))
         elif thread_name is not None:
             thread = await translated(self.database.named_thread(user, *thread_name))
-        if thread is None or thread.user_id != user:
+        return thread if thread is not None and thread.user_id == user else None
+
+    async def _flow_of(self, thread: Thread | None) -> str | None:
+        """The flow that a conversation goes on with, where a message does not name a graph."""
+        if thread is None or self.flows is None:
             return None
-        return await translated(self.database.waiting_run(thread.id))
+        return await self.flows.of_thread(await translated(self.database.thread_state(thread.id)))
 
     async def _open_question(self, run: data_records.Run) -> tuple[Interrupt | None, int]:
         """The question that a run waits with, and its number."""
@@ -339,15 +345,25 @@ class Engine:
         return thread
 
     async def create_thread(
-        self, user: str = LOCAL_USER, title: str | None = None, *, idempotency_key: str | None = None
+        self,
+        user: str = LOCAL_USER,
+        title: str | None = None,
+        *,
+        graph: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Thread:
-        """A new thread with nothing in it yet; for the same key, the same one. Raises `BadRequest`, `KeyConflict`."""
+        """A new thread with nothing in it yet; for the same key, the same one.
+
+        `graph` is a flow, `flow:<agent id>`, that all its messages go to. Raises `BadRequest`, `KeyConflict`,
+        `UnknownGraph`.
+        """
         title, at = checked_title(title), self._clock()
+        state = await self.flows.bound_to(graph, user) if graph and self.flows is not None else b""
         thread_id = same_id("thread", user, idempotency_key) if idempotency_key else new_id()
         thread = Thread(
             id=thread_id, user_id=user, title=title, created_at=at, updated_at=at, last_seq=0, head_message_id=None
         )
-        await translated(self.database.create_thread(thread))
+        await translated(self.database.create_thread(thread, state))
         stored = await self.thread(thread_id, user)
         if stored.title != title:
             raise KeyConflict

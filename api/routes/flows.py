@@ -50,7 +50,7 @@ async def execute_socket(
             options={"agent_id": agent_id, **({"verbose": True} if verbose else {})},
         )
 
-    await converse(socket, FLOWS, services, adapt=adapt)
+    await converse(socket, FLOWS, services, adapt=adapt, idle_seconds=services.settings.idle_seconds)
 
 
 class FlowInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,9 +45,10 @@ class MessageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A session to be made."""
+    """A session to be made. With `agent_id`, all its messages go to that flow."""
 
     title: str | None = None
+    agent_id: str | None = None
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +167,9 @@ async def create_session(
     data: JSONBody[SessionRequest | None] = None,
 ) -> OneSession:
     """A new session. A client that sends a message under a name of its own needs none."""
-    thread = await services.engine.create_thread(principal.id, data.title if data else None)
+    asked = data or SessionRequest()
+    graph = f"flow:{asked.agent_id}" if asked.agent_id else None
+    thread = await services.engine.create_thread(principal.id, asked.title, graph=graph)
     return _told(_session(thread, thread.id), "The session was made.")
 
 

@@ -45,11 +45,15 @@ async def converse(
     services: Services,
     connection_id: str | None = None,
     adapt: Adapt | None = None,
+    idle_seconds: float | None = None,
 ) -> None:
-    """Serve one WebSocket from its acceptance to its end. `adapt` completes messages by what the route knows."""
+    """Serve one WebSocket from its acceptance to its end. `adapt` completes messages by what the route knows.
+
+    One on which nothing happens for `idle_seconds` is closed.
+    """
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    talk = _Talk(socket, dialect, services, connection_id or "", adapt)
+    talk = _Talk(socket, dialect, services, connection_id or "", adapt, idle_seconds)
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
             await talk.serve(offered)
@@ -71,7 +75,9 @@ class _Talk:
         services: Services,
         connection: str,
         adapt: Adapt | None,
+        idle_seconds: float | None,
     ) -> None:
+        self._idle_seconds = idle_seconds
         self._socket = socket
         self._adapt = adapt
         self._dialect = dialect
@@ -101,12 +107,22 @@ class _Talk:
         until = asyncio.get_running_loop().time() + self._services.settings.auth_seconds
         while not self._closed:
             try:
-                async with asyncio.timeout_at(until if self._conversation.principal is None else None):
+                async with asyncio.timeout_at(self._patience(until)):
                     text = await self._receive()
             except TimeoutError:
-                raise Problem("AUTH_TIMEOUT", "Nobody logged in.") from None
+                if self._conversation.principal is None:
+                    raise Problem("AUTH_TIMEOUT", "Nobody logged in.") from None
+                if self._current is None:
+                    await self._close(1000)
+                continue
             self._count_frame()
             await self._act(self._conversation.receive(text, self._now()))
+
+    def _patience(self, login: float) -> float | None:
+        """Until when the next frame has to come, on the loop's clock: a login soon, anything else not for ever."""
+        if self._conversation.principal is None:
+            return login
+        return asyncio.get_running_loop().time() + self._idle_seconds if self._idle_seconds else None
 
     async def fail(self, problem: Problem) -> None:
         """Tell the client why it has to go, and close."""

@@ -33,9 +33,10 @@ OrganizationId = Annotated[
 
 
 class NewThread(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation to be created."""
+    """A conversation to be created. With `agentId`, all its messages go to that flow."""
 
     title: str | None = None
+    agent_id: str | None = msgspec.field(default=None, name="agentId")
 
 
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,12 @@ async def create_thread(
     organization: OrganizationId = None,
 ) -> OneThread:
     """Create a conversation: `{thread: {id, title, createdAt, updatedAt, userId}}`."""
-    thread = await services.engine.create_thread(principal.id, data.title, idempotency_key=idempotency_key(request))
+    thread = await services.engine.create_thread(
+        principal.id,
+        data.title,
+        graph=f"flow:{data.agent_id}" if data.agent_id else None,
+        idempotency_key=idempotency_key(request),
+    )
     return OneThread(thread=_thread(thread))
 
 

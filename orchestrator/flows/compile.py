@@ -34,11 +34,22 @@ ROLES = {"classifier": "classifier", "retriever": "retriever", "synthesis": "syn
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
-    """What a turn of a conversation in steps leaves for the next one."""
+    """What a turn of a conversation in steps leaves for the next one. A `bound` thread stays with its flow for good."""
 
     flow: str
-    workflow: dict[str, Any]
+    workflow: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
+    bound: bool = False
+
+
+def bound_to(agent_id: str) -> bytes:
+    """The state of a new thread whose messages all go to one flow."""
+    return msgspec.json.encode(Left(flow=agent_id, bound=True))
+
+
+def flow_of(left: bytes) -> str | None:
+    """The flow that a thread's next message goes to, if it does not name one."""
+    return msgspec.json.decode(left, type=Left).flow if left else None
 
 
 def compile_flow(
@@ -69,11 +80,12 @@ def compile_flow(
         if not plan.has_steps:
             return None
         workflow = state.get("workflow") or {}
+        bound = bool(workflow.get("bound"))
         if not workflow.get("at") or workflow.get("done"):
-            return b""
-        left = Left(flow=agent_id, workflow=workflow, outputs=state.get("outputs", {}))
+            return bound_to(agent_id) if bound else b""
+        left = Left(flow=agent_id, workflow=workflow, outputs=state.get("outputs", {}), bound=bound)
         encoded = msgspec.json.encode(left)
-        return encoded if len(encoded) <= STATE_SIZE else msgspec.json.encode(Left(flow=agent_id, workflow=workflow))
+        return encoded if len(encoded) <= STATE_SIZE else msgspec.json.encode(msgspec.structs.replace(left, outputs={}))
 
     return ServedGraph(
         name=name,
@@ -88,12 +100,14 @@ def compile_flow(
 
 def _earlier(left: bytes, agent_id: str, plan: Plan) -> Left:
     """Where the conversation stands: at its beginning where nothing was left, or the step is not there any more."""
-    if left:
-        earlier = msgspec.json.decode(left, type=Left)
-        node = plan.flow.nodes.get(str(earlier.workflow.get("at")))
-        if earlier.flow == agent_id and node is not None and node.type == "step":
-            return earlier
-    return Left(flow=agent_id, workflow={"id": new_id(), "at": None, "turn": 0, "steps": {}, "done": False})
+    earlier = msgspec.json.decode(left, type=Left) if left else None
+    if earlier is None or earlier.flow != agent_id:
+        earlier = Left(flow=agent_id)
+    node = plan.flow.nodes.get(str(earlier.workflow.get("at")))
+    if node is not None and node.type == "step":
+        return earlier
+    begun: dict[str, Any] = {"id": new_id(), "at": None, "turn": 0, "steps": {}, "done": False, "bound": earlier.bound}
+    return Left(flow=agent_id, workflow=begun, bound=earlier.bound)
 
 
 def _most_steps(plan: Plan) -> int:

@@ -17,10 +17,10 @@ from data.base import Flows, NotFound
 from data.ids import new_id
 from data.records import Flow as FlowRecord
 from orchestrator.clock import Clock
-from orchestrator.errors import BadRequest, ThingNotFound
+from orchestrator.errors import BadRequest, ThingNotFound, UnknownGraph
 from orchestrator.events import AnyEvent
 from orchestrator.flows.check import check
-from orchestrator.flows.compile import compile_flow
+from orchestrator.flows.compile import bound_to, compile_flow, flow_of
 from orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
 from orchestrator.flows.team import team_flow
 from orchestrator.flows.text import from_text, located
@@ -133,6 +133,19 @@ class FlowLibrary:
         if await translated(self._database.any_flow()):
             raise ThingNotFound
         return None
+
+    async def bound_to(self, graph: str, user: str) -> bytes:
+        """The state of a new thread whose messages all go to the flow `flow:<agent id>`. Raises `UnknownGraph`."""
+        if not graph.startswith(PREFIX) or await self.name_for(graph, user) is None:
+            raise UnknownGraph(f"There is no flow {graph!r} here.")
+        return bound_to(graph.removeprefix(PREFIX))
+
+    async def of_thread(self, state: bytes) -> str | None:
+        """The flow that a thread's messages go to unless they say otherwise, as `flow:<agent id>`."""
+        agent_id = flow_of(state)
+        if agent_id is None or await translated(self._database.flow(agent_id)) is None:
+            return None
+        return PREFIX + agent_id
 
     async def graph(self, name: str) -> ServedGraph | None:
         """The graph of a revision, by the name that a run has recorded."""

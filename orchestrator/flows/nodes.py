@@ -240,7 +240,7 @@ class FlowNodes:
             turn = workflow["turn"] + 1 if workflow["at"] == node.id else 1
             exchange = {node.id: {"message": state["message"], "response": text}}
             steps = merged(workflow["steps"], exchange)
-            now = {"id": workflow["id"], "at": node.id, "turn": turn, "steps": steps, "done": last}
+            now = {**workflow, "at": node.id, "turn": turn, "steps": steps, "done": last}
             return {**self._said(node, text), "workflow": now}
 
         return run

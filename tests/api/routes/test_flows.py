@@ -552,6 +552,22 @@ async def test_a_model_that_falls_silent_is_a_timeout_with_what_was_said(tmp_pat
     assert error["partial_outputs"] == {"in": {"output": silent}, "think": {"output": "Half "}}
 
 
+async def test_a_socket_on_which_nothing_happens_is_closed_but_never_in_the_middle_of_a_flow(
+    tmp_path: Path, teller: Teller
+) -> None:
+    gate = threading.Event()
+    question = teller.answer("longer than patience", Reply("One two three.", gate=gate, gate_at=1))
+    with running_server(tmp_path, **model_settings(teller), idle_seconds=0.3) as server:
+        async with socket(server.ws + path("team")) as opened:
+            await opened.frame()
+            await opened.send(message=question)
+            await opened.until("llm_chunk")
+            await asyncio.to_thread(threading.Event().wait, 0.7)
+            gate.set()
+            await opened.until("flow_completed")
+            assert await opened.closed() == 1000
+
+
 async def test_goodbye_closes(house: LiveServer) -> None:
     async with socket(house.ws + path("hello")) as opened:
         await opened.send(type="disconnect")

@@ -13,6 +13,7 @@ import pytest
 
 from api.dialects.sessions import Pieces
 from data.ids import new_id
+from tests.api.flows import saved, saying
 from tests.api.order import check_sessions
 from tests.api.wire import Block, raw, sse, sse_all
 from tests.support.model_server import Reply
@@ -432,3 +433,12 @@ async def test_a_session_that_waits_for_a_human_can_be_deleted(asking: LiveServe
         await ask(client, session, "ask me")
         assert (await client.delete(session)).status_code == 200
         assert (await client.get(f"{session}/messages")).status_code == 404
+
+
+async def test_a_session_may_belong_to_a_flow(client: httpx.AsyncClient) -> None:
+    flow = await saved(client, saying("You said {{ message }}."))
+    session = (await client.post("/sessions", json={"agent_id": flow})).json()["data"]["id"]
+    for content in ("one", "two"):
+        assert "".join(tokens(await ask(client, f"/sessions/{session}", content))) == f"You said {content}."
+    refused = await client.post("/sessions", json={"agent_id": "nowhere"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "UNKNOWN_GRAPH")

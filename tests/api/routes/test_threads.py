@@ -14,6 +14,7 @@ import pytest
 from api.routes.threads import DEFAULT_TITLE
 from data.ids import new_id
 from orchestrator.requests import TITLE_LIMIT
+from tests.api.flows import saved, steps
 from tests.api.order import check_threads
 from tests.api.wire import Block, raw, sse, sse_all
 from tests.support.model_server import Reply
@@ -283,6 +284,35 @@ async def test_a_repeated_key_sends_once_and_says_so(client: httpx.AsyncClient, 
     other = await client.post(f"{THREADS}/{thread}/messages", json={"content": "another"}, headers=key)
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_CONFLICT")
     assert len(await messages_of(client, thread)) == 2
+
+
+# ------------------------------------------------------------------------------------------------------ workflows
+
+
+async def test_a_conversation_goes_through_the_steps_of_its_flow(client: httpx.AsyncClient) -> None:
+    flow = await saved(client, steps())
+    created = await client.post(THREADS, json={"title": "Steps", "agentId": flow})
+    thread = created.json()["thread"]["id"]
+
+    async def turn(content: str) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
+        frames = datas(await told(client, thread, content))
+        check_threads(frames)
+        statuses = [one["data"] for one in frames if one["type"] == "workflow_status" and "workflowId" in one["data"]]
+        ends = [one["data"] for one in frames if one["type"] == "workflow_complete"]
+        return [(one["status"], one["step"]) for one in statuses], ends
+
+    assert await turn("hello") == ([("created", "greet")], [])
+    assert await turn("tell me more") == ([("running", "greet")], [])
+    assert await turn("next") == ([("step_completed", "greet"), ("transition", "ask")], [])
+    statuses, [end] = await turn("next again")
+    assert statuses == [("step_completed", "ask"), ("transition", "bye"), ("step_completed", "bye")]
+    assert end["workflowId"]
+    assert await turn("hello anew") == ([("created", "greet")], []), "the conversation stays with its flow"
+
+
+async def test_a_conversation_cannot_begin_with_a_flow_that_is_not_there(client: httpx.AsyncClient) -> None:
+    refused = await client.post(THREADS, json={"agentId": "nowhere"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "UNKNOWN_GRAPH")
 
 
 # ------------------------------------------------------------------------------------------------------ questions
