@@ -11,7 +11,12 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from rag.types import Chunk, Document, Hit
+
+BUSY_SECONDS = 10
+"""How long to wait for another process."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL, source TEXT);
@@ -26,6 +31,20 @@ FROM chunks WHERE chunks MATCH ? ORDER BY score DESC, document, ordinal LIMIT ?
 """
 
 
+@retry(
+    retry=retry_if_exception_type(sqlite3.OperationalError),
+    stop=stop_after_delay(BUSY_SECONDS),
+    wait=wait_fixed(0.05),
+    reraise=True,
+)
+def _set_up(connection: sqlite3.Connection) -> None:
+    """Create what is missing. Servers that begin together meet here, and a change to WAL does not wait by itself."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(_SCHEMA)
+    if "source" not in [column[1] for column in connection.execute("PRAGMA table_info(documents)")]:
+        connection.execute("ALTER TABLE documents ADD COLUMN source TEXT")  # a file of an earlier version
+
+
 class SqliteStore:
     """`rag.stores.base.Store` on one file. Safe to call from several threads."""
 
@@ -33,11 +52,8 @@ class SqliteStore:
         path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.executescript(_SCHEMA)
-        if "source" not in [column[1] for column in self._connection.execute("PRAGMA table_info(documents)")]:
-            self._connection.execute("ALTER TABLE documents ADD COLUMN source TEXT")  # a file of an earlier version
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+        _set_up(self._connection)
 
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Replace a document, atomically."""

@@ -219,3 +219,12 @@ def test_many_threads_may_put_and_search_at_once(store):
     with ThreadPoolExecutor(8) as threads:
         assert sorted(threads.map(work, range(8))) == list(range(8))
     assert len(store.search(["engine"], [PUBLIC], 50)) == 8
+
+
+def test_stores_that_are_opened_together_do_not_shut_each_other_out(tmp_path):
+    def opened(_: int) -> int:
+        with closing(open_store(f"sqlite:///{tmp_path}/new.db")) as store:
+            return store.documents()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(opened, range(16))) == [0] * 16
