@@ -225,7 +225,7 @@ def test_a_store_that_another_process_is_just_making_is_waited_for(tmp_path):
     """A change to WAL does not wait for a lock by itself."""
     path = tmp_path / "new.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(1) as threads:
-        other.execute("BEGIN EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
         opening = threads.submit(open_store, f"sqlite:///{path}")
         with pytest.raises(TimeoutError):
             opening.result(timeout=0.2)
