@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from data import records as data_records
-from data.base import Database, StorageError, Watch
+from data.base import Database, Watch
 from data.ids import new_id, same_id
 from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
 from orchestrator.budget import UNLIMITED, Limits
@@ -37,7 +37,7 @@ from orchestrator.events import (
     as_text,
     encode,
 )
-from orchestrator.execution import Execution, body_of, recorded
+from orchestrator.execution import body_of, recorded
 from orchestrator.flows.library import PREFIX, FlowLibrary
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
@@ -51,6 +51,7 @@ from orchestrator.requests import (
     translated,
 )
 from orchestrator.run import Run
+from orchestrator.runner import Runner
 from orchestrator.tracing import Export, checked_traceparent
 
 log = logging.getLogger("antiphon.engine")
@@ -60,14 +61,8 @@ LOCAL_USER = "local"
 BATCH_EVENTS = 64
 BATCH_BYTES = 64 * 1024
 """A reader is given at most this much at once."""
-QUARANTINE_SECONDS = 0.5
-"""How long a recovered run runs before the next one is taken up."""
-ALONE_SECONDS = 30.0
-"""How long others are kept from a run that was lost more than once."""
 DELETE_SECONDS = 10.0
 """How long deleting a thread waits for its runs to end."""
-SCAN_SECONDS = 1.0
-"""How often an engine looks for orphaned runs and for requests to cancel its own."""
 
 
 class Engine:
@@ -96,15 +91,7 @@ class Engine:
         self.default_graph = graphs[0].name
         self.database = database
         self._clock = clock
-        self._lease_seconds = lease_seconds
-        self._max_attempts = max_attempts
-        self._observe = observe
-        self._limits = limits
-        self._export = export
-        self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
-        self._claims: set[asyncio.Future[asyncio.Task[None] | None]] = set()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._closing = False
+        self._runner = Runner(database, self._graph, clock, lease_seconds, max_attempts, observe, limits, export)
         self.draining = False
         """Whether readers are being sent away, to come back to another process."""
 
@@ -186,7 +173,7 @@ class Engine:
         )
         accepted = await translated(self.database.accept(acceptance))
         if accepted.created and accepted.run.owner == self.database.worker_id:
-            self._spawn(accepted.run, served)
+            self._runner.spawn(accepted.run, served)
         for interrupted in accepted.interrupted:
             await self.cancel(interrupted, user)
         return Run(self, accepted.run, created=accepted.created)
@@ -236,9 +223,9 @@ class Engine:
         await self.record(run_id, user)
         end = RunCancelled(by=user)
         record = await translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
-        if entry := self._executions.get(run_id):
-            entry[0].cancel(user)
-        elif record.status == "queued" and (ending := await self._take_up(run_id)) is not None:
+        if self._runner.cancel(run_id, user):
+            return
+        if record.status == "queued" and (ending := await self._runner.take_up(run_id)) is not None:
             await asyncio.wait([ending])  # it had said something already, which is for its execution to keep
 
     async def answer(
@@ -281,7 +268,7 @@ class Engine:
             if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
                 return await self._repeated(waiting, user, key or "")
             raise NotInterrupted
-        self._spawn(record, served)
+        self._runner.spawn(record, served)
         return Run(self, record, answered=asked_at, message_id=message.id)
 
     async def _known_thread(
@@ -465,10 +452,7 @@ class Engine:
 
     def begin(self) -> None:
         """Take up what earlier processes left behind, and keep looking. Called by `open_engine`."""
-        self._tasks = [
-            asyncio.create_task(self._recover(), name="recovery"),
-            asyncio.create_task(self._heed_cancels(), name="cancel requests"),
-        ]
+        self._runner.begin()
 
     def drain(self) -> None:
         """End all followers; their callers resume elsewhere. Runs go on until `close`."""
@@ -477,103 +461,9 @@ class Engine:
 
     async def close(self) -> None:
         """Hand unfinished runs back, uncharged, and release everything. Idempotent."""
-        self._closing = True
         self.drain()
-        for task in self._tasks:
-            task.cancel()
-        for execution, _ in list(self._executions.values()):
-            execution.hand_back()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        while self._claims or self._executions:
-            pending: set[asyncio.Future[Any]] = {*self._claims, *(task for _, task in self._executions.values())}
-            await asyncio.wait(pending)
+        await self._runner.close()
         await self.database.close()
-
-    def _spawn(self, record: data_records.Run, served: ServedGraph, took_over: bool = False) -> asyncio.Task[None]:
-        self._observe("run_started", 1)
-        execution = Execution(
-            self.database,
-            served,
-            record,
-            self._clock,
-            self._max_attempts,
-            self._observe,
-            self._limits,
-            self._export,
-            took_over,
-        )
-        task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}")
-        self._executions[record.id] = (execution, task)
-        if self._closing:
-            execution.hand_back()
-        return task
-
-    async def _execute(self, execution: Execution) -> None:
-        try:
-            await execution()
-        finally:
-            self._executions.pop(execution.run.id, None)
-        if execution.successor is not None and not self._closing:
-            await self._take_up(execution.successor)
-
-    async def _take_up(self, run_id: str, held_by: str | None = None) -> asyncio.Task[None] | None:
-        """Claim a run and execute it; None where another worker was first. What is claimed is executed or handed back,
-        also when whoever asked for it is cancelled meanwhile."""
-        claim = asyncio.ensure_future(self._claim(run_id, held_by))
-        self._claims.add(claim)
-        claim.add_done_callback(self._claims.discard)
-        return await asyncio.shield(claim)
-
-    async def _claim(self, run_id: str, held_by: str | None) -> asyncio.Task[None] | None:
-        try:
-            known = await self.database.run(run_id)
-            served = await self._graph(known.graph) if known is not None else None
-            if served is None:
-                return None  # another process may serve it
-            record = await self.database.claim(run_id, self.database.worker_id, held_by=held_by)
-        except StorageError:
-            log.exception("a run could not be claimed", extra={"run_id": run_id})
-            return None
-        return self._spawn(record, served, took_over=held_by is not None) if record is not None else None
-
-    async def _recover(self) -> None:
-        """Take up orphaned runs, for ever: those first that look harmless."""
-        while True:
-            try:
-                orphans = await self.database.orphans(self._lease_seconds)
-                for run in sorted(orphans, key=_suspicious):
-                    if await self._graph(run.graph) is not None:
-                        await self._take_over(run)
-            except Exception:
-                log.exception("recovery failed, and will be tried again")
-            await asyncio.sleep(SCAN_SECONDS)
-
-    async def _take_over(self, run: data_records.Run) -> None:
-        """Continue one orphaned run, carefully: it may be what killed its process.
-
-        Runs begin one after the other; one that was lost more than once since it last got anywhere runs alone.
-        """
-        suspicious = _suspicious(run)
-        if suspicious and (others := [task for _, task in self._executions.values()]):
-            await asyncio.wait(others, timeout=ALONE_SECONDS)
-        task = await self._take_up(run.id, run.owner)
-        if task is None:
-            return
-        self._observe("recovered", 1)
-        log.info("a run continues after its worker was lost", extra={"run_id": run.id})
-        await asyncio.wait([task], timeout=ALONE_SECONDS if suspicious else QUARANTINE_SECONDS)
-
-    async def _heed_cancels(self) -> None:
-        """Stop own runs that another process was asked to cancel, for ever."""
-        while True:
-            await asyncio.sleep(SCAN_SECONDS / 2)
-            try:
-                requested = await self.database.cancel_requests() if self._executions else []
-                for run in requested:
-                    if (entry := self._executions.get(run.id)) and run.cancel_requested_by:
-                        entry[0].cancel(run.cancel_requested_by)
-            except Exception:
-                log.exception("requests to cancel could not be read, and will be again")
 
     async def _chosen(self, asked_for: str | None, user: str) -> ServedGraph:
         """The graph that a request asks for. Raises `UnknownGraph`."""
@@ -597,11 +487,6 @@ class Engine:
 
 def _event_at(at: int, event: AnyEvent) -> NewEvent:
     return NewEvent(type=event.type, payload=encode(event), at=at)
-
-
-def _suspicious(run: data_records.Run) -> bool:
-    """Whether a run was lost more than once since it last got anywhere: it may be what kills its process."""
-    return run.charges > 1
 
 
 def _answer_id(user: str, key: str) -> str:
