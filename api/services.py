@@ -122,13 +122,13 @@ class Services:
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
         """The thread that `start` would find by a client's name for it. Raises `ThingNotFound`."""
         thread = await self._own_thread(name, principal)
-        thread = thread or await self.engine.database.named_thread(principal.id, dialect, name)
+        thread = thread or await translated(self.engine.database.named_thread(principal.id, dialect, name))
         if thread is None:
             raise ThingNotFound
         return thread
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
-        thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
+        thread = await translated(self.engine.database.thread(name)) if len(name) == UUID_LENGTH else None
         return thread if thread is not None and thread.user_id == principal.id else None
 
     async def issue_ticket(self, principal: Principal) -> str:
@@ -136,12 +136,12 @@ class Services:
         ticket = secrets.token_urlsafe(32)
         now = self.clock()
         holder = msgspec.json.encode(principal)
-        await self.engine.database.issue_ticket(_digest(ticket), holder, now, now + TICKET_SECONDS * 1000)
+        await translated(self.engine.database.issue_ticket(_digest(ticket), holder, now, now + TICKET_SECONDS * 1000))
         return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
         """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
-        holder = await self.engine.database.redeem_ticket(_digest(ticket), self.clock())
+        holder = await translated(self.engine.database.redeem_ticket(_digest(ticket), self.clock()))
         if holder is None:
             raise Problem("AUTH_INVALID", "The ticket is not valid.")
         return msgspec.json.decode(holder, type=Principal)

@@ -226,7 +226,7 @@ class Workers(Protocol):
         """Tokens that a user's runs have used on the day of `now` (ms, UTC)."""
 
     async def active_runs(self, user_id: str) -> int:
-        """How many runs of a user have not ended."""
+        """How many runs of a user are under way or wait for their turn; not those that wait for a human."""
 
     async def cancel_requests(self) -> list[Run]:
         """Runs of this worker that somebody asked to stop."""
@@ -267,7 +267,7 @@ class Flows(Protocol):
         """A user's flows, the last changed first."""
 
     async def any_flow(self) -> bool:
-        """Whether anybody has defined a flow."""
+        """Whether anybody has published a flow."""
 
     async def flow_revision(self, agent_id: str, revision: int) -> bytes | None:
         """One revision's definition."""

@@ -376,7 +376,9 @@ class SqliteDatabase:
 
     async def active_runs(self, user_id: str) -> int:
         table = schema.runs
-        query = select(func.count().label("n")).where(table.c.user_id == user_id, table.c.status.in_(ACTIVE))
+        query = select(func.count().label("n")).where(
+            table.c.user_id == user_id, table.c.status.in_(("queued", "running"))
+        )
         count: int = (await self._rows(query))[0].n
         return count
 
@@ -410,7 +412,8 @@ class SqliteDatabase:
         return await self._all(Flow, select(table).where(table.c.owner == owner).order_by(table.c.updated_at.desc()))
 
     async def any_flow(self) -> bool:
-        return bool(await self._rows(select(schema.flows.c.agent_id).limit(1)))
+        table = schema.flows
+        return bool(await self._rows(select(table.c.agent_id).where(table.c.published.is_not(None)).limit(1)))
 
     async def flow_revision(self, agent_id: str, revision: int) -> bytes | None:
         table = schema.flow_revisions

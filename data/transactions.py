@@ -355,7 +355,11 @@ def pause(
     if append(tx, fence, expected, events) is not None:
         if message is not None:
             _store_reply(tx, message)
-        tx.connection.execute("UPDATE runs SET status = 'interrupted', owner = NULL WHERE id = ?", (fence.run_id,))
+        tx.connection.execute(
+            "UPDATE runs SET owner = NULL, status = CASE WHEN cancel_requested_by IS NULL THEN 'interrupted'"
+            " ELSE 'queued' END WHERE id = ?",  # one that was asked to stop meanwhile is queued, to be ended
+            (fence.run_id,),
+        )
 
 
 def answer(
@@ -368,11 +372,14 @@ def answer(
     idempotency: tuple[str, str, bytes] | None = None,
 ) -> Run | None:
     """Take a paused run up again; the answer is the first thing of the new lease. Not a new attempt."""
-    if tx.existing_run(run_id).status != "interrupted" or (idempotency and repeated(tx, *idempotency)):
+    paused = tx.existing_run(run_id)
+    if paused.status != "interrupted" or (idempotency and repeated(tx, *idempotency)):
+        return None
+    if message.parent_id != paused.reply_message_id:  # it answers an earlier question
         return None
     if idempotency:
         tx.connection.execute("INSERT INTO requests VALUES (?,?,?,?)", (*idempotency, run_id))
-    _put_behind(tx, tx.existing_run(run_id), message, reply_id)
+    _put_behind(tx, paused, message, reply_id)
     run = _take(tx, run_id, worker, charge=0)
     append(tx, Fence(run_id=run_id, epoch=run.lease_epoch), run.emitted, events)
     return tx.existing_run(run_id)

@@ -98,8 +98,17 @@ class _Span:
         self.model_failed = False
         self.given = ""
         """The last message that the agent was given: passing it on is saying nothing."""
+        self.asked = 0
+        """Characters that the model call under way was asked with."""
         self.before_call = 0
         """Pieces that were said before the model call under way."""
+
+    def spend_unaccounted(self) -> None:
+        """Count what a call has used that was stopped before its provider told: a piece of text is a token, and four
+        characters of a prompt are one."""
+        said = len(self.text) - self.before_call
+        used = Usage(input_tokens=self.asked // 4, output_tokens=said, total_tokens=self.asked // 4 + said)
+        self.usage = used if self.usage is None else self.usage + used
 
     def spoke(self) -> None:
         """Note that text was shown, here and therefore in every enclosing span."""
@@ -309,6 +318,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         if span.model_failed and not silent:
             self._supersede(span, "model_retry")
         span.before_call = len(span.text)
+        span.asked = sum(len(str(message.text)) for batch in messages for message in batch)
 
     def _supersede(self, span: _Span, reason: str) -> None:
         """Take back what a failed call had said, before it is said again; what earlier calls had said is repeated."""
@@ -394,6 +404,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span, _ = self._models.pop(run_id, (None, True))
         if span is not None:
             span.model_failed = True
+            span.spend_unaccounted()
             failed = isinstance(error, Exception) and not isinstance(error, AnswerCut)
             self._writer.note(ModelAnswered(call=str(run_id), code=describe(error).code if failed else None))
 
@@ -454,6 +465,11 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._say(span, data["text"], span.channel)
         else:
             self._writer.emit(custom_event(name, data))
+
+    @property
+    def waits(self) -> bool:
+        """Whether the graph has stopped for a human."""
+        return bool(self.interrupts) or self.breakpoint is not None
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """The graph waits for a human."""

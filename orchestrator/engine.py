@@ -38,15 +38,16 @@ from orchestrator.events import (
     encode,
 )
 from orchestrator.execution import body_of, recorded
+from orchestrator.flows.compile import bound_flow
 from orchestrator.flows.library import PREFIX, FlowLibrary
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from orchestrator.requests import (
-    checked_agent,
-    checked_answer,
+    check_agents,
     checked_message,
     checked_mode,
     checked_title,
+    checked_value,
     digest_of,
     translated,
 )
@@ -125,23 +126,24 @@ class Engine:
         below it. Raises `EmptyMessage`, `TooLarge`, `BadRequest`, `UnknownGraph`, `UnknownAgent`, `ThingNotFound`,
         `ThreadBusy`, `KeyConflict`, `Unavailable`.
         """
-        thread = await self._known_thread(user, thread_id, thread_name)
-        served = await self._chosen(graph or await self._flow_of(thread), user)
         given = RunInput(
             message=checked_message(message),
-            primary=checked_agent(served, primary),
-            supporting=[name for one in supporting if (name := checked_agent(served, one))],
+            primary=primary or None,
+            supporting=[name for name in supporting if name],
             mode=checked_mode(mode),
             access=tuple(sorted(access)),
             options=dict(options or {}),
-            inputs=dict(inputs or {}),
+            inputs=checked_value(dict(inputs or {}), "The inputs"),
             history=list(history),
         )
         digest = digest_of(given, graph or "", thread_id, thread_name)
         if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
             return earlier
+        thread = await self._known_thread(user, thread_id, thread_name)
         if thread is not None and (waiting := await translated(self.database.waiting_run(thread.id))):
             return await self._answer(waiting, message, user, idempotency_key, digest)
+        served = await self._chosen(graph or await self._flow_of(thread), user)
+        check_agents(served, given.primary, *given.supporting)
         run_id, reply_id = new_id(), new_id()
         profile = await self.profile(user)  # stored with the input only: no request differs by it, no event shows it
 
@@ -232,7 +234,9 @@ class Engine:
         self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None
     ) -> Run:
         """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`, `BadRequest`."""
-        return await self._answer(await self.record(run_id, user), checked_answer(answer), user, idempotency_key)
+        return await self._answer(
+            await self.record(run_id, user), checked_value(answer, "The answer"), user, idempotency_key
+        )
 
     async def _answer(
         self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None, digest: bytes | None = None
@@ -282,6 +286,11 @@ class Engine:
             thread = await translated(self.database.named_thread(user, *thread_name))
         return thread if thread is not None and thread.user_id == user else None
 
+    async def waits(self, user: str, thread_name: tuple[str, str]) -> bool:
+        """Whether the thread that this user's client calls so waits for an answer."""
+        thread = await self._known_thread(user, None, thread_name)
+        return thread is not None and await translated(self.database.waiting_run(thread.id)) is not None
+
     async def _flow_of(self, thread: Thread | None) -> str | None:
         """The flow that a conversation goes on with, where a message does not name a graph."""
         if thread is None or self.flows is None:
@@ -297,7 +306,7 @@ class Engine:
         return (last.event, last.seq) if last is not None and isinstance(last.event, Interrupt) else (None, 0)
 
     async def active_runs(self, user: str) -> int:
-        """How many runs of a user have not ended."""
+        """How many runs of a user are under way or wait for their turn; not those that wait for a human."""
         return await translated(self.database.active_runs(user))
 
     async def tokens_used_today(self, user: str) -> int:
@@ -352,7 +361,8 @@ class Engine:
         )
         await translated(self.database.create_thread(thread, state))
         stored = await self.thread(thread_id, user)
-        if stored.title != title:
+        kept = await translated(self.database.thread_state(thread_id))
+        if (stored.title, bound_flow(kept)) != (title, bound_flow(state)):
             raise KeyConflict
         return stored
 

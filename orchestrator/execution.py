@@ -185,7 +185,7 @@ class Execution:
         if self._handing_back and cancelled:
             await writer.flush()
             await self._database.hand_back(writer.fence, charged=False)
-        elif self._cancelled_by is not None and (cancelled or error is not None):
+        elif self._cancelled_by is not None and (cancelled or error is not None or handler.waits):
             await self._end_early(writer, handler, "cancelled", None)
         elif error is not None or cancelled:
             await self._end_early(writer, handler, "failed", error or asyncio.CancelledError())

@@ -30,8 +30,9 @@ MESSAGE_LIMIT = 32_000
 """Characters of one message."""
 TITLE_LIMIT = 200
 """Characters of a thread's title."""
-ANSWER_DEPTH = 100
-"""Lists and objects inside each other in an answer to a question."""
+VALUE_DEPTH = 100
+"""Lists and objects inside each other in an answer to a question, or in a flow's inputs."""
+INTEGER = 2**63
 
 
 def checked_message(message: Any) -> str:
@@ -64,14 +65,16 @@ def checked_title(title: str | None) -> str | None:
     return text or None
 
 
-def checked_answer(answer: Any) -> Any:
-    """A human's answer that graphs, checkpoints and readers can take. Raises `BadRequest` for one nested too deep."""
-    level = [answer]
-    for _ in range(ANSWER_DEPTH):
-        level = [inner for one in level for inner in _inside(one) if isinstance(inner, dict | list | tuple)]
+def checked_value(value: Any, what: str) -> Any:
+    """A client's own value that graphs, checkpoints and readers can take. Raises `BadRequest`."""
+    level = [value]
+    for _ in range(VALUE_DEPTH + 1):
+        if any(isinstance(one, int) and not -INTEGER <= one < INTEGER for one in level):
+            raise BadRequest(f"{what} holds a number that is too large.")
+        level = [inner for one in level for inner in _inside(one)]
         if not level:
-            return answer
-    raise BadRequest(f"An answer may be nested {ANSWER_DEPTH} levels deep.")
+            return value
+    raise BadRequest(f"{what} may be nested {VALUE_DEPTH} levels deep.")
 
 
 def _inside(value: Any) -> Iterable[Any]:
@@ -80,13 +83,11 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def checked_agent(served: ServedGraph, name: str | None) -> str | None:
-    """An agent that the graph has, or None for no choice. Raises `UnknownAgent`."""
-    if not name:
-        return None
-    if served.agents and name not in served.agents:
-        raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(served.agents)}.")
-    return name
+def check_agents(served: ServedGraph, *names: str | None) -> None:
+    """Raise `UnknownAgent` for an agent that the graph does not have; None is no choice."""
+    for name in names:
+        if name is not None and served.agents and name not in served.agents:
+            raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(served.agents)}.")
 
 
 def checked_mode(mode: str | None) -> str | None:

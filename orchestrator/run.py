@@ -41,6 +41,8 @@ class Run:
         self.graph: str = record.graph
         self.first_seq: int = record.first_seq
         self.user_id: str = record.user_id
+        self.queued: bool = record.status == "queued"
+        """Whether it waited for its thread's earlier runs when it was accepted."""
         self.created = created
         self.answered = answered
         self._engine = engine

@@ -129,13 +129,17 @@ class Runner:
     async def _recover(self) -> None:
         """Take up orphaned runs, for ever: those first that look harmless."""
         while True:
+            orphans: list[Run] = []
             try:
                 orphans = await self._database.orphans(self._lease_seconds)
-                for run in sorted(orphans, key=_suspicious):
+            except Exception:
+                log.exception("orphaned runs could not be read, and will be again")
+            for run in sorted(orphans, key=_suspicious):
+                try:
                     if await self._graph(run.graph) is not None:
                         await self._take_over(run)
-            except Exception:
-                log.exception("recovery failed, and will be tried again")
+                except Exception:  # the runs behind it are not to wait for this one
+                    log.exception("a run could not be recovered, and will be again", extra={"run_id": run.id})
             await asyncio.sleep(SCAN_SECONDS)
 
     async def _take_over(self, run: Run) -> None:

@@ -39,14 +39,17 @@ async def execute_socket(
     thread = f"socket:{new_id()}"  # a client without a session talks in one thread for as long as it is connected
 
     async def adapt(ask: Ask, principal: Principal) -> Ask:
+        name = f"{agent_id}/{ask.thread_name}" if ask.thread_name else thread
         try:
             graph = await services.flows.agent(agent_id, principal.id)
         except ThingNotFound:
-            raise Problem("AGENT_NOT_FOUND", "There is no such agent.") from None
+            if not await services.engine.waits(principal.id, (FLOWS.name, name)):
+                raise Problem("AGENT_NOT_FOUND", "There is no such agent.") from None
+            graph = None  # a run that has begun goes on, whatever became of the flow
         return msgspec.structs.replace(
             ask,
             graph=graph,
-            thread_name=f"{agent_id}/{ask.thread_name}" if ask.thread_name else thread,
+            thread_name=name,
             options={"agent_id": agent_id, **({"verbose": True} if verbose else {})},
         )
 

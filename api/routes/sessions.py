@@ -22,6 +22,7 @@ from api.routes.responses import event_stream
 from api.services import Services, start_of
 from api.streams import Cursor, run_frames
 from data.records import Message, Thread
+from orchestrator.requests import translated
 from orchestrator.run import Run
 
 SESSIONS = DIALECTS["sessions"]
@@ -176,7 +177,7 @@ async def create_session(
 @get("/sessions", opt=OPT)
 async def list_sessions(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> SessionListing:
     """The caller's sessions, the newest first: `{data, sessions, message}`."""
-    names = await services.engine.database.thread_names(principal.id, SESSIONS.name)
+    names = await translated(services.engine.database.thread_names(principal.id, SESSIONS.name))
     threads = await services.engine.threads(principal.id)
     sessions = [_session(thread, names.get(thread.id, thread.id)) for thread in threads]
     return SessionListing(data=sessions, sessions=sessions, message="These are your sessions.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -20,7 +21,7 @@ from litestar.exceptions import WebSocketDisconnect
 
 from api.auth import Principal
 from api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
-from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Resume, number
+from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Frame, Resume, number
 from api.problems import Problem
 from api.services import TICK_SECONDS, Services, as_problem, start_of
 from api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
@@ -57,8 +58,8 @@ async def converse(
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
             await talk.serve(offered)
-    except Problem as problem:
-        await talk.fail(problem)
+    except (Problem, AntiphonError) as error:
+        await talk.fail(as_problem(error))
     except (WebSocketDisconnect, OSError):
         return
     finally:
@@ -84,7 +85,13 @@ class _Talk:
         self._services = services
         self._connection = connection
         self._conversation = Conversation(dialect, connection)
-        self._turns: asyncio.Queue[tuple[Run, Cursor]] = asyncio.Queue()
+        self._turns: deque[tuple[Run, Cursor]] = deque()
+        self._more = asyncio.Event()
+        self._showing: asyncio.Task[None] | None = None
+        self._begun = False
+        """Whether something of the run that is shown was sent."""
+        self._last: tuple[Run, float] | None = None
+        """What was sent last."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._current: Run | None = None
         self._sending = asyncio.Lock()
@@ -235,7 +242,7 @@ class _Talk:
         return principal
 
     async def _ask(self, ask: Ask, principal: Principal) -> None:
-        if self._dialect.serial and self._turns.qsize() >= WAITING:
+        if self._dialect.serial and len(self._turns) >= WAITING:
             raise Problem("BUSY", f"{WAITING} messages are waiting already.")
         if ask.thread_id is None and ask.thread_name is None and self._connection:
             ask = msgspec.structs.replace(ask, thread_name=f"connection:{self._connection}")
@@ -267,10 +274,16 @@ class _Talk:
             self._spawn(partial(self._show_thread, thread_id, cursor))
 
     async def _cancel(self, command: Cancel, principal: Principal) -> None:
+        """Stop a run: the one that is named, the one that is shown, or the one that was shown last, which may wait."""
+        engine = self._services.engine
         if command.run_id is not None:
-            await self._services.engine.cancel(command.run_id, principal.id)
+            await engine.cancel(command.run_id, principal.id)
         elif self._current is not None:
-            await self._services.engine.cancel(self._current.id, principal.id)
+            await engine.cancel(self._current.id, principal.id)
+        elif self._last is not None:
+            run, seq = self._last
+            await engine.cancel(run.id, principal.id)
+            self._follow(run, cursor_at(seq))
 
     async def _come_back(self, principal: Principal) -> None:
         """Go on where an earlier connection with the same id broke off: behind `last_seq` where the client says it,
@@ -290,29 +303,65 @@ class _Talk:
         return principal.id, self._dialect.name, self._connection
 
     def _follow(self, run: Run, cursor: Cursor) -> None:
-        if self._dialect.serial:
-            self._current = self._current or run
-            self._turns.put_nowait((run, cursor))
-        else:
+        """Show a run. On a serial connection in its turn; what follows an answer comes first, because messages that
+        were sent ahead wait for this run's end."""
+        if not self._dialect.serial:
             self._spawn(partial(self._show, run, cursor))
+            return
+        self._current = self._current or run
+        if run.answered:
+            self._turns.appendleft((run, cursor))
+            if self._showing is not None and not self._begun:
+                self._showing.cancel()
+        else:
+            self._turns.append((run, cursor))
+        self._more.set()
 
     async def _take_turns(self) -> None:
         """One run after the other: these clients cannot tell the frames of two runs apart."""
         while True:
-            run, cursor = await self._turns.get()
-            self._current = run
-            await self._show(run, cursor)
-            self._current = None
+            await self._more.wait()
+            while self._turns:
+                run, cursor = self._turns.popleft()
+                if not await self._show_alone(run, cursor):
+                    self._turns.insert(1, (run, cursor))
+                self._current = None
+            self._more.clear()
+
+    async def _show_alone(self, run: Run, cursor: Cursor) -> bool:
+        """Show a run to its end; False where another one comes first, of which nothing was shown yet."""
+        self._current, self._begun = run, False
+        self._showing = asyncio.create_task(self._show(run, cursor))
+        try:
+            await asyncio.wait([self._showing])
+        finally:
+            self._showing.cancel()
+        if self._showing.cancelled():
+            return False
+        self._showing.result()
+        return True
 
     async def _show(self, run: Run, cursor: Cursor) -> None:
         self._note(run, number(cursor.seq, cursor.frame))
         await self._store_place()
-        async for frames in run_frames(run, self._dialect, cursor, self._services.settings.heartbeat_seconds):
-            for _, frame in frames or ():
+        held: list[Frame] = []
+        async for found in run_frames(run, self._dialect, cursor, self._services.settings.heartbeat_seconds):
+            frames = [*held, *(frame for _, frame in found or ())]
+            held = frames if self._must_wait(run, frames) else []
+            for frame in frames if not held else ():
+                self._begun = True
                 await self._send(frame.data)
+                self._last = (run, frame.data.get("seq", 0))
                 self._note(run, frame.data.get("seq", 0))
         await self._store_place()
         await self._leave_if_draining()
+
+    def _must_wait(self, run: Run, frames: list[Frame]) -> bool:
+        """Whether all that there is of a run is that it was accepted, while an earlier one of its thread goes on: on a
+        serial connection that one may still ask something, whose answer's frames come first."""
+        accepted = run.first_seq + 1
+        waits = self._dialect.serial and run.queued and not self._begun
+        return waits and all(frame.data.get("seq", 0) <= accepted for frame in frames)
 
     def _note(self, run: Run, seq: float) -> None:
         """Note that this connection has been sent a run up to here."""

@@ -47,6 +47,12 @@ def bound_to(agent_id: str) -> bytes:
     return msgspec.json.encode(Left(flow=agent_id, bound=True))
 
 
+def bound_flow(left: bytes) -> str | None:
+    """The flow that a thread was made for."""
+    found = msgspec.json.decode(left, type=Left) if left else None
+    return found.flow if found is not None and found.bound else None
+
+
 def flow_of(left: bytes) -> str | None:
     """The flow that a thread's next message goes to, if it does not name one."""
     return msgspec.json.decode(left, type=Left).flow if left else None
@@ -80,6 +86,8 @@ def compile_flow(
         if not plan.has_steps:
             return None
         workflow = state.get("workflow") or {}
+        if workflow.get("guest"):
+            return None
         bound = bool(workflow.get("bound"))
         if not workflow.get("at") or workflow.get("done"):
             return bound_to(agent_id) if bound else b""
@@ -100,13 +108,15 @@ def compile_flow(
 
 def _earlier(left: bytes, agent_id: str, plan: Plan) -> Left:
     """Where the conversation stands: at its beginning where nothing was left, or the step is not there any more."""
-    earlier = msgspec.json.decode(left, type=Left) if left else None
-    if earlier is None or earlier.flow != agent_id:
+    earlier = msgspec.json.decode(left, type=Left) if left else Left(flow=agent_id)
+    guest = earlier.bound and earlier.flow != agent_id  # the thread is another flow's, and stays so
+    if earlier.flow != agent_id:
         earlier = Left(flow=agent_id)
     node = plan.flow.nodes.get(str(earlier.workflow.get("at")))
     if node is not None and node.type == "step":
         return earlier
-    begun: dict[str, Any] = {"id": new_id(), "at": None, "turn": 0, "steps": {}, "done": False, "bound": earlier.bound}
+    begun: dict[str, Any] = {"id": new_id(), "at": None, "turn": 0, "steps": {}, "done": False}
+    begun |= {"bound": earlier.bound, "guest": guest}
     return Left(flow=agent_id, workflow=begun, bound=earlier.bound)
 
 

@@ -605,6 +605,18 @@ def _join(items: Any, separator: Any = ", ") -> str:
     return str(separator.join(pieces))
 
 
+def _changed(change: Callable[[str], str]) -> Callable[[Any], str]:
+    """A text made of another one, which may be as long as that one was."""
+
+    def changed(text: Any) -> str:
+        made = change(_string(text))
+        if len(made) > max(MAX_RESULT, len(text)):
+            raise OverflowError
+        return made
+
+    return changed
+
+
 class Function(NamedTuple):
     """What a function does, and how many arguments it takes at least and at most."""
 
@@ -615,9 +627,9 @@ class Function(NamedTuple):
 
 FUNCTIONS: dict[str, Function] = {
     "len": Function(_size, 1, 1),
-    "lower": Function(lambda text: _bounded(_string(text).lower()), 1, 1),
-    "upper": Function(lambda text: _bounded(_string(text).upper()), 1, 1),
-    "strip": Function(lambda text: _bounded(_string(text).strip()), 1, 1),
+    "lower": Function(_changed(str.lower), 1, 1),
+    "upper": Function(_changed(str.upper), 1, 1),
+    "strip": Function(_changed(str.strip), 1, 1),
     "contains": Function(_contains, 2, 2),
     "startswith": Function(lambda text, start: _string(text).startswith(_string(start)), 2, 2),
     "endswith": Function(lambda text, end: _string(text).endswith(_string(end)), 2, 2),

@@ -6,6 +6,7 @@ which never changes: a run that is taken over by another process goes on with th
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from data.base import Flows, NotFound
+from data.base import Flows
 from data.ids import new_id
 from data.records import Flow as FlowRecord
 from orchestrator.clock import Clock
@@ -28,6 +29,8 @@ from orchestrator.graphs import RunInput, ServedGraph
 from orchestrator.nodes.context import TeamContext
 from orchestrator.requests import translated
 from orchestrator.team import Team
+
+log = logging.getLogger("antiphon.flows")
 
 PREFIX = "flow:"
 AGENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -123,7 +126,7 @@ class FlowLibrary:
     async def agent(self, agent_id: str, user: str) -> str | None:
         """What a client runs that names an agent: a flow, or a graph of the server's.
 
-        None stands for the default graph, which every agent is as long as nobody has defined a flow. Raises
+        None stands for the default graph, which every agent is as long as nobody has published a flow. Raises
         `ThingNotFound`.
         """
         if agent_id in self._graphs:
@@ -154,13 +157,14 @@ class FlowLibrary:
             return None
         if name not in self._compiled:
             agent_id, revision = found[1], int(found[2])
-            try:
-                encoded = await self._database.flow_revision(agent_id, revision)
-            except NotFound:
-                encoded = None
+            encoded = await translated(self._database.flow_revision(agent_id, revision))
             if encoded is None:
                 return None
-            plan = check(msgspec.json.decode(encoded), self._team.names)
+            try:
+                plan = check(msgspec.json.decode(encoded), self._team.names)
+            except FlowInvalid:
+                log.exception("a stored flow cannot be executed here", extra={"graph": name})
+                return None
             self._compiled[name] = compile_flow(name, agent_id, plan, self._model, self._clock, self._make_context)
         self._compiled.move_to_end(name)
         while len(self._compiled) > COMPILED:

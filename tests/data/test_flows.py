@@ -48,6 +48,8 @@ async def test_a_flow_is_its_owners(database):
 async def test_a_deleted_flow_is_gone_but_its_revisions_are_never_numbered_again(database):
     assert not await database.any_flow()
     await database.save_flow("f", "ada", b"one", 1)
+    assert not await database.any_flow(), "a draft is nobody else's business"
+    await database.publish_flow("f", "ada", 1)
     assert await database.any_flow()
     await database.delete_flow("f", "ada")
     assert await database.flow("f") is None

@@ -362,7 +362,8 @@ class LogMachine(RuleBasedStateMachine):
         for _ in range(2):  # once more, because the answer was lost
             self.do(self.database.pause(self.fence(run), run.emitted, events))
         self.number(run, run.attempt, events)
-        self.change(run, status="interrupted", owner=None, emitted=run.emitted + count)
+        status = "queued" if run.cancel_requested_by else "interrupted"
+        self.change(run, status=status, owner=None, emitted=run.emitted + count)
 
     @precondition(lambda self: self.any("running"))
     @rule(number=PICK, charged=st.booleans())
@@ -522,7 +523,8 @@ class LogMachine(RuleBasedStateMachine):
             path.insert(0, self.messages[path[0].parent_id])
         assert self.do(self.database.branch(path[-1].id)) == self.said(path)
         active = [run for run in self.runs.values() if run.user_id == thread.user_id and not run.ended]
-        assert self.do(self.database.active_runs(thread.user_id)) == len(active)
+        under_way = [run for run in active if run.status != "interrupted"]
+        assert self.do(self.database.active_runs(thread.user_id)) == len(under_way)
         assert self.do(self.database.tokens_used(thread.user_id, self.now)) == self.spent[thread.user_id]
         mine = [one for one in self.threads.values() if one.user_id == thread.user_id]
         assert {one.id for one in self.do(self.database.threads(thread.user_id, 100))} == {one.id for one in mine}

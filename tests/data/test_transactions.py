@@ -563,6 +563,23 @@ def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them
     assert head_of(log, run) == reply_id
 
 
+def test_an_answer_to_an_earlier_question_is_refused(log):
+    """Two clients answer the first question; the second one must not answer what is asked after it."""
+    run, fence = log.running()
+    log.do(transactions.pause, fence, 1, notes(1), reply(run, content="sure?"))
+    first, second = answered(run), answered(run)
+    again = log.do(transactions.answer, run.id, "w", notes(1), *first)
+    log.do(transactions.pause, Fence(run_id=run.id, epoch=again.lease_epoch), again.emitted, notes(1))
+    assert log.do(transactions.answer, run.id, "w", notes(1), *second) is None
+
+
+def test_a_question_that_a_cancel_has_overtaken_is_not_waited_for(log):
+    run, fence = log.running()
+    log.do(transactions.cancel, run.id, "ada", [], b"")
+    log.do(transactions.pause, fence, 1, notes(1), reply(run, content="sure?"))
+    assert log.run(run.id).status == "queued", "for an execution that ends it"
+
+
 def test_a_message_that_waits_stands_behind_the_reply_to_the_answer(log):
     run, fence = log.running()
     waiting = log.do(transactions.accept, acceptance(thread_id=run.thread_id)).run

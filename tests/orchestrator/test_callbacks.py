@@ -416,7 +416,7 @@ async def test_a_model_asked_again_after_it_failed_supersedes_what_it_had_said(u
         AgentChunk(span="1.1", agent="node", text="half "),
         RunAttempt(attempt=1, reason="model_retry", supersedes=Superseded(after=3, agents=["node"], spans=["1.1"])),
         AgentChunk(span="1.1", agent="node", text="whole text"),
-        AgentComplete(span="1.1", agent="node", text="whole text"),
+        AgentComplete(span="1.1", agent="node", text="whole text", usage=Usage(output_tokens=1, total_tokens=1)),
     ]
 
 

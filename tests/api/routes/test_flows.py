@@ -347,7 +347,7 @@ async def test_an_agent_that_is_not_there_closes(house: LiveServer) -> None:
         assert await opened.closed() == 4404
 
 
-async def test_as_long_as_there_are_no_flows_every_agent_is_the_default_graph(tmp_path: Path, teller: Teller) -> None:
+async def test_as_long_as_no_flow_is_published_every_agent_is_the_default_graph(tmp_path: Path, teller: Teller) -> None:
     with running_server(tmp_path, **model_settings(teller)) as server:
         async with socket(server.ws + path("your-agent-id")) as opened:
             frames = await told(opened, "hello", user_id="user-123")
@@ -357,6 +357,10 @@ async def test_as_long_as_there_are_no_flows_every_agent_is_the_default_graph(tm
         assert {"classifier", "retriever", "specs"} <= {one["element_id"] for one in elements}
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
             await saved(client, saying("a flow"), "flow")
+            async with socket(server.ws + path("your-agent-id")) as opened:
+                drafted = text(await told(opened, "a draft is nobody else's business"))
+            assert drafted == "You said: a draft is nobody else's business"
+            await published(client, saying("a flow"), "flow")
         assert await said(server, "team", "the graphs stay") == "You said: the graphs stay"
         async with socket(server.ws + path("your-agent-id")) as opened:
             assert (await told(opened, "hi"))[-1]["data"]["code"] == "AGENT_NOT_FOUND"
@@ -575,6 +579,28 @@ async def test_goodbye_closes(house: LiveServer) -> None:
 
 
 # -------------------------------------------------------------------------------------------- questions and resuming
+
+
+async def test_a_message_sent_ahead_waits_for_all_questions_of_the_flow_before_it(
+    house: LiveServer, owner: httpx.AsyncClient
+) -> None:
+    twice = line(
+        node("one", "approval", question="One?"),
+        node("two", "approval", question="Two?"),
+        node("say", "template", template='{{ message }}: {{ outputs["one"] }}, {{ outputs["two"] }}'),
+    )
+    agent = await published(owner, twice)
+    async with socket(house.ws + path(agent)) as opened:
+        await opened.frame()
+        for message in ("first", "second"):
+            await opened.send(message=message)
+        shown = [text(await opened.until(*ENDS))]
+        for message in ("a", "b"):
+            shown.append(text(await told(opened, message)))
+        assert shown == ["One?", "Two?", "first: a, b"]
+        assert text(await opened.until(*ENDS)) == "One?", "now the second message has its turn"
+        await opened.send(type="cancel")
+        assert (await opened.until(*ENDS))[-1]["data"]["code"] == "CANCELLED", "a flow that waits can be stopped, too"
 
 
 async def test_the_next_message_answers_a_question(house: LiveServer, owner: httpx.AsyncClient) -> None:

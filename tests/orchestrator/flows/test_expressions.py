@@ -345,8 +345,9 @@ def test_what_it_is_given_may_be_longer_than_what_it_makes() -> None:
     values = {"document": "word " * 200_000, "numbers": list(range(100_000))}
     assert parse("document", values).evaluate(values) is values["document"]
     assert parse("words(document) + max(numbers)", values).evaluate(values) == 299_999
+    assert parse("strip(document)", values).evaluate(values) == values["document"].strip()
     with pytest.raises(ExpressionError, match="too large"):
-        parse("strip(document)", values).evaluate(values)
+        parse("document + document", values).evaluate(values)
 
 
 # ------------------------------------------------------------------------------------------------------- templates

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from orchestrator import Engine
-from orchestrator.errors import BadRequest, ThingNotFound, UnknownGraph
+from orchestrator.errors import BadRequest, KeyConflict, ThingNotFound, UnknownGraph
 from orchestrator.flows.definition import SIZE, FlowInvalid
 from orchestrator.flows.library import COMPILED, FlowLibrary
 from orchestrator.flows.text import to_json, to_yaml
@@ -153,6 +153,8 @@ async def test_an_agent_is_a_flow_or_a_graph_or_the_default_while_there_are_no_f
         assert [await flows.agent(name, "ada") for name in ("f", "team")] == [None, "team"]
         await flows.save(ONE, "ada", "f")
         assert [await flows.agent(name, "ada") for name in ("f", "team")] == ["flow:f", "team"]
+        assert await flows.agent("f", "eve") is None, "a draft is nobody else's business"
+        await flows.publish((await flows.save(ONE, "ada", "h")).agent_id, "ada")
         for name, user in (("f", "eve"), ("g", "ada")):
             with pytest.raises(ThingNotFound):
                 await flows.agent(name, user)
@@ -193,3 +195,80 @@ async def test_a_conversation_goes_on_with_the_draft_of_the_day(url: str) -> Non
         assert await again.text() == "Two."
         assert (run.graph, again.graph) == ("flow:f@1", "flow:f@2")
         assert asked(server) == ["one", "two"]
+
+
+async def test_a_run_whose_flow_is_refused_here_does_not_keep_others_from_recovery(url: str) -> None:
+    """A release may be stricter than the one that stored the flow."""
+    async with opened(url) as engine:
+        await library(engine).save(ONE, "ada", "f")
+        name = await library(engine).name_for("flow:f", "ada")
+        assert name is not None
+        await engine.database.save_flow("f", "ada", b'{"nodes": [], "edges": []}', 1)
+        assert await library(engine).graph("flow:f@2") is None
+        assert await library(engine).graph(name) is not None
+
+
+async def test_a_thread_that_was_made_for_a_flow_stays_with_it(url: str) -> None:
+    async with opened(url) as engine:
+        for name, goal in (("s1", "One?"), ("s2", "Two?")):
+            await library(engine).save(steps(goal), "local", name)
+        thread = await engine.create_thread(graph="flow:s1", idempotency_key="k")
+        said = []
+        for graph in (None, "flow:s2", None):
+            run = await engine.start("go", thread_id=thread.id, graph=graph)
+            said.append((run.graph, await run.text()))
+        assert said == [("flow:s1@1", "One?"), ("flow:s2@1", "Two?"), ("flow:s1@1", "One? Next.")]
+        with pytest.raises(KeyConflict):
+            await engine.create_thread(graph="flow:s2", idempotency_key="k")
+
+
+def steps(goal: str) -> dict[str, Any]:
+    nodes = [
+        {"id": "in", "type": "input"},
+        {"id": "a", "type": "step", "config": {"goal": goal}},
+        {"id": "b", "type": "step", "config": {"goal": f"{goal} Next."}},
+    ]
+    return {"nodes": nodes, "edges": [{"source": "in", "target": "a"}, {"source": "a", "target": "b"}]}
+
+
+async def test_a_question_can_be_answered_after_its_flow_was_withdrawn(url: str) -> None:
+    async with opened(url) as engine:
+        await library(engine).save(asking(), "ada", "f")
+        await library(engine).publish("f", "ada")
+        run = await engine.start("hi", graph="flow:f", thread_name=("page", "1"))
+        assert await run.text() == "Really?"
+        await library(engine).publish("f", "ada", published=False)
+        answer = await engine.start("yes", graph="flow:f", thread_name=("page", "1"), idempotency_key="k")
+        assert (answer.id, await answer.text()) == (run.id, "yes")
+        again = await engine.start("yes", graph="flow:f", thread_name=("page", "1"), idempotency_key="k")
+        assert (again.id, again.created) == (run.id, False)
+
+
+def asking() -> dict[str, Any]:
+    nodes = [
+        {"id": "in", "type": "input"},
+        {"id": "ask", "type": "approval", "config": {"question": "Really?"}},
+        {"id": "out", "type": "output"},
+    ]
+    return {"nodes": nodes, "edges": [{"source": "in", "target": "ask"}, {"source": "ask", "target": "out"}]}
+
+
+def nested(depth: int) -> Any:
+    value: Any = "deep"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [10**30, [[10**30]], nested(101)])
+async def test_values_that_no_checkpoint_can_hold_are_refused(url: str, value: Any) -> None:
+    async with opened(url) as engine:
+        await library(engine).save(asking(), "local", "f")
+        with pytest.raises(BadRequest):
+            await engine.start("hi", graph="flow:f", inputs={"ask": {"x": value}})
+        run = await engine.start("hi", graph="flow:f")
+        await run.wait()
+        with pytest.raises(BadRequest):
+            await engine.answer(run.id, value)
+        await run.answer("yes")
+        assert await run.text() == "yes"
