@@ -9,6 +9,23 @@ from pathlib import Path
 
 from tests.chaos.scenarios import HEAD, SCENARIOS, perform
 
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+SHOWN = ("trials", "faults", "deliveries", "lost", "duplicated", "changed", "not one terminal", "re-executed")
+TITLES = {
+    "kill_any": "runs killed with `kill -9` at random instants",
+    "kill_on_ack": "messages whose server was killed on the acknowledgement",
+    "zombies": "frozen workers that wake up after the takeover",
+    "cuts": "connections cut, SSE and WebSocket",
+    "poison": "runs that kill their process",
+    "sigterm": "runs handed over by SIGTERM",
+    "cancels": "racing cancels",
+    "model_faults": "six faults of the model, once and for ever",
+    "takeover": "takeovers by a second process",
+    "disk_full": "full disks",
+    "stuck_readers": "readers that stop reading",
+}
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
@@ -30,6 +47,7 @@ def main() -> int:
         failed = failed or bool(result.ledger.problems)
         if options.table is not None:
             put(options.table, name, result.row())
+            show(options.table, README)
     return int(failed)
 
 
@@ -42,6 +60,19 @@ def put(table: Path, name: str, row: str) -> None:
     around = [line for line in lines if not line.startswith("|")]
     whole = [head, f"|{' --- |' * len(HEAD)}", *(rows[one] for one in SCENARIOS if one in rows)]
     table.write_text("\n".join([*around[:at], *whole, *around[at:]]) + "\n")
+
+
+def show(table: Path, readme: Path) -> None:
+    """Repeat the table's figures in the README, in words for readers."""
+    lines = [f"| | {' | '.join(SHOWN)} |", f"|---|{'--:|' * len(SHOWN)}"]
+    for line in table.read_text().splitlines():
+        told = dict(zip(HEAD, _cells(line), strict=False))
+        if told["scenario"] in TITLES:
+            figures = " | ".join(f"{int(told[name]):,}" for name in SHOWN)
+            lines.append(f"| {TITLES[told['scenario']]} | {figures} |")
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{after}")
 
 
 def _cells(line: str) -> list[str]:
