@@ -68,13 +68,13 @@ def checked_title(title: str | None) -> str | None:
 def checked_value(value: Any, what: str) -> Any:
     """A client's own value that graphs, checkpoints and readers can take. Raises `BadRequest`."""
     level = [value]
-    for _ in range(VALUE_DEPTH + 1):
+    for depth in range(VALUE_DEPTH + 1):
         if any(isinstance(one, int) and not -INTEGER <= one < INTEGER for one in level):
             raise BadRequest(f"{what} holds a number that is too large.")
+        if depth == VALUE_DEPTH and any(isinstance(one, dict | list | tuple) for one in level):
+            raise BadRequest(f"{what} may be nested {VALUE_DEPTH} levels deep.")
         level = [inner for one in level for inner in _inside(one)]
-        if not level:
-            return value
-    raise BadRequest(f"{what} may be nested {VALUE_DEPTH} levels deep.")
+    return value
 
 
 def _inside(value: Any) -> Iterable[Any]:
