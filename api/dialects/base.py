@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.problems import Problem
-from orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Recorded, RunAttempt
+from orchestrator.events import AgentChunk, AnyEvent, Interrupt, InterruptAnswered, Recorded, RunAttempt
 from orchestrator.requests import MESSAGE_LIMIT
 from orchestrator.routing import MODES
 
@@ -112,6 +112,20 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """A client wants a run stopped: this one, or the one that it is following."""
 
     run_id: str | None = None
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to the human, with its details; the client's next message answers it."""
+
+    id: str
+    question: Any
+    options: list[Any] | None = None
+    schema: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, event: Interrupt) -> Question:
+        """What a run asks."""
+        return cls(id=event.id, question=event.question, options=event.options, schema=event.schema)
 
 
 class AnswerQuestion(msgspec.Struct, frozen=True, kw_only=True):

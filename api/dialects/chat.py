@@ -20,6 +20,7 @@ from api.dialects.base import (
     Login,
     Name,
     Ping,
+    Question,
     Received,
     Resume,
     Sent,
@@ -80,15 +81,6 @@ class ChatContext(msgspec.Struct, frozen=True):
     sources: list[str] = []
 
 
-class ChatQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to the human; the client's next message answers it."""
-
-    id: str
-    question: Any
-    options: list[Any] | None = None
-    schema: dict[str, Any] | None = None
-
-
 class ChatMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Who answered, how sure it is, and on what it rests; `citations` are the sources in full."""
 
@@ -96,7 +88,7 @@ class ChatMetadata(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | UnsetType = UNSET
     context: ChatContext | UnsetType = UNSET
     citations: list[Hit] | UnsetType = UNSET
-    interrupt: ChatQuestion | UnsetType = UNSET
+    interrupt: Question | UnsetType = UNSET
 
 
 class ChatComplete(Sent, frozen=True, kw_only=True, tag="complete"):
@@ -197,7 +189,7 @@ class _ChatFold:
             case Progress(stage=stage) if stage != "finishing":
                 return self._until(stage)
             case Interrupt():
-                asked = ChatQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
+                asked = Question.of(event)
                 return [
                     *self._until("generating"),
                     *self._flush(recorded.at),

@@ -22,6 +22,7 @@ from api.dialects.base import (
     Leave,
     Login,
     Ping,
+    Question,
     Received,
     Resume,
     Sent,
@@ -165,15 +166,6 @@ class FinalText(msgspec.Struct, frozen=True, kw_only=True):
     text_output: str
 
 
-class FlowQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to the human; the client's next message answers it."""
-
-    id: str
-    question: Any
-    options: list[Any] | None = None
-    schema: dict[str, Any] | None = None
-
-
 class FlowEndData(msgspec.Struct, frozen=True, kw_only=True):
     """What was done, in order, and what each element gave; the time is in seconds."""
 
@@ -182,7 +174,7 @@ class FlowEndData(msgspec.Struct, frozen=True, kw_only=True):
     element_outputs: dict[str, Any]
     final_output: FinalText
     execution_time: float
-    interrupt: FlowQuestion | UnsetType = UNSET
+    interrupt: Question | UnsetType = UNSET
 
 
 class FlowCompleted(FlowFrame, frozen=True, kw_only=True, tag="flow_completed"):
@@ -405,12 +397,12 @@ class _FlowFold:
         """A question to the human ends the turn, behind what was said in it; the client's next message answers it."""
         shown = self._shown.shown
         asking = self._elements[self._asking[-1]].id if self._asking else ""
-        details = FlowQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
+        details = Question.of(event)
         waiting = _status("Waiting for your answer.", self._state or "executing")
         text = f"{shown}\n\n{event.text}" if shown else event.text
         return [waiting, *self._end(text, asking, at, details)]
 
-    def _end(self, text: str, speaker: str, at: int, question: FlowQuestion | UnsetType = UNSET) -> list[FlowFrame]:
+    def _end(self, text: str, speaker: str, at: int, question: Question | UnsetType = UNSET) -> list[FlowFrame]:
         """What was not shown yet, and the end: the chunks of a turn add up to its final output."""
         shown = self._shown.shown
         rest = text[len(shown) :] if text.startswith(shown) else ""

@@ -23,6 +23,7 @@ from api.dialects.base import (
     Name,
     Names,
     Ping,
+    Question,
     Received,
     Resume,
     Sent,
@@ -147,15 +148,6 @@ class TeamSource(msgspec.Struct, frozen=True, kw_only=True):
     snippet: str
 
 
-class TeamQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to the human; the client's next message answers it."""
-
-    id: str
-    question: Any
-    options: list[Any] | None = None
-    schema: dict[str, Any] | None = None
-
-
 class TeamMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What the answer rests on; `partial` where the run did not come to its end."""
 
@@ -164,7 +156,7 @@ class TeamMetadata(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[TeamSource] | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
     partial: bool | UnsetType = UNSET
-    interrupt: TeamQuestion | UnsetType = UNSET
+    interrupt: Question | UnsetType = UNSET
 
 
 class TeamComplete(TeamFrame, frozen=True, kw_only=True, tag="complete"):
@@ -317,7 +309,7 @@ class _MultiAgentFold:
     def _question(self, event: Interrupt, at: int) -> list[TeamFrame]:
         """A question to the human ends the turn; the client's next message answers it."""
         asked = Interaction(source="team", target="user", kind="handoff", query=event.text, reason=event.reason)
-        details = TeamQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
+        details = Question.of(event)
         interaction = self._interaction(asked, at)
         return [interaction, self._complete(event.text, TeamMetadata(interrupt=details))]
 
