@@ -38,6 +38,7 @@ from orchestrator.events import (
     AgentComplete,
     Hit,
     Interrupt,
+    InterruptAnswered,
     Progress,
     Recorded,
     RunAttempt,
@@ -184,6 +185,8 @@ class _ChatFold:
             self._waiting = ""
         self._waiting += self._shown.feed(event)
         match event:
+            case InterruptAnswered():
+                self._waiting, self._steps = "", 0  # another message begins, with its own steps
             case RunStart():
                 self._session_id = event.input.get("options", {}).get("session_id") or recorded.thread_id
             case Progress(stage=stage) if stage != "finishing":

@@ -41,30 +41,28 @@ def check_native(frames: Frames, *, superseded: bool = False) -> None:
 def check_chat(frames: Frames, *, superseded: bool = False) -> None:
     """S3: the four steps in order, then tokens, then `complete` or `error`; tokens add up to what is repeated."""
     turns = _turns(frames, {"complete", "error"})
-    steps: list[str] = []
-    shown = ""
     for turn in turns:
+        shown = ""
         letters = "".join({"progress": "p", "token": "t", "complete": "c", "error": "e"}[f["type"]] for f in turn)
         assert re.fullmatch("p*t*[ce]", letters)
-        steps += [frame["step"] for frame in turn if frame["type"] == "progress"]
+        steps = [frame["step"] for frame in turn if frame["type"] == "progress"]
+        assert steps == STEPS[: len(steps)]
         for frame in turn:
             if frame["type"] == "token":
                 assert frame["token"]
                 shown += frame["token"]
                 assert frame["partial_response"] == shown
         last = turn[-1]
+        assert len(steps) == len(STEPS) or not (shown or last["type"] == "complete")
         if last["type"] == "complete":
-            shown, before = "", shown
             assert set(last) >= {"response", "session_id", "metadata"}
             if "interrupt" not in last["metadata"]:
                 assert isinstance(last["metadata"]["confidence"], float)
                 assert all(isinstance(source, str) for source in last["metadata"]["context"]["sources"])
-                assert superseded or before == last["response"]
+                assert superseded or shown == last["response"]
         else:
             assert last["error"]
             assert last["code"] in {"PROCESSING_ERROR", "CANCELLED"}
-    assert steps == STEPS[: len(steps)]
-    assert len(steps) == len(STEPS) or not (shown or frames[-1]["type"] == "complete")
 
 
 def check_multi_agent(frames: Frames, *, superseded: bool = False) -> None:
