@@ -11,6 +11,7 @@ from data.base import Database, StorageError
 from data.records import Run
 from orchestrator.budget import Limits
 from orchestrator.clock import Clock, Observe
+from orchestrator.errors import Unavailable
 from orchestrator.execution import Execution
 from orchestrator.graphs import ServedGraph
 from orchestrator.tracing import Export
@@ -121,7 +122,7 @@ class Runner:
             if served is None:
                 return None  # another process may serve it
             record = await self._database.claim(run_id, self._database.worker_id, held_by=held_by)
-        except StorageError:
+        except (StorageError, Unavailable):
             log.exception("a run could not be claimed", extra={"run_id": run_id})
             return None
         return self.spawn(record, served, took_over=held_by is not None) if record is not None else None
@@ -164,8 +165,7 @@ class Runner:
             try:
                 requested = await self._database.cancel_requests() if self._executions else []
                 for run in requested:
-                    if (entry := self._executions.get(run.id)) and run.cancel_requested_by:
-                        entry[0].cancel(run.cancel_requested_by)
+                    self.cancel(run.id, run.cancel_requested_by or "unknown")
             except Exception:
                 log.exception("requests to cancel could not be read, and will be again")
 

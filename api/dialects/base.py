@@ -5,6 +5,7 @@ No clock, no chance, no await: the same events always give the same frames, so a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Protocol
@@ -146,40 +147,46 @@ class Leave(msgspec.Struct, frozen=True):
 Command = Ask | Resume | Login | Cancel | AnswerQuestion | Ping | Leave
 
 
-class Dialect(Protocol):
-    """One vocabulary. `serial` dialects show one run after the other on a WebSocket; others mix them."""
+class Dialect(ABC):
+    """One vocabulary. `serial` dialects show one run after the other on a WebSocket; others mix them.
+
+    One without a WebSocket has a name, `frames`, a fold, and words for a problem; the rest is as it stands here.
+    """
 
     name: str
-    serial: bool
+    serial: bool = True
+    frames: tuple[type[msgspec.Struct], ...]
+    """All that it sends, a class for each type of frame."""
+    asks: tuple[type[msgspec.Struct], ...] = ()
+    """All that it understands on a WebSocket; empty where it has none."""
 
-    @property
-    def frames(self) -> tuple[type[msgspec.Struct], ...]:
-        """All that it sends, a class for each type of frame."""
-
-    @property
-    def asks(self) -> tuple[type[msgspec.Struct], ...]:
-        """All that it understands on a WebSocket; empty where it has none."""
-
+    @abstractmethod
     def fold(self) -> Fold:
         """A fresh fold, for one run."""
 
-    def read(self, frame: dict[str, Any]) -> Command:
-        """What a client's WebSocket frame means. Raises `Problem`."""
-
-    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
-        """The answer to a login; `asked` says whether the client sent one as a message."""
-
-    def pong(self, at: int) -> dict[str, Any]:
-        """The answer to a ping."""
-
+    @abstractmethod
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """An error, as a WebSocket frame and as an HTTP body; where there is no WebSocket, as the latter."""
 
+    def read(self, frame: dict[str, Any]) -> Command:
+        """What a client's WebSocket frame means. Raises `Problem`."""
+        raise Problem("UNKNOWN_TYPE", "There is no such message type.")
+
+    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
+        """The answer to a login; `asked` says whether the client sent one as a message."""
+        return None
+
+    def pong(self, at: int) -> dict[str, Any]:
+        """The answer to a ping."""
+        return {}
+
     def refused(self, problem: Problem, at: int) -> dict[str, Any]:
         """The answer to a login that failed."""
+        return self.problem(problem, at)
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
         """A cursor cannot be served; these are the numbers that can."""
+        return self.problem(Problem("CURSOR_GONE", f"Events {first} to {last} can be resumed."), at)
 
 
 def numbered(sent: Sequence[Sent], recorded: Recorded) -> list[dict[str, Any]]:

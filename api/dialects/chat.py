@@ -16,6 +16,7 @@ from api.dialects.base import (
     Ask,
     Cancel,
     Command,
+    Dialect,
     Frame,
     Login,
     Name,
@@ -241,11 +242,10 @@ def _metadata(event: RunComplete) -> ChatMetadata:
     )
 
 
-class Chat:
+class Chat(Dialect):
     """The vocabulary of `/ws/chat`."""
 
     name = "chat"
-    serial = True
     frames = (ChatProgress, ChatToken, ChatComplete, ChatError, ChatAuthSuccess, ChatAuthError, ChatPong)
     asks = (ChatAuth, ChatMessage, ChatPing, ChatCancel, ChatResume)
 
@@ -283,10 +283,6 @@ class Chat:
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
         return built(ChatError(error=problem.message, code=problem.code))
-
-    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
-        """An `error` whose code says that the stream cannot go on from there."""
-        return built(ChatError(error=f"Events {first} to {last} can be resumed.", code="CURSOR_GONE"))
 
 
 def read_message(frame: dict[str, Any]) -> Ask:

@@ -18,6 +18,7 @@ from api.dialects.base import (
     Ask,
     Cancel,
     Command,
+    Dialect,
     Frame,
     Leave,
     Login,
@@ -446,11 +447,10 @@ def _status(message: str, state: State) -> FlowStatus:
     return FlowStatus(data=StatusData(message=message, state=state))
 
 
-class Flows:
+class Flows(Dialect):
     """The vocabulary of `/api/chat/execute/{agent_id}`."""
 
     name = "flows"
-    serial = True
     frames = (
         FlowStatus,
         FlowStarted,
@@ -498,10 +498,6 @@ class Flows:
         status = _status("Authenticated.", "authenticated") if known else _status("Connected.", "connected")
         return built(status) | {"timestamp": at / 1000}
 
-    def refused(self, problem: Problem, at: int) -> dict[str, Any]:
-        """A `flow_error`."""
-        return self.problem(problem, at)
-
     def pong(self, at: int) -> dict[str, Any]:
         """A `status`: the document has no other word for it."""
         return built(_status("pong", "connected")) | {"timestamp": at / 1000}
@@ -509,10 +505,6 @@ class Flows:
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """A `flow_error`."""
         return built(FlowError(data=ErrorData(error=problem.message, code=problem.code), timestamp=at / 1000))
-
-    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
-        """A `flow_error` whose code says that the stream cannot go on from there."""
-        return self.problem(Problem("CURSOR_GONE", f"Events {first} to {last} can be resumed."), at)
 
 
 def read_message(frame: dict[str, Any]) -> Ask:

@@ -16,6 +16,7 @@ from api.dialects.base import (
     Ask,
     Cancel,
     Command,
+    Dialect,
     Frame,
     Leave,
     Login,
@@ -354,11 +355,10 @@ def _internal(role: str) -> bool | UnsetType:
     return True if role in INTERNAL_ROLES else UNSET
 
 
-class MultiAgent:
+class MultiAgent(Dialect):
     """The vocabulary of `/api/streaming/multi-agent/stream` and `/api/streaming/ws/{connection_id}`."""
 
     name = "multi_agent"
-    serial = True
     frames = (
         TeamProgress,
         TeamAgentStart,
@@ -402,10 +402,6 @@ class MultiAgent:
         """`connected`."""
         return built(TeamConnected(connection_id=connection_id, timestamp=iso(at)))
 
-    def refused(self, problem: Problem, at: int) -> dict[str, Any]:
-        """An `error`."""
-        return self.problem(problem, at)
-
     def pong(self, at: int) -> dict[str, Any]:
         """`pong`."""
         return built(TeamPong(timestamp=iso(at)))
@@ -413,10 +409,6 @@ class MultiAgent:
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
         return built(TeamError(error=problem.message, code=problem.code, timestamp=iso(at)))
-
-    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
-        """An `error` whose code says that the stream cannot go on from there."""
-        return self.problem(Problem("CURSOR_GONE", f"Events {first} to {last} can be resumed."), at)
 
 
 def read_request(request: dict[str, Any]) -> Ask:

@@ -13,6 +13,7 @@ from api.dialects.base import (
     Ask,
     Cancel,
     Command,
+    Dialect,
     Frame,
     Leave,
     Login,
@@ -173,12 +174,12 @@ class _NativeFold:
         return [Frame(event=recorded.event.type, data=envelope | msgspec.to_builtins(recorded.event))]
 
 
-class Native:
+class Native(Dialect):
     """Everything that happens, as it is recorded."""
 
     name = "native"
     serial = False
-    frames: tuple[type[msgspec.Struct], ...] = (
+    frames = (
         *map(_flat, EVENT_TYPES),
         NativeAuthSuccess,
         NativeAuthError,

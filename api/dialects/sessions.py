@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from api.auth import Principal
-from api.dialects.base import Ask, Command, Frame, Sent, ShownText, name_field, numbered
+from api.dialects.base import Ask, Dialect, Frame, Sent, ShownText, name_field, numbered
 from api.problems import Problem
 from api.settings import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
 from orchestrator.events import (
@@ -149,41 +148,19 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class Sessions:
+class Sessions(Dialect):
     """The vocabulary of `/sessions`. It has no WebSocket."""
 
     name = "sessions"
-    serial = True
     frames = (SessionStart, SessionToken, SessionEnd, SessionError)
-    asks = ()
 
     def fold(self) -> _SessionsFold:
         """A fresh fold."""
         return _SessionsFold()
 
-    def read(self, frame: dict[str, Any]) -> Command:
-        """Nothing: there is no WebSocket."""
-        raise Problem("UNKNOWN_TYPE", "There is no such message type.")
-
-    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
-        """Nothing."""
-        return None
-
-    def refused(self, problem: Problem, at: int) -> dict[str, Any]:
-        """What was wrong."""
-        return self.problem(problem, at)
-
-    def pong(self, at: int) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """The body of a response that is no stream."""
         return {"detail": problem.message, "code": problem.code}
-
-    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
-        """What can be resumed."""
-        return self.problem(Problem("CURSOR_GONE", f"Events {first} to {last} can be resumed."), at)
 
 
 def read_message(session_id: str, content: str, chunk_words: int, delay_ms: int) -> Ask:

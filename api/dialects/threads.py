@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.auth import Principal
-from api.dialects.base import STOPPED, Command, Frame, Sent, ShownText, iso, numbered
+from api.dialects.base import STOPPED, Dialect, Frame, Sent, ShownText, iso, numbered
 from api.problems import Problem
 from orchestrator.events import (
     AgentChunk,
@@ -302,14 +301,13 @@ def _done(success: bool) -> ThreadsDone:
     return ThreadsDone(data=ThreadsOutcome(success=success, error=not success))
 
 
-class Threads:
+class Threads(Dialect):
     """The vocabulary of `/chat/threads`. It has no WebSocket.
 
     `repeated` marks the message as one that its `Idempotency-Key` had stored before; the log does not know that.
     """
 
     name = "threads"
-    serial = True
     frames = (
         ThreadsConnected,
         ThreadsMessageSaved,
@@ -319,7 +317,6 @@ class Threads:
         ThreadsError,
         ThreadsDone,
     )
-    asks = ()
 
     def __init__(self, *, repeated: bool = False) -> None:
         self._repeated = repeated
@@ -328,26 +325,6 @@ class Threads:
         """A fresh fold."""
         return _ThreadsFold(self._repeated)
 
-    def read(self, frame: dict[str, Any]) -> Command:
-        """Nothing is understood on a WebSocket."""
-        raise Problem("UNKNOWN_TYPE", "This vocabulary has no WebSocket.")
-
-    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
-        """Nothing."""
-        return None
-
-    def refused(self, problem: Problem, at: int) -> dict[str, Any]:
-        """Like any problem."""
-        return self.problem(problem, at)
-
-    def pong(self, at: int) -> dict[str, Any]:
-        """`pong`, which nobody can ask for."""
-        return {"type": "pong"}
-
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`{error, code}`, the body of a response that is no stream."""
         return {"error": problem.message, "code": problem.code}
-
-    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
-        """A problem whose code says that the stream cannot go on from there."""
-        return self.problem(Problem("CURSOR_GONE", f"Events {first} to {last} can be resumed."), at)

@@ -280,7 +280,7 @@ class _Talk:
             await engine.cancel(command.run_id, principal.id)
         elif self._current is not None:
             await engine.cancel(self._current.id, principal.id)
-        elif self._last is not None:
+        elif self._dialect.serial and self._last is not None:
             run, seq = self._last
             await engine.cancel(run.id, principal.id)
             self._follow(run, cursor_at(seq))
