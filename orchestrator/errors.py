@@ -93,6 +93,13 @@ class ModelCut(AntiphonError):
     message = "The model stopped in the middle of its answer."
 
 
+class NoAnswer(AntiphonError):
+    """The graph ended without a text and without an output."""
+
+    code = "NO_ANSWER"
+    message = "The graph ended without an answer."
+
+
 class CrashLoop(AntiphonError):
     """The run took its process down again and again."""
 

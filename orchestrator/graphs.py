@@ -12,16 +12,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
-from orchestrator.callbacks import GraphShape, reply_text
 from orchestrator.events import AnyEvent
 from orchestrator.profiles import Profile
+from orchestrator.shape import GraphShape, shape_of
 
 OnCrash = Literal["resume", "fail"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
@@ -57,6 +57,14 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The trace that the request came with, for whoever executes the run."""
 
 
+class Conclusion(NamedTuple):
+    """What one of our own graphs ends with; the text is empty if it is what was shown."""
+
+    text: str
+    author: str | None = None
+    confidence: float | None = None
+
+
 @dataclass(frozen=True)
 class ServedGraph:
     """A graph and how to talk to it. The defaults fit any graph with `messages` or one text key."""
@@ -67,7 +75,8 @@ class ServedGraph:
     make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any]
     """The graph's input, from the request, the conversation so far, and what the thread's last run has left."""
     make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
-    read_answer: Callable[[Mapping[str, Any]], str] = reply_text
+    conclude: Callable[[Mapping[str, Any]], Conclusion] | None = None
+    """How one of our own graphs reports its answer, from its last state; None if it is to be found in the output."""
     leave: Callable[[Mapping[str, Any]], bytes | None] = lambda _state: None
     """What of the last state is kept for the thread's next run: empty for nothing, None to keep what there is."""
     steps: int = 60
@@ -91,22 +100,6 @@ def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGr
         raise TypeError(f"{name} is a {type(graph).__name__}, not a LangGraph graph")
     return ServedGraph(
         name=name, graph=graph, shape=shape_of(graph), make_input=_input_for(name, graph), on_crash=on_crash
-    )
-
-
-def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
-    """Which nodes of a graph answer, which may fail, and which are tried again."""
-    drawn = graph.get_graph(xray=True)
-    ends = {edge.source for edge in drawn.edges if edge.target == "__end__"}
-    ends |= set(drawn.nodes) - {edge.source for edge in drawn.edges} - {"__start__", "__end__"}  # reached by commands
-    answering = {":".join(path.split(":")[:n]) for path in ends for n in range(1, path.count(":") + 2)}
-    inner = {":".join(path.split(":")[:n]) for path in drawn.nodes for n in range(1, path.count(":") + 2)}
-    policies = {name: node.retry_policy or graph.retry_policy for name, node in graph.nodes.items()}
-    return GraphShape(
-        nodes=frozenset(inner),
-        answering=frozenset(answering),
-        forgiving=frozenset(name for name, node in graph.nodes.items() if node.error_handler_node),
-        retries={name: tuple(policy) for name, policy in policies.items() if policy},
     )
 
 
