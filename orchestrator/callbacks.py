@@ -50,7 +50,7 @@ from orchestrator.events import (
 )
 from orchestrator.replies import Outcome, messages_in, reply_text, updates_of
 from orchestrator.shape import MIDDLEWARE, GraphShape
-from orchestrator.texts import Key, Text
+from orchestrator.texts import Key, Text, joined
 from orchestrator.tracing import ModelAnswered, ModelAsked
 from orchestrator.values import bounded, plain, storable
 from orchestrator.view import NO_ANSWER
@@ -182,8 +182,6 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         """Places of tasks after which nothing ran: their nodes have no edge and returned no command."""
         self._speeches: set[Key] = set()
         """Texts that nodes said by themselves: they mean them for the reader."""
-        self._answers: set[Key] = set()
-        """Texts that their task has returned as an answer."""
         self._calls: dict[UUID, _Call] = {}
         self._tools: dict[UUID, tuple[_Span, str, str]] = {}
         self._tool_calls: dict[str, Any] = {}
@@ -282,10 +280,10 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._last.add(span.node)
         if span.node and not span.is_task:
             self._say_reply(span, storable(reply_text(outputs)))
-        if span.channel == "answer" and span.label.channel is None:
-            self._judge(span, outputs)
+        judged = span.channel == "answer" and span.label.channel is None
+        answered = judged and self._judge(span, outputs)
         event = self._completion(span, span.finish_reason, outputs)
-        self._queue(span, event)
+        self._queue(span, msgspec.structs.replace(event, answered=answered))
 
     def _queue(self, span: _Span, event: AnyEvent) -> None:
         """Emit what a task ends with, together with the task's stored result."""
@@ -304,25 +302,28 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._say(part, text)
         self._end_part(part)
 
-    def _judge(self, span: _Span, outputs: Any) -> None:
-        """Take back which texts turned out to be no answer, now that a task has returned its result."""
+    def _judge(self, span: _Span, outputs: Any) -> bool:
+        """Take back which texts turned out to be no answer, now that a task has returned its result.
+
+        Return whether the task has returned one of its texts as an answer.
+        """
         standing = self._writer.view.texts.answering()
         own = [text for text in standing if self._is_inside(text, span)]
         if not own:
-            return
+            return False
         outcome = Outcome(outputs)
-        gone = [text for text in own if not (outcome.holds(str(text)) or text.key in self._speeches)]
+        whole = outcome.answers(joined(own))
+        gone = [text for text in own if not (whole or text.key in self._speeches or outcome.holds(str(text)))]
         stays = [text for text in own if text not in gone]
-        answers = [text for text in stays if outcome.answers(str(text)) or text.key in self._speeches]
-        self._answers -= {text.key for text in own}
-        self._answers |= {text.key for text in answers}
+        answered = whole or any(text.key in self._speeches or outcome.answers(str(text)) for text in stays)
         before = [text for text in standing if any(self._went_on(text, later, span) for later in stays)]
-        if not answers and any(text.key in self._answers for text in before):
+        if not answered and any(text.returned for text in before):
             gone += stays  # a remark about the answer, not an answer
         else:
             gone += before
         if gone:
             self._queue(span, self._no_answer(gone))
+        return answered
 
     def _went_on(self, text: Text, later: Text, span: _Span) -> bool:
         """Whether the work that a text came from went on to a later text of a span that has ended."""
@@ -332,8 +333,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def _is_inside(self, text: Text, span: _Span) -> bool:
         """Whether a text was said in a span, or in one that it encloses."""
-        said_in = self._spans.get(text.key[0])
-        return said_in is span or span.encloses(said_in)
+        return self._writer.view.texts.is_inside(text.key[0], span.id)
 
     def _no_answer(self, texts: Sequence[Text]) -> RunAttempt:
         spans = [self._spans[text.key[0]] for text in texts if text.key[0] in self._spans]
@@ -351,6 +351,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         `author` is shown as the agent of texts that nobody has said yet.
         """
         standing = self._writer.view.texts.answering()
+        if joined(standing).strip() == joined(expected).strip():
+            return
         wanted = [text.strip() for text in expected]
         kept: list[Text] = []
         for text in reversed(standing):  # of equal texts the last one

@@ -169,7 +169,10 @@ class AgentTextEnd(Event, frozen=True):
 
 
 class AgentComplete(Event, frozen=True):
-    """An agent is done. `text` is what stands of its answers or drafts, joined by a blank line."""
+    """An agent is done. `text` is what stands of its answers or drafts, joined by a blank line.
+
+    `answered` says that its node returned one of its texts as an answer.
+    """
 
     span: str
     agent: str
@@ -179,6 +182,7 @@ class AgentComplete(Event, frozen=True):
     outputs: dict[str, Any] = {}
     usage: Usage | None = None
     finish_reason: str | None = None
+    answered: bool = False
 
 
 class AgentError(Event, frozen=True):

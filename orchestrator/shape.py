@@ -56,7 +56,8 @@ class GraphShape(msgspec.Struct, frozen=True, kw_only=True):
             if ":".join(place) in last:
                 return False
             leads = self.leads.get(":".join(path))
-            return int(step) < int(later_step) and (leads is None or then in leads)
+            again = then == name  # a node that runs again says it anew
+            return int(step) < int(later_step) and (again or leads is None or then in leads)
         return False
 
 

@@ -38,6 +38,8 @@ class Text:
         """Whether nothing more of it can come."""
         self.settled = False
         """Whether its span has ended, so that its outcome is known."""
+        self.returned = False
+        """Whether the node that said it has returned it as an answer."""
         self.past = False
         """Whether it belongs to an earlier reply of the run, before the human's last answer."""
         self.length = 0
@@ -59,6 +61,7 @@ class Texts:
 
     def __init__(self) -> None:
         self._texts: dict[Key, Text] = {}
+        self._parents: dict[str, str] = {}
         self._passing: set[str] = set()
         """Spans of nodes after which another node has to run."""
 
@@ -73,9 +76,14 @@ class Texts:
             case AgentTextEnd() if text := self._texts.get((event.span, event.part)):
                 text.ended, text.node = True, event.node
                 text.calls_tools = event.calls_tools
-            case AgentStart(passing=True):
-                self._passing.add(event.span)
-            case AgentComplete() | AgentError():
+            case AgentStart():
+                if event.parent is not None:
+                    self._parents[event.span] = event.parent
+                if event.passing:
+                    self._passing.add(event.span)
+            case AgentComplete():
+                self._settle(event.span, answered=event.answered)
+            case AgentError():
                 self._settle(event.span)
 
     def text_of(self, chunk: AgentChunk) -> Text:
@@ -86,10 +94,18 @@ class Texts:
             text = self._texts[key] = Text(key, chunk.agent, chunk.channel)
         return text
 
-    def _settle(self, span: str) -> None:
+    def _settle(self, span: str, *, answered: bool = False) -> None:
         for text in self._texts.values():
             if text.key[0] == span:
                 text.ended = text.settled = True
+            if self.is_inside(text.key[0], span):
+                text.returned = answered
+
+    def is_inside(self, inner: str | None, span: str) -> bool:
+        """Whether a span is another one, or was begun inside it."""
+        while inner is not None and inner != span:
+            inner = self._parents.get(inner)
+        return inner is not None
 
     def drop(self, superseded: Superseded) -> list[Text]:
         """Forget what was superseded, and return it."""

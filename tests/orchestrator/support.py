@@ -206,7 +206,7 @@ def about_agents(events: Iterable[AnyEvent]) -> list[AnyEvent]:
             case AgentChunk(), [AgentChunk() as last] if _is_one_text(last, event):
                 told[-1] = msgspec.structs.replace(last, text=last.text + event.text)
             case AgentComplete(), _:
-                told.append(msgspec.structs.replace(event, duration_ms=0, outputs={}))
+                told.append(msgspec.structs.replace(event, duration_ms=0, outputs={}, answered=False))
             case _ if isinstance(event, ABOUT_AGENTS):
                 told.append(event)
     return told

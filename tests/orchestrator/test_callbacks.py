@@ -98,6 +98,7 @@ async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str
             text="Hello",
             duration_ms=events[4].duration_ms,
             outputs={"messages": [{"role": "ai", "content": "Hello"}]},
+            answered=True,
         ),
         MessageSaved(
             message=MessageBody(id=reply_id, role="assistant", content="Hello", parent=run.message_id, author="writer")
