@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from data.base import EventLog, Fenced, StorageError
-from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
+from data.records import Checkpoint, CheckpointWrite, Fence, GraphState, Message, NewEvent, Run, RunStatus
 from orchestrator.clock import Clock, Observe, unobserved
 from orchestrator.events import (
     AgentChunk,
@@ -198,10 +198,11 @@ class RunWriter:
         result: bytes,
         *last: AnyEvent,
         state: bytes | None = None,
+        graph_state: GraphState | None = None,
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` is what the thread's next run is given, as `EventLog.finish` takes it.
+        `state` and `graph_state` are what the thread's next run is given, as `EventLog.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
@@ -214,6 +215,7 @@ class RunWriter:
                 result=result,
                 tokens=tokens,
                 state=state,
+                graph_state=graph_state,
             ),
             None,
             last,

@@ -38,7 +38,7 @@ class EachThreadARun(BaseCheckpointSaver[str]):
         if run_id not in self._runs:
             run = await accepted(self._database, run_id=run_id)
             self.writers.append(RunWriter(self._database, run, lambda: 2, RunView()))
-            self._runs[run_id] = RunCheckpoints(self._database, self.writers[-1])
+            self._runs[run_id] = RunCheckpoints(self._database, self.writers[-1], run_id)
         return self._runs[run_id]
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -75,7 +75,7 @@ async def test_the_conformance_kit_passes(tmp_path: Path, capability: str) -> No
 
 async def test_versions_grow_and_sort_as_text(database: Database) -> None:
     async with writing(database) as writer:
-        saver = RunCheckpoints(database, writer)
+        saver = RunCheckpoints(database, writer, "thread")
         versions: list[str] = []
         for _ in range(12):
             versions.append(saver.get_next_version(versions[-1] if versions else None, None))
@@ -93,7 +93,7 @@ WRITES: Sequence[tuple[str, Any]] = [("messages", "hi")]
 async def test_a_stale_fence_can_write_neither_checkpoints_nor_writes(database: Database) -> None:
     run = await accepted(database)
     async with writing(database, run) as writer:
-        saver = RunCheckpoints(database, writer)
+        saver = RunCheckpoints(database, writer, run.id)
         config, checkpoint = await put(saver, run.id)
         taken = await database.claim(run.id, "another", held_by="worker")
         assert taken is not None
@@ -102,7 +102,7 @@ async def test_a_stale_fence_can_write_neither_checkpoints_nor_writes(database: 
         with pytest.raises(Fenced):
             await saver.aput_writes(config, WRITES, "task")
     async with writing(database, taken) as writer:
-        found = [one async for one in RunCheckpoints(database, writer).alist(generate_config(run.id))]
+        found = [one async for one in RunCheckpoints(database, writer, run.id).alist(generate_config(run.id))]
     assert [(one.checkpoint["id"], one.pending_writes) for one in found] == [(checkpoint["id"], [])]
 
 
@@ -110,7 +110,7 @@ async def test_a_tasks_writes_and_the_events_that_waited_for_it_are_stored_toget
     run = await accepted(database)
     complete = AgentComplete(span="1.1", agent="a", text="")
     async with writing(database, run) as writer:
-        saver = RunCheckpoints(database, writer)
+        saver = RunCheckpoints(database, writer, run.id)
         config, _ = await put(saver, run.id)
         writer.hold("node:task", complete)
         await writer.flush()
@@ -125,7 +125,7 @@ async def test_a_tasks_writes_and_the_events_that_waited_for_it_are_stored_toget
 async def test_a_fresh_run_reads_nothing_until_it_has_written(database: Database) -> None:
     run = await accepted(database)
     async with writing(database, run) as writer:
-        saver = RunCheckpoints(database, writer, fresh=True)
+        saver = RunCheckpoints(database, writer, run.id, fresh=True)
         assert await saver.aget_tuple(generate_config(run.id)) is None
         config, checkpoint = await put(saver, run.id)
         found = await saver.aget_tuple(generate_config(run.id))
@@ -135,4 +135,4 @@ async def test_a_fresh_run_reads_nothing_until_it_has_written(database: Database
 
 async def test_only_a_run_can_be_listed(database: Database) -> None:
     async with writing(database) as writer:
-        assert [one async for one in RunCheckpoints(database, writer).alist(None)] == []
+        assert [one async for one in RunCheckpoints(database, writer, "thread").alist(None)] == []
