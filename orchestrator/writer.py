@@ -108,19 +108,20 @@ class RunWriter:
             self._pending.append(pending)
         self._wake.set()
 
-    def hold(self, task: str, event: AnyEvent) -> None:
+    def hold(self, task: str, event: AnyEvent, inside: Collection[str] = ()) -> None:
         """Queue an event that may only be seen together with the result of a graph task.
 
         `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for the tasks of subgraphs. What
-        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order.
+        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order. `inside`
+        names such tasks that have another path: of a graph with a checkpointer of its own.
         """
         if not self._is_here():
-            self._loop.call_soon_threadsafe(self.hold, task, event)
+            self._loop.call_soon_threadsafe(self.hold, task, event, frozenset(inside))
             return
         if self._is_late(event):
             return
         pending = self._seen(event)
-        inner = [path for path in self._held if path.startswith(f"{task}|")]
+        inner = [path for path in self._held if path.startswith(f"{task}|") or path in inside]
         held = [earlier for path in inner for earlier in self._held.pop(path)]
         self._held.setdefault(task, []).extend([*held, pending])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import operator
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -28,8 +28,19 @@ from typing_extensions import TypedDict
 
 from orchestrator import Engine, Run
 from orchestrator.checkpoints import RunCheckpoints, unpack
-from orchestrator.graphs import serve_graph
-from tests.orchestrator.support import UNHURRIED, Scripted, events_of, opened, tool_call, writing
+from orchestrator.events import AgentStart, RunComplete
+from orchestrator.graphs import HistoryMessage, serve_graph
+from tests.orchestrator.support import (
+    UNHURRIED,
+    Scripted,
+    events_of,
+    of_type,
+    opened,
+    reach,
+    reach_text,
+    tool_call,
+    writing,
+)
 
 Graph = Pregel[Any, Any, Any, Any]
 
@@ -357,6 +368,23 @@ def looking_back() -> Graph:
     return graph
 
 
+def naming_threads() -> Graph:
+    """A graph that hands its config on with threads of its own naming: the same checkpointer keeps them apart."""
+    inner = counting()
+
+    async def outer(state: MessagesState, config: RunnableConfig) -> Any:
+        told = []
+        for name in ("one/ü:|", "two", "two"):
+            named: Any = {**config["configurable"], "thread_id": name, "checkpoint_ns": "", "checkpoint_id": None}
+            told.append(str((await inner.ainvoke({"called": 1}, {"configurable": named}))["called"]))
+            saver = config["configurable"]["__pregel_checkpointer"]
+            listed = [one async for one in saver.alist({"configurable": {"thread_id": name}})]
+            assert {one.config["configurable"]["thread_id"] for one in listed} == {name}
+        return {"messages": [AIMessage(", ".join(told))]}
+
+    return StateGraph(MessagesState).add_node(outer).add_edge(START, "outer").compile()
+
+
 KEEPING = {
     "an agent with tools": (agent_with_tools, ("one", "two", "three")),
     "a swarm": (swarm, ("hello", "hand over", "hello", "again")),
@@ -367,6 +395,7 @@ KEEPING = {
     "deltas in a subgraph": (around_deltas, ("one", "two", "three", "four")),
     "a question": (asking, ("hello", "ask", "yes", "hello", "ask", "no", "hello")),
     "a subgraph that fails": (failing_inside, ("fine", "fail", "fine", "fine")),
+    "threads of its own naming": (naming_threads, ("one", "two", "three")),
     "looking back": (looking_back, ("one", "two", "three")),
 }
 
@@ -377,3 +406,159 @@ async def test_a_turn_begins_where_the_last_one_ended(
     url: str, graph: Callable[[], Graph], turns: tuple[str, ...], reopened: bool
 ) -> None:
     assert await here(url, graph(), turns, reopened=reopened) == await by_langgraph(graph(), turns)
+
+
+# -- what the state has not seen --------------------------------------------------------------------------------
+
+
+class Counted(MessagesState, total=False):
+    turns: Annotated[int, operator.add]
+
+
+def talking(name: str = "graph", **turns: Any) -> Graph:
+    """A graph that counts its turns and shows what it knows; `turns` are functions for certain messages."""
+
+    async def answer(state: Counted) -> Any:
+        if (special := turns.get(last(state))) is not None:
+            await special()
+        return {"turns": 1, "messages": [AIMessage(f"{name} {state.get('turns', 0) + 1}")]}
+
+    return StateGraph(Counted).add_node(answer).add_edge(START, "answer").compile(name=name)
+
+
+async def fails() -> None:
+    raise ValueError("no")
+
+
+async def said_by(engine: Engine, graph: Graph, run: Run) -> list[tuple[str, str]]:
+    """The messages in the state that a run has left, and the number of turns that it counts."""
+    state = (await state_here(engine, graph, run.id))[""]
+    told = [(kind, content) for kind, content, *_ in state["messages"]]
+    assert len({id_ for kind, _, id_, _ in state["messages"] if kind == "human"}) == len(
+        [kind for kind, *_ in told if kind == "human"]
+    )
+    return [*told, ("turns", state["turns"])]
+
+
+async def test_the_message_of_a_failed_run_is_in_the_next_ones_state_and_nothing_else_of_it(url: str) -> None:
+    graph = talking(fail=fails)
+    async with opened(url, serve_graph("graph", graph)) as engine:
+        run = await engine.start("one")
+        await events_of(run)
+        for text in ("fail", "fail", "two", "three"):
+            run = await engine.start(text, thread_id=run.thread_id)
+            await events_of(run)
+        assert await said_by(engine, graph, run) == [
+            *[("human", "one"), ("ai", "graph 1"), ("human", "fail"), ("human", "fail")],
+            *[("human", "two"), ("ai", "graph 2"), ("human", "three"), ("ai", "graph 3"), ("turns", 3)],
+        ]
+
+
+async def test_the_first_message_of_a_thread_may_fail(url: str) -> None:
+    graph = talking(fail=fails)
+    async with opened(url, serve_graph("graph", graph)) as engine:
+        run = await engine.start("fail")
+        await events_of(run)
+        run = await engine.start("one", thread_id=run.thread_id)
+        await events_of(run)
+        assert await said_by(engine, graph, run) == [
+            ("human", "fail"),
+            ("human", "one"),
+            ("ai", "graph 1"),
+            ("turns", 1),
+        ]
+
+
+async def test_what_a_cancelled_run_had_said_is_in_the_next_ones_state(url: str) -> None:
+    model = Scripted(turns=[["whole"], ["half", asyncio.Event()], ["whole again"]])
+
+    async def answer(state: Counted) -> Any:
+        return {"turns": 1, "messages": [await model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(Counted).add_node(answer).add_edge(START, "answer").compile()
+    async with opened(url, serve_graph("graph", graph)) as engine:
+        run = await engine.start("one")
+        await events_of(run)
+        run = await engine.start("two", thread_id=run.thread_id)
+        await reach_text(run, "half")
+        await engine.cancel(run.id)
+        await events_of(run)
+        run = await engine.start("three", thread_id=run.thread_id)
+        await events_of(run)
+        assert await said_by(engine, graph, run) == [
+            *[("human", "one"), ("ai", "whole"), ("human", "two"), ("ai", "half")],
+            *[("human", "three"), ("ai", "whole again"), ("turns", 2)],
+        ]
+
+
+async def test_graphs_that_share_a_thread_have_states_of_their_own_and_hear_of_each_other(url: str) -> None:
+    one, other = talking("one"), talking("other")
+    async with opened(url, serve_graph("graph", one), serve_graph("other", other)) as engine:
+        run = await engine.start("first")
+        await events_of(run)
+        for name in ("other", "other", "graph"):
+            run = await engine.start(f"to {name}", thread_id=run.thread_id, graph=name)
+            await events_of(run)
+        assert await said_by(engine, one, run) == [
+            *[("human", "first"), ("ai", "one 1"), ("human", "to other"), ("ai", "other 1")],
+            *[("human", "to other"), ("ai", "other 2"), ("human", "to graph"), ("ai", "one 2"), ("turns", 2)],
+        ]
+
+
+async def test_a_message_that_takes_the_last_one_back_does_not_find_it_in_the_state(url: str) -> None:
+    never = asyncio.Event()
+    graph = talking(wait=never.wait)
+    async with opened(url, serve_graph("graph", graph)) as engine:
+        run = await engine.start("one")
+        await events_of(run)
+        waiting = await engine.start("wait", thread_id=run.thread_id)
+        await reach(waiting, lambda events: bool(of_type(events, AgentStart)))
+        run = await engine.start("two", thread_id=run.thread_id, on_busy="rollback")
+        await events_of(run)
+        assert await said_by(engine, graph, run) == [
+            *[("human", "one"), ("ai", "graph 1"), ("human", "two"), ("ai", "graph 2"), ("turns", 2)],
+        ]
+
+
+async def test_a_graph_is_given_only_what_its_state_has_not_seen(url: str) -> None:
+    graph = serve_graph("graph", talking(fail=fails))
+    inputs: list[list[str]] = []
+
+    def watched(given: Any, history: Any, left: bytes) -> Any:
+        made = graph.make_input(given, history, left)
+        inputs.append([message.content for message in made["messages"]])
+        return made
+
+    async with opened(url, dataclasses.replace(graph, make_input=watched)) as engine:
+        run = await engine.start("one")
+        await events_of(run)
+        for text in ("two", "fail", "three"):
+            run = await engine.start(text, thread_id=run.thread_id)
+            await events_of(run)
+    assert inputs == [["one"], ["two"], ["fail"], ["fail", "three"]]
+
+
+async def test_a_conversation_that_the_client_keeps_counts_where_there_is_no_state(url: str) -> None:
+    graph = talking()
+    history = [HistoryMessage(role="user", content="before"), HistoryMessage(role="assistant", content="yes")]
+    async with opened(url, serve_graph("graph", graph)) as engine:
+        run = await engine.start("one", history=history)
+        await events_of(run)
+        more = [*history, HistoryMessage(role="user", content="one"), HistoryMessage(role="assistant", content="1")]
+        run = await engine.start("two", thread_id=run.thread_id, history=more)
+        await events_of(run)
+        state = (await state_here(engine, graph, run.id))[""]
+    assert [content for _, content, *_ in state["messages"]] == ["before", "yes", "one", "graph 1", "two", "graph 2"]
+
+
+async def test_a_graph_may_begin_each_turn_from_the_messages_alone(url: str) -> None:
+    graph = talking()
+    async with opened(url, serve_graph("graph", graph, state="messages")) as engine:
+        run = await engine.start("one")
+        await events_of(run)
+        run = await engine.start("two", thread_id=run.thread_id)
+        end = (await events_of(run))[-1]
+        assert isinstance(end, RunComplete)
+        assert end.text == "graph 1", "the counter begins anew"
+        record = await engine.record(run.id, "local")
+        assert await engine.database.graph_state("graph", record.reply_message_id) is None
