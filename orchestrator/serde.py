@@ -117,5 +117,6 @@ def _members(value: Any) -> Iterator[Any]:
         yield from value.values()
     elif isinstance(value, list | tuple | set | frozenset):
         yield from value
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        yield from vars(value).values()
+    elif not isinstance(value, type):
+        yield from getattr(value, "__dict__", {}).values()
+        yield from (getattr(value, name, None) for name in getattr(value, "__slots__", ()))

@@ -160,3 +160,23 @@ async def test_a_message_is_stored_once_and_answered_when_the_process_dies_right
     assert [message.id for message in messages] == ["mine", events[-1].message_id]
     assert asked.pop("classifier") in (1, 2)
     assert asked == {"specs": 1, "maintenance": 1, "synthesis": 1}
+
+
+async def test_odd_values_in_a_state_outlive_a_crash_and_the_turn(url: str, tmp_path: Path) -> None:
+    graph = f"{ROOT / 'tests/orchestrator/odd_graph.py'}:graph"
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    async with ModelServer("never asked") as server:
+        run_id = await killed(url, server, completed("make"), 0, str(first), graph)
+    for folder in (first, second):
+        (folder / "waited").touch()
+    async with opened(url, graph) as engine:
+        run = await engine.run(run_id)
+        end = (await events_of(run))[-1]
+        assert isinstance(end, RunComplete)
+        assert end.text == "before: not there; now: nothing"
+        assert (first / "executed").read_text().split() in (["make", "wait", "wait"], ["make", "wait"])
+        end = (await events_of(await engine.start(str(second), thread_id=run.thread_id)))[-1]
+        assert isinstance(end, RunComplete)
+        assert end.text == "before: nothing; now: nothing"
