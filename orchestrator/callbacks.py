@@ -371,8 +371,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._say_finally(missing, author)
 
     def _say_finally(self, texts: Sequence[str], author: str) -> None:
-        self._count += 1
-        span = _Span(f"{self._writer.fence.epoch}.{self._count}", author, Label(), None)
+        span = _Span(f"{self._writer.fence.epoch}.{next(self._numbers)}", author, Label(), None)
         self._spans[span.id] = span
         self._writer.emit(AgentStart(span=span.id, agent=author))
         for text in texts:
