@@ -11,6 +11,7 @@ task returns none of them, or if a later node's text is the answer. `docs/graphs
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -135,6 +136,8 @@ class _Span:
         """Texts of calls that failed, which are taken back if the model is asked again."""
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
+        self.inside: set[str] = set()
+        """Tasks of the spans that began directly inside this one."""
         self.given = ""
         """The last message that the agent was given: passing it on is saying nothing."""
 
@@ -170,7 +173,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self.shape = shape
         self._writer = writer
         self._attempt = attempt
-        self._count = 0
+        self._numbers = itertools.count(1)
+        """Of spans. Plain functions that call graphs begin some in threads of their own."""
         self._open: dict[UUID, _Span] = {}
         self._within: dict[UUID, _Span] = {}
         self._aside: set[UUID] = set()
@@ -228,9 +232,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._open[run_id] = span
 
     def _begin(self, agent: str, run_id: UUID, metadata: Mapping[str, Any], enclosing: _Span | None) -> _Span:
-        self._count += 1
         label = _label(metadata, enclosing) or Label()
-        span = _Span(f"{self._writer.fence.epoch}.{self._count}", agent, label, enclosing)
+        span = _Span(f"{self._writer.fence.epoch}.{next(self._numbers)}", agent, label, enclosing)
         self._spans[span.id] = span
         span.own_label = metadata.get(LABEL)
         span.after = self._writer.last_seq
@@ -239,6 +242,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span.is_task = _is_task_path(metadata.get("langgraph_path"))
         inherited: Channel = enclosing.channel if enclosing and enclosing.label.channel else "answer"
         span.channel = label.channel or ("draft" if run_id in self._aside else inherited)
+        if enclosing is not None and span.task != enclosing.task:
+            enclosing.inside.add(span.task)
         if failed := self._failed_tasks.pop(span.task, None):
             self._take_back_span(failed, "node_retry")
         passing = span.channel == "answer" and label.channel is None and self.shape.passes(_path(span.node))
@@ -288,7 +293,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     def _queue(self, span: _Span, event: AnyEvent) -> None:
         """Emit what a task ends with, together with the task's stored result."""
         if span.task:
-            self._writer.hold(span.task, event)
+            self._writer.hold(span.task, event, span.inside)
         else:
             self._writer.emit(event)
 
@@ -368,8 +373,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._say_finally(missing, author)
 
     def _say_finally(self, texts: Sequence[str], author: str) -> None:
-        self._count += 1
-        span = _Span(f"{self._writer.fence.epoch}.{self._count}", author, Label(), None)
+        span = _Span(f"{self._writer.fence.epoch}.{next(self._numbers)}", author, Label(), None)
         self._spans[span.id] = span
         self._writer.emit(AgentStart(span=span.id, agent=author))
         for text in texts:

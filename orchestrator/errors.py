@@ -114,6 +114,27 @@ class Crashed(AntiphonError):
     message = "The run was interrupted by a crash."
 
 
+class StateNotStorable(AntiphonError):
+    """A graph's state holds a value that cannot be stored; the message names its key and type."""
+
+    code = "STATE_NOT_STORABLE"
+    message = "The graph's state cannot be stored."
+
+
+class StateTooLarge(AntiphonError):
+    """A graph's state is larger than what is stored of one."""
+
+    code = "STATE_TOO_LARGE"
+    message = "The graph's state is too large."
+
+
+class SyncInAsync(AntiphonError):
+    """A coroutine of a graph called another graph without awaiting it, on the thread of the event loop."""
+
+    code = "SYNC_IN_ASYNC"
+    message = "A coroutine calls a graph with `invoke` or `stream`; it must await `ainvoke` or use `astream`."
+
+
 class Failure(NamedTuple):
     """How a failure is told: a stable code, a clean sentence, and whether trying again may help."""
 

@@ -11,10 +11,10 @@ from langgraph.types import Command
 from langgraph.types import Interrupt as GraphInterrupt
 
 from data.base import Database, Fenced, StorageError
-from data.records import Fence, Message, Row, Run, RunStatus
+from data.records import Fence, GraphState, Message, Row, Run, RunStatus
 from orchestrator.budget import Limits
 from orchestrator.callbacks import EventHandler, custom_event
-from orchestrator.checkpoints import RunCheckpoints
+from orchestrator.checkpoints import RunCheckpoints, pack, unpack
 from orchestrator.clock import Clock, Observe
 from orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
 from orchestrator.events import (
@@ -76,6 +76,8 @@ class Execution:
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
         self._graph_task: asyncio.Task[Any] | None = None
+        self._left: GraphState | None = None
+        """The graph's state for the thread's next run, once the graph has come to its end."""
 
     def cancel(self, by: str) -> None:
         """Stop the graph; the run ends as cancelled, with what was said so far."""
@@ -214,17 +216,20 @@ class Execution:
     async def _drive(self, writer: RunWriter, handler: EventHandler) -> Any:
         """Run the graph from where it stands, and return its output."""
         given = msgspec.json.decode(self.run.input, type=RunInput)
+        given = msgspec.structs.replace(given, message_id=self.run.input_message_id)
         fresh = self.run.attempt <= 1 and writer.view.resume is None
-        saver = RunCheckpoints(self._database, writer, fresh=fresh)
+        base = await self._base()
+        earlier = unpack(base.value) if base else ()
+        saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
         graph = self._served.graph.copy(update={"checkpointer": saver})
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         state: Any = None
         async for namespace, mode, part in graph.astream(
-            await self._entry(given, writer.view, fresh),
+            await self._entry(given, writer.view, base, fresh),
             {
                 "callbacks": [handler],
                 "configurable": {
-                    "thread_id": self.run.id,
+                    "thread_id": self.run.thread_id,
                     "run_id": self.run.id,
                     "profile": plain(given.profile),  # a mapping: tracers and checkpoints copy only plain values
                 },
@@ -241,19 +246,38 @@ class Execution:
                 writer.emit(custom_event(str(name), part))
             elif not namespace:
                 state = part
+        if self._served.state == "thread" and not handler.waits:
+            follows = base.message_id if base else None
+            self._left = GraphState(
+                graph=self.run.graph,
+                message_id=self.run.reply_message_id,
+                value=pack(await saver.leave()),
+                follows=follows,
+            )
         return state
 
-    async def _entry(self, given: RunInput, view: RunView, fresh: bool) -> Any:
+    async def _base(self) -> GraphState | None:
+        """The state that the run begins from: what the graph has left on this branch of the conversation."""
+        if self._served.state == "messages":
+            return None
+        return await self._database.graph_state(self.run.graph, self.run.input_message_id)
+
+    async def _entry(self, given: RunInput, view: RunView, base: GraphState | None, fresh: bool) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             left = await self._database.thread_state(self.run.thread_id)
-            return self._served.make_input(given, await self._history(), left)
+            return self._served.make_input(given, await self._history(given, base), left)
         return Command(resume=view.resume) if view.resume else None
 
-    async def _history(self) -> list[HistoryMessage]:
-        """The conversation before this run's message, along its branch of the tree."""
-        branch = await self._database.branch(self.run.input_message_id)
-        return [HistoryMessage(role=message.role, content=message.content) for message in branch[:-1]]
+    async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
+        """The conversation before this run's message, along its branch of the tree, as far as `base` has not seen it.
+
+        A client that keeps the conversation itself sends it anew each time: it counts where there is no state yet.
+        """
+        if given.history and base is None:
+            return given.history
+        branch = await self._database.branch(self.run.input_message_id, base.message_id if base else None)
+        return [HistoryMessage(role=one.role, content=one.content, id=one.id) for one in branch[:-1]]
 
     async def _complete(self, writer: RunWriter, handler: EventHandler, output: Any) -> None:
         """End with the answer that the graph's output gives, which is what then stands as shown."""
@@ -330,7 +354,15 @@ class Execution:
         last: list[AnyEvent] = [MessageSaved(message=body_of(reply))] if reply is not None else []
         if status == "completed":
             last.append(Progress(value=1.0, stage="finishing", message="Done"))
-        self.successor = await writer.finish(status, reply, encode(terminal), *last, terminal, state=state)
+        self.successor = await writer.finish(
+            status,
+            reply,
+            encode(terminal),
+            *last,
+            terminal,
+            state=state,
+            graph_state=self._left if status == "completed" else None,
+        )
         self._observe(f"ended:{status}", 1)
 
     def _reply(self, writer: RunWriter, text: str, author: str | None, partial: bool) -> Message:

@@ -24,15 +24,17 @@ from orchestrator.profiles import Profile
 from orchestrator.shape import GraphShape, shape_of
 
 OnCrash = Literal["resume", "fail"]
+StateFrom = Literal["thread", "messages"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
 """State keys that take the user's message in a graph without `messages`."""
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier message of the conversation."""
+    """An earlier message of the conversation; `id` is that of the stored one, if it is stored."""
 
     role: str
     content: str
+    id: str | None = None
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +44,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     message: str
+    message_id: str | None = None
+    """The stored message's id, once it is stored."""
     primary: str | None = None
     supporting: list[str] = []
     mode: str | None = None
@@ -73,7 +77,8 @@ class ServedGraph:
     graph: Pregel[Any, Any, Any, Any]
     shape: GraphShape
     make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any]
-    """The graph's input, from the request, the conversation so far, and what the thread's last run has left."""
+    """The graph's input, from the request, the messages that its state has not seen (all of the conversation so far if
+    it has none), and what the thread's last run has left."""
     make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
     conclude: Callable[[Mapping[str, Any]], Conclusion] | None = None
     """How one of our own graphs reports its answer, from its last state; None if it is to be found in the output."""
@@ -83,11 +88,13 @@ class ServedGraph:
     """How many steps the graph may take."""
     on_crash: OnCrash = "resume"
     """Whether a run goes on after its process died, or ends as failed."""
+    state: StateFrom = "messages"
+    """What a turn begins from: the graph's own state as the thread's last run of it has left it, or only messages."""
     agents: tuple[str, ...] = field(default=())
     """Names that a request may choose; empty where the graph decides alone."""
 
 
-def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGraph:
+def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume", state: StateFrom = "thread") -> ServedGraph:
     """Any graph of the user's: compiled, a builder, or a factory without arguments.
 
     Raises `TypeError` for something else and `ValueError` for a graph that takes no text.
@@ -99,7 +106,12 @@ def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGr
     if not isinstance(graph, Pregel):
         raise TypeError(f"{name} is a {type(graph).__name__}, not a LangGraph graph")
     return ServedGraph(
-        name=name, graph=graph, shape=shape_of(graph), make_input=_input_for(name, graph), on_crash=on_crash
+        name=name,
+        graph=graph,
+        shape=shape_of(graph),
+        make_input=_input_for(name, graph),
+        on_crash=on_crash,
+        state=state,
     )
 
 
@@ -108,7 +120,9 @@ def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInp
         return lambda given, history, left: given.message
     keys = _input_keys(graph)
     if "messages" in keys:
-        return lambda given, history, left: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}
+        return lambda given, history, left: {
+            "messages": [*map(_as_message, history), HumanMessage(given.message, id=given.message_id)]
+        }
     texts = [key for key in TEXT_KEYS if key in keys]
     if not texts and len(keys) == 1:
         texts = list(keys)
@@ -128,7 +142,8 @@ def _input_keys(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
 
 
 def _as_message(message: HistoryMessage) -> BaseMessage:
-    return AIMessage(message.content) if message.role == "assistant" else HumanMessage(message.content)
+    kind = AIMessage if message.role == "assistant" else HumanMessage
+    return kind(message.content, id=message.id)
 
 
 def load(graph: Any) -> list[ServedGraph]:

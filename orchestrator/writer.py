@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from data.base import EventLog, Fenced, StorageError
-from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
+from data.records import Checkpoint, CheckpointWrite, Fence, GraphState, Message, NewEvent, Run, RunStatus
 from orchestrator.clock import Clock, Observe, unobserved
 from orchestrator.events import (
     AgentChunk,
@@ -108,19 +108,20 @@ class RunWriter:
             self._pending.append(pending)
         self._wake.set()
 
-    def hold(self, task: str, event: AnyEvent) -> None:
+    def hold(self, task: str, event: AnyEvent, inside: Collection[str] = ()) -> None:
         """Queue an event that may only be seen together with the result of a graph task.
 
         `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for the tasks of subgraphs. What
-        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order.
+        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order. `inside`
+        names such tasks that have another path: of a graph with a checkpointer of its own.
         """
         if not self._is_here():
-            self._loop.call_soon_threadsafe(self.hold, task, event)
+            self._loop.call_soon_threadsafe(self.hold, task, event, frozenset(inside))
             return
         if self._is_late(event):
             return
         pending = self._seen(event)
-        inner = [path for path in self._held if path.startswith(f"{task}|")]
+        inner = [path for path in self._held if path.startswith(f"{task}|") or path in inside]
         held = [earlier for path in inner for earlier in self._held.pop(path)]
         self._held.setdefault(task, []).extend([*held, pending])
 
@@ -198,10 +199,11 @@ class RunWriter:
         result: bytes,
         *last: AnyEvent,
         state: bytes | None = None,
+        graph_state: GraphState | None = None,
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` is what the thread's next run is given, as `EventLog.finish` takes it.
+        `state` and `graph_state` are what the thread's next run is given, as `EventLog.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
@@ -214,6 +216,7 @@ class RunWriter:
                 result=result,
                 tokens=tokens,
                 state=state,
+                graph_state=graph_state,
             ),
             None,
             last,

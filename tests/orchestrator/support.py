@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,13 +89,20 @@ class Scripted(BaseChatModel):
         for item in turn:
             if isinstance(item, asyncio.Event):
                 await item.wait()
-            elif isinstance(item, BaseException):
-                raise item
-            elif callable(item):
-                item()
-            else:
-                message = AIMessageChunk(content=item) if isinstance(item, str) else item
-                yield ChatGenerationChunk(message=message)
+            elif (chunk := self._said(item)) is not None:
+                yield chunk
+
+    def _stream(self, messages: list[BaseMessage], *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+        turn, self._turn = self.turns[self._turn], self._turn + 1
+        yield from (chunk for item in turn if (chunk := self._said(item)) is not None)
+
+    def _said(self, item: Any) -> ChatGenerationChunk | None:
+        if isinstance(item, BaseException):
+            raise item
+        if callable(item):
+            item()
+            return None
+        return ChatGenerationChunk(message=AIMessageChunk(content=item) if isinstance(item, str) else item)
 
 
 def tool_call(name: str, call_id: str, **arguments: Any) -> AIMessageChunk:
