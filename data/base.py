@@ -295,6 +295,13 @@ class Flows(Protocol):
 class Database(EventLog, Checkpoints, Conversations, Positions, Workers, Access, Flows, Protocol):
     """One backend: everything above on one store."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be stored here any more, as a stable code; None if all is well.
+
+        A store that is full or locked is no such problem: that passes.
+        """
+
     async def facts(self) -> dict[str, str]:
         """Engine version and settings, for the health page."""
 

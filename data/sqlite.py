@@ -471,6 +471,10 @@ class SqliteDatabase:
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
+    @property
+    def problem(self) -> str | None:
+        return self._writer.problem
+
     async def facts(self) -> dict[str, str]:
         return {
             "engine": "sqlite",

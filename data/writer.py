@@ -8,6 +8,7 @@ does not disturb its neighbours. Results and rows are handed to the event loop o
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -20,6 +21,8 @@ from data.base import StorageError
 from data.records import Row
 from data.transactions import Transaction
 
+log = logging.getLogger("antiphon.data")
+
 Command = Callable[[Transaction], Any]
 _Job = tuple[Command, "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
@@ -28,6 +31,11 @@ GROUP = 512
 """Commands in one transaction at most: bounds how long a commit can take."""
 POLL_SECONDS = 0.1
 """How often an idle writer looks whether another process has committed."""
+STUCK_SECONDS = 30.0
+"""Time of one commit after which the writer counts as stuck: longer than it waits for another process."""
+
+GONE = "WRITER_GONE"
+STUCK = "WRITER_STUCK"
 
 
 class Writer:
@@ -54,16 +62,32 @@ class Writer:
         self._next_beat = 0.0
         self._version: int | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: set[asyncio.Future[Any]] = set()
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="antiphon-writer", daemon=True)
+        self._ended = self._loop.create_future()
+        self._turned_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="antiphon-writer", daemon=True)
         self._closed = False
         self._thread.start()
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be stored, as a code; None if nothing is wrong."""
+        if self._closed or not self._thread.is_alive():
+            return GONE
+        return STUCK if time.monotonic() - self._turned_at > STUCK_SECONDS else None
+
     def submit(self, command: Command) -> asyncio.Future[Any]:
-        """Queue a command. The future has its result after the commit, or the error that undid it."""
+        """Queue a command. The future has its result after the commit, or the error that undid it.
+
+        Raises `StorageError` if the writer is closed, gone or stuck: nobody would answer.
+        """
         if self._closed:
             raise StorageError("the database is closed")
+        if (problem := self.problem) is not None:
+            raise StorageError(f"nothing can be stored: {problem}")
         future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.add(future)
         self._jobs.put((command, future))
         return future
 
@@ -72,12 +96,27 @@ class Writer:
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
+        await asyncio.shield(self._ended)  # not in a thread of the loop's pool, which may be full
+
+    def _run(self) -> None:
+        """The thread. If it ends in any other way than by `close`, those who wait get an error."""
+        try:
+            self._work()
+        except BaseException:  # of whatever kind: the process lives on, and its health tells
+            log.exception("the writer ended: nothing can be stored until the process is started again")
+        finally:
+            self._call(self._end)
+
+    def _end(self) -> None:
+        self._settle([], [(future, None, StorageError("the writer ended")) for future in list(self._waiting)])
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _work(self) -> None:
-        """The thread. Whatever the file does, it goes on: with a new connection if it must."""
+        """Commit groups until `close`. Whatever the file does, it goes on: with a new connection if it must."""
         connection: sqlite3.Connection | None = None
         while (group := self._next_group()) is not None:
+            self._turned_at = time.monotonic()
             try:
                 connection = connection or self._connect()
                 rows, outcomes = self._commit(connection, group)
@@ -141,6 +180,7 @@ class Writer:
         if rows:
             self._on_commit(rows)
         for future, result, error in outcomes:
+            self._waiting.discard(future)
             if future.cancelled():
                 continue
             if error is None:

@@ -16,6 +16,7 @@ from orchestrator.agents import TEAM
 from orchestrator.budget import UNLIMITED, Limits
 from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.engine import Engine
+from orchestrator.exits import exits_contained
 from orchestrator.flows.library import FlowLibrary
 from orchestrator.graphs import load
 from orchestrator.models import READ_SECONDS, chat_model
@@ -84,11 +85,14 @@ async def open_engine(
         export=export,
         flows=flows,
     )
-    engine.begin()
     try:
-        yield engine
+        with exits_contained():
+            engine.begin()
+            try:
+                yield engine
+            finally:
+                await engine.close()
     finally:
-        await engine.close()
         if isinstance(model, str) and (client := getattr(chat, "root_async_client", None)) is not None:
             await client.close()
         if store is not None:

@@ -13,6 +13,7 @@ from orchestrator.budget import Limits
 from orchestrator.clock import Clock, Observe
 from orchestrator.errors import Unavailable
 from orchestrator.execution import Execution
+from orchestrator.exits import run_context
 from orchestrator.graphs import ServedGraph
 from orchestrator.tracing import Export
 
@@ -93,7 +94,7 @@ class Runner:
             self._export,
             took_over,
         )
-        task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}")
+        task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}", context=run_context())
         self._executions[record.id] = (execution, task)
         if self._closing:
             execution.hand_back()

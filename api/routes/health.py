@@ -6,17 +6,23 @@ from importlib.metadata import version
 from typing import Literal
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 
 from api.auth import Principal
 from api.services import Services
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that is draining is about to stop: it ends its streams, and clients come back to another."""
+    """What `/health` answers. A server that is draining is about to stop: clients come back to another.
 
-    status: Literal["ok", "draining"]
+    One that has failed stores nothing any more and should be started again; `reason` is a code:
+    `WRITER_GONE` or `WRITER_STUCK`.
+    """
+
+    status: Literal["ok", "draining", "failed"]
+    reason: str | None = None
     version: str
     graphs: list[str]
     model: str
@@ -24,17 +30,24 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     database: dict[str, str]
 
 
-@get("/health")
-async def health(services: NamedDependency[Services]) -> Health:
-    """Whether the server lives, what it serves, and on which store."""
-    return Health(
-        status="draining" if services.engine.draining else "ok",
+FAILED = {503: ResponseSpec(Health, description="The server stores nothing any more.")}
+
+
+@get("/health", responses=FAILED)
+async def health(services: NamedDependency[Services]) -> Response[Health]:
+    """Whether the server can take messages, what it serves, and on which store."""
+    engine = services.engine
+    reason = engine.database.problem
+    answer = Health(
+        status="failed" if reason else "draining" if engine.draining else "ok",
+        reason=reason,
         version=version("antiphon"),
-        graphs=list(services.engine.graphs),
+        graphs=list(engine.graphs),
         model=services.settings.model,
         auth="jwt" if services.authenticator.required else "off",
-        database=await services.engine.database.facts(),
+        database=await engine.database.facts(),
     )
+    return Response(answer, status_code=503 if reason else 200)
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4; charset=utf-8")

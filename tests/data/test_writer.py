@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -343,3 +345,60 @@ async def test_a_writer_that_cannot_work_says_so(tmp_path):
             await asyncio.wait_for(command, 0.5)
     finally:
         await broken.close()
+
+
+# -- a writer that is gone, or stuck ----------------------------------------------------------------------------
+
+
+def _kill(thread: threading.Thread) -> None:
+    """Raise `SystemExit` in a thread, wherever it is."""
+    assert thread.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+async def test_a_writer_whose_thread_was_killed_answers_those_who_wait_and_takes_nothing_more(recorder):
+    assert recorder.writer.problem is None
+    (thread,) = [one for one in threading.enumerate() if one.name == "antiphon-writer"]
+    _kill(thread)
+    await asyncio.to_thread(thread.join, PATIENCE)
+    assert recorder.writer.problem == writer.GONE
+    with pytest.raises(StorageError, match="WRITER_GONE"):
+        await recorder.start()
+
+
+async def test_commands_that_a_dying_thread_leaves_behind_fail(recorder):
+    """The thread ends between taking commands from the queue and committing them."""
+    gate = await held(recorder)
+    left = [recorder.writer.submit(lambda tx: None) for _ in range(3)]
+    recorder.writer._jobs.put(("no job",))  # the thread cannot unpack it, and ends
+    await gate.let_go()
+    results = await asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), PATIENCE)
+    assert {type(one) for one in results} == {StorageError}
+
+
+async def test_a_writer_that_hangs_in_a_commit_is_stuck_until_it_goes_on(recorder, monkeypatch):
+    monkeypatch.setattr(writer, "STUCK_SECONDS", 0.2)
+    gate = await held(recorder)
+    before = recorder.writer.submit(lambda tx: "stored")
+    while recorder.writer.problem is None:
+        await asyncio.sleep(0.01)
+    assert recorder.writer.problem == writer.STUCK
+    with pytest.raises(StorageError, match="WRITER_STUCK"):
+        recorder.writer.submit(lambda tx: None)
+    await gate.let_go()
+    assert await before == "stored"
+    while recorder.writer.problem is not None:
+        await asyncio.sleep(0.01)
+    await recorder.start()
+
+
+async def test_a_closed_writer_is_gone_and_closing_needs_no_thread_of_the_pool(path):
+    recorder, gate = Recorder(path), threading.Event()
+    asyncio.get_running_loop().set_default_executor(pool := ThreadPoolExecutor(1))
+    pool.submit(gate.wait, PATIENCE)
+    try:
+        await asyncio.wait_for(recorder.writer.close(), PATIENCE / 4)
+    finally:
+        gate.set()
+        recorder.outside.close()
+    assert recorder.writer.problem == writer.GONE

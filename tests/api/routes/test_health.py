@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import httpx
+import ctypes
+import threading
+from pathlib import Path
 
+import httpx
+import pytest
+
+from data import writer
 from tests.api.wire import sse_all
-from tests.support.server import API_KEY, SECRET, LiveServer, bearer
+from tests.support.server import API_KEY, SECRET, LiveServer, bearer, running_server, wait_until
 
 
 async def test_health_says_what_is_served(client: httpx.AsyncClient) -> None:
@@ -38,3 +44,40 @@ async def test_metrics_count_what_happens(client: httpx.AsyncClient) -> None:
     assert (
         number(after, "antiphon_first_token_seconds_count") == number(before, "antiphon_first_token_seconds_count") + 1
     )
+
+
+# ------------------------------------------------------------------------------------------- a store that has failed
+
+
+async def test_a_server_whose_writer_is_gone_says_so_and_refuses_messages(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        thread = server.server._application.state.services.engine.database._writer._thread
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+        wait_until(lambda: not thread.is_alive(), "the thread lives")
+        async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as client:
+            health = await client.get("/health")
+            refused = await client.post("/api/v1/runs", json={"message": "hello"})
+        assert (health.status_code, health.json()["status"], health.json()["reason"]) == (503, "failed", "WRITER_GONE")
+        assert (refused.status_code, refused.json()["code"]) == (503, "UNAVAILABLE")
+        assert "the writer ended" in server.log
+
+
+async def test_a_writer_that_hangs_fails_the_health_until_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "STUCK_SECONDS", 0.3)
+    entered, gate = threading.Event(), threading.Event()
+    with running_server(tmp_path) as server:
+        database = server.server._application.state.services.engine.database
+        database._writer._beat = lambda tx: entered.set() or gate.wait(20)
+        database._writer._next_beat = 0.0
+        assert entered.wait(20)
+        async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as client:
+            while (health := await client.get("/health")).status_code == 200:
+                pass
+            refused = await client.post("/api/v1/runs", json={"message": "hello"})
+            gate.set()
+            while (await client.get("/health")).status_code == 503:
+                pass
+        assert health.json()["reason"] == "WRITER_STUCK"
+        assert refused.json()["code"] == "UNAVAILABLE"

@@ -1,0 +1,81 @@
+"""Keeps a graph's `SystemExit` or `KeyboardInterrupt` from ending the process.
+
+asyncio raises these two out of the event loop, whichever task they come from: argparse in a tool would
+end the server for everybody. A task factory on the loop turns them into an ordinary exception at the
+outermost frame of a task: so it holds for nodes, edges, tools in a `gather`, nested graphs, and what a
+thread hands back. Only tasks of runs are wrapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import signal
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_INSIDE_RUN: contextvars.ContextVar[bool] = contextvars.ContextVar("antiphon_inside_run", default=False)
+
+
+class GraphExit(Exception):
+    """A graph raised `SystemExit` or `KeyboardInterrupt`; the message names which."""
+
+
+def run_context() -> contextvars.Context:
+    """A copy of the current context for the task of a run: tasks that begin in it cannot end the process."""
+    context = contextvars.copy_context()
+    context.run(_INSIDE_RUN.set, True)
+    return context
+
+
+@contextmanager
+def exits_contained() -> Iterator[None]:
+    """Install the task factory on the running loop, around an existing one; the last user removes it."""
+    loop = asyncio.get_running_loop()
+    installed: Any = loop.get_task_factory()
+    factory = installed if isinstance(installed, _Factory) else _Factory(installed)
+    factory.users += 1
+    loop.set_task_factory(factory)
+    try:
+        yield
+    finally:
+        factory.users -= 1
+        if factory.users == 0 and loop.get_task_factory() is factory:
+            loop.set_task_factory(factory.inner)
+
+
+class _Factory:
+    """Makes tasks as `inner` does (as asyncio does, if None); those of a run are wrapped."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.users = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        """Make a task. `options` are what the loop hands on: `context`, and `name` from Python 3.13 on."""
+        context = options.get("context")
+        inside = _INSIDE_RUN.get() if context is None else context.get(_INSIDE_RUN, False)
+        if inside:
+            coro = _contained(coro)
+        if self.inner is not None:
+            return self.inner(loop, coro, **options)
+        return asyncio.Task(coro, loop=loop, **options)
+
+
+async def _contained(coro: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coro
+    except (SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and _may_be_ctrl_c():
+            raise
+        raise GraphExit(type(error).__name__).with_traceback(error.__traceback__) from None
+
+
+def _may_be_ctrl_c() -> bool:
+    """Whether Ctrl-C raises `KeyboardInterrupt` here. Servers, notebooks and `asyncio.run` handle it otherwise."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
