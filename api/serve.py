@@ -11,8 +11,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from litestar import Litestar
@@ -37,6 +38,11 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def graphs(self) -> list[str]:
+        """The names of what is served, the default one first; known once the server has started."""
+        return list(self._application.state.services.engine.graphs)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         self._event_loop = asyncio.get_running_loop()
@@ -59,9 +65,11 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def make_server(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> Server:
-    """A server for these settings, not yet running."""
-    app = create_app(settings)
+def make_server(
+    settings: Settings, on_ready: Callable[[], None] = lambda: None, graphs: Sequence[Any] | None = None
+) -> Server:
+    """A server for these settings, not yet running; `graphs` are those of the settings, if they are loaded already."""
+    app = create_app(settings, graphs)
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -100,8 +108,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal. Returns the exit status."""
+def serve(settings: Settings, graphs: Sequence[Any] = ()) -> int:
+    """Serve the team and some graphs that are loaded already, until a signal. Returns the exit status."""
     configure(settings.log_level)
     listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -109,7 +117,8 @@ def serve(settings: Settings) -> int:
 
     def ready() -> None:
         print(f"Antiphon answers at http://{host}:{port} (try http://{host}:{port}/ws/test)", flush=True)
+        print(f"Graphs: {', '.join(server.graphs)} (the first is the default)", flush=True)
 
-    server = make_server(settings, ready)
+    server = make_server(settings, ready, graphs)
     server.run(sockets=[listener])
     return 0 if server.started else 3
