@@ -110,11 +110,17 @@ class EventLog(Protocol):
         """
 
     async def pause(
-        self, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        message: Message | None = None,
+        writes: Sequence[tuple[str, str, CheckpointWrite]] = (),
     ) -> None:
         """Store events that end with a question to a human, and give up the run until it is answered.
 
-        `message` is the question as the run's reply so far.
+        `message` is the question as the run's reply so far; `writes` are what the tasks that ask wrote, as `append`
+        takes them.
         """
 
     async def answer(

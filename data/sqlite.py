@@ -151,9 +151,14 @@ class SqliteDatabase:
         return successor
 
     async def pause(
-        self, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        message: Message | None = None,
+        writes: Writes = (),
     ) -> None:
-        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events, message))
+        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events, message, writes))
 
     async def answer(
         self,

@@ -365,10 +365,15 @@ def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0
 
 
 def pause(
-    tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+    tx: Transaction,
+    fence: Fence,
+    expected: int,
+    events: Sequence[NewEvent],
+    message: Message | None = None,
+    writes: Writes = (),
 ) -> None:
     """Store events that end with a question, the question as the reply so far, and let go of the run."""
-    if append(tx, fence, expected, events) is not None:
+    if append(tx, fence, expected, events, writes, completed=bool(writes)) is not None:
         if message is not None:
             _store_reply(tx, message)
         tx.connection.execute(

@@ -35,8 +35,9 @@ from langgraph.pregel._loop import AsyncPregelLoop, SyncPregelLoop
 from data.base import Checkpoints
 from data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
 from orchestrator.errors import SyncInAsync
+from orchestrator.pausing import storable
 from orchestrator.serde import check_size, dump_checkpoint, dump_metadata, dump_value, load_checkpoint, serializer
-from orchestrator.writer import RunWriter
+from orchestrator.writer import INTERRUPT, RunWriter
 
 T = TypeVar("T")
 
@@ -237,7 +238,10 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
             checkpoint=load_checkpoint(self.serde, c.kind, c.value),
             metadata=self.serde.loads_typed(("msgpack", c.metadata)),
             parent_config=_config(*place, c.parent_id) if c.parent_id else None,
-            pending_writes=[(w.task_id, w.channel, self.serde.loads_typed((w.kind, w.value))) for w in stored.writes],
+            pending_writes=[
+                (w.task_id, w.channel, self.serde.loads_typed((w.kind, w.value)))
+                for w in self._writer.writes_of(stored)
+            ],
         )
 
     def _namespace(self, config: RunnableConfig) -> str:
@@ -294,7 +298,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         await self._writer.put_writes(namespace, get_checkpoint_id(config) or "", records, completed)
 
     def _write(self, channel: str, value: Any, task_id: str, task_path: str, position: int) -> CheckpointWrite:
-        kind, blob = dump_value(self.serde, channel, value)
+        kind, blob = dump_value(self.serde, channel, storable(value) if channel == INTERRUPT else value)
         place = WRITES_IDX_MAP.get(channel, position)
         return CheckpointWrite(
             task_id=task_id,
