@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
+from langgraph.store.base import BaseStore
 from langgraph.types import Command
 from langgraph.types import Interrupt as GraphInterrupt
 
@@ -62,6 +63,7 @@ class Execution:
         limits: Limits,
         export: Export | None = None,
         took_over: bool = False,
+        store: BaseStore | None = None,
     ) -> None:
         self.run = run
         self.successor: str | None = None
@@ -74,6 +76,7 @@ class Execution:
         self._limits = limits
         self._export = export
         self._took_over = took_over
+        self._store = store
         self._spans: RunSpans | None = None
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
@@ -226,12 +229,13 @@ class Execution:
         saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         config = run_config(self.run, given)
-        async with self._served.opened(config, given.context_values) as opened:
+        async with self._served.opened(config, given.context_values, self._store) as opened:
             self._meet(opened, given, handler, first=base is None)
             if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
                 config["recursion_limit"] = limit
             config["callbacks"] = [handler]
-            graph = opened.copy(update={"checkpointer": saver})
+            store = self._store if opened.store is None else opened.store
+            graph = opened.copy(update={"checkpointer": saver, "store": store})
             entry = await self._entry(given, writer.view, base, fresh)
             context = self._served.make_context(given, writer.emit)
             state = await _run_graph(graph, entry, config, context, writer)
