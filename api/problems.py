@@ -43,6 +43,7 @@ CODES: dict[str, Answer] = {
     "RATE_LIMITED": Answer(429, 4429),
     "FLOW_FAILED": Answer(500),
     "ANSWER_LOST": Answer(500),
+    "STORE_REFUSED": Answer(500),
     "CRASHED": Answer(500),
     "CRASH_LOOP": Answer(500),
     "MODEL_CUT": Answer(502),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from data.records import (
     Acceptance,
@@ -14,7 +15,10 @@ from data.records import (
     Fence,
     Flow,
     GraphState,
+    Item,
+    ItemWrite,
     Message,
+    Namespace,
     NewEvent,
     Row,
     Run,
@@ -22,6 +26,8 @@ from data.records import (
     StoredCheckpoint,
     Thread,
 )
+
+T = TypeVar("T")
 
 
 class StorageError(Exception):
@@ -298,7 +304,44 @@ class Flows(Protocol):
         """Store it, or forget it for None."""
 
 
-class Database(EventLog, Checkpoints, Conversations, Positions, Workers, Access, Flows, Protocol):
+class Items(Protocol):
+    """What graphs keep across threads and users: values by namespace and key. Times in ms.
+
+    Every method can be called in any thread and returns at once. A thread of the database's own completes
+    the future, which may be waited for anywhere: also on the event loop, which is not needed for that.
+    An item whose time is over at `now` is not there any more, whether or not it is swept already.
+    """
+
+    def put_items(self, writes: Sequence[ItemWrite], at: int) -> Future[None]:
+        """Store and forget items, all or none. An item that was there keeps its time of creation."""
+
+    def items(self, places: Sequence[tuple[Namespace, str]], now: int) -> Future[list[Item]]:
+        """The items at these places, in any order; a place where nothing is kept has none."""
+
+    def scan_items(
+        self,
+        prefix: Namespace,
+        now: int,
+        embedder: str | None,
+        fold: Callable[[Iterator[tuple[Item, bytes]]], T],
+    ) -> Future[T]:
+        """What `fold` makes of the items in a namespace and inside it, the last written first.
+
+        Each comes with its vectors, which are empty if it has none of this embedder. `fold` sees one
+        state of the database, and may stop early; what it raises is raised.
+        """
+
+    def item_namespaces(self, prefix: Namespace, now: int) -> Future[list[Namespace]]:
+        """Namespaces that hold an item, in a namespace and inside it, in any order."""
+
+    def refresh_items(self, places: Sequence[tuple[Namespace, str]], now: int) -> Future[None]:
+        """Begin the time of these items anew, if they have one."""
+
+    def sweep_items(self, now: int, limit: int) -> Future[int]:
+        """Delete items whose time is over, at most `limit`, and return how many."""
+
+
+class Database(EventLog, Checkpoints, Conversations, Positions, Workers, Access, Flows, Items, Protocol):
     """One backend: everything above on one store."""
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from langgraph.store.base import BaseStore
 
 from data import records as data_records
 from data.base import Database, Watch
@@ -84,6 +85,7 @@ class Engine:
         limits: Limits = UNLIMITED,
         flows: FlowLibrary | None = None,
         export: Export | None = None,
+        store: BaseStore | None = None,
     ) -> None:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
@@ -95,7 +97,9 @@ class Engine:
         self.default_graph = graphs[0].name
         self.database = database
         self._clock = clock
-        self._runner = Runner(database, self._graph, clock, lease_seconds, max_attempts, observe, limits, export)
+        self.store = store
+        """What graphs keep across threads, unless they were compiled with a store of their own."""
+        self._runner = Runner(database, self._graph, clock, lease_seconds, max_attempts, observe, limits, export, store)
         self.draining = False
         """Whether readers are being sent away, to come back to another process."""
 

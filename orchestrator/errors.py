@@ -177,6 +177,13 @@ class SyncInAsync(AntiphonError):
     message = "A coroutine calls a graph with `invoke` or `stream`; it must await `ainvoke` or use `astream`."
 
 
+class StoreRefused(AntiphonError, ValueError):
+    """A graph asked its store for something that it cannot do."""
+
+    code = "STORE_REFUSED"
+    message = "The graph's store cannot do this."
+
+
 class Failure(NamedTuple):
     """How a failure is told: a stable code, a clean sentence, and whether trying again may help."""
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import is_invalid_resume
+from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
 from data.base import Database, Fenced, StorageError
@@ -76,6 +77,7 @@ class Execution:
         limits: Limits,
         export: Export | None = None,
         took_over: bool = False,
+        store: BaseStore | None = None,
     ) -> None:
         self.run = run
         self.successor: str | None = None
@@ -88,6 +90,7 @@ class Execution:
         self._limits = limits
         self._export = export
         self._took_over = took_over
+        self._store = store
         self._spans: RunSpans | None = None
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
@@ -261,11 +264,12 @@ class Execution:
         saver = self._saver(writer, base, fresh)
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         config = run_config(self.run, given)
-        async with self._served.opened(config, given.context_values) as opened:
+        async with self._served.opened(config, given.context_values, self._store) as opened:
             self._meet(opened, given, handler, first=base is None)
             if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
                 config["recursion_limit"] = limit
-            graph = opened.copy(update={"checkpointer": saver})
+            store = self._store if opened.store is None else opened.store
+            graph = opened.copy(update={"checkpointer": saver, "store": store})
             entry = await self._entry(given, writer.view, base, fresh)
             if entry is None and (missed := await breakpoint_missed(graph, config, writer.view)) is not None:
                 self._question = await breakpoint_at(graph, config, missed)
