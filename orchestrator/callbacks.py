@@ -43,6 +43,7 @@ from orchestrator.events import (
     ToolStart,
     Usage,
 )
+from orchestrator.structured import ModelGuard
 from orchestrator.tracing import ModelAnswered, ModelAsked
 from orchestrator.writer import RunWriter
 
@@ -144,6 +145,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._failed_tasks: dict[str, _Span] = {}
         self._failures: dict[str, int] = {}
         self._meter = Meter(limits, time.perf_counter())
+        self._guard = ModelGuard()
 
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Part of the streaming marker's protocol: nothing to see here, the callbacks tell it all."""
@@ -167,6 +169,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         **kwargs: Any,
     ) -> None:
         """A runnable begins; where it is a node or an agent, a span begins."""
+        if kwargs.get("run_type") == "parser":
+            self._guard.parse(kwargs.get("name"), inputs)
         enclosing = self._within.get(parent_run_id) if parent_run_id else None
         agent = _agent_of(kwargs.get("name"), tags or [], metadata or {}, enclosing)
         span = self._begin(agent, metadata or {}, enclosing) if agent else enclosing
@@ -308,6 +312,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         **kwargs: Any,
     ) -> None:
         """A model is asked, for the span that it is asked in."""
+        self._guard.start(run_id, kwargs)
         span = self._within.get(parent_run_id) if parent_run_id else None
         silent = "nostream" in (tags or [])
         if span is None:
@@ -341,6 +346,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         **kwargs: Any,
     ) -> None:
         """A piece of text. Waits while the log is behind, which holds the provider's stream back."""
+        self._guard.see(run_id, chunk)
         span, silent = self._models.get(run_id, (None, True))
         if span is None or silent:
             return
@@ -376,6 +382,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model's answer is complete: note what it used."""
+        self._guard.end(run_id)
         span, _ = self._models.pop(run_id, (None, True))
         if span is None:
             return
@@ -401,6 +408,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model failed; if it is asked again, what it had said is superseded."""
+        self._guard.end(run_id)
         span, _ = self._models.pop(run_id, (None, True))
         if span is not None:
             span.model_failed = True

@@ -25,6 +25,7 @@ from orchestrator.served_team import NAME as TEAM_GRAPH
 from orchestrator.served_team import serve_team
 from orchestrator.team import Team
 from orchestrator.tracing import Export
+from orchestrator.watch import watched_loop
 from rag import open_store
 from rag.ingest import ingest_sample
 from rag.retriever import Retriever
@@ -66,10 +67,9 @@ async def open_engine(
         else model
     )
     served = [one for graph in graphs for one in load(graph)]
-    store = None
+    knowledge = None
     if retriever is None:
-        store = await asyncio.to_thread(_knowledge, url)
-        retriever = Retriever(store)
+        retriever = knowledge = Retriever(await asyncio.to_thread(_knowledge, url))
     own = serve_team(team, chat, retriever)
     served.append(own)
     log_database = await open_database(url, beat_seconds=min(2.0, lease_seconds / 4))
@@ -86,7 +86,7 @@ async def open_engine(
         flows=flows,
     )
     try:
-        with exits_contained():
+        with exits_contained(), watched_loop(observe):
             engine.begin()
             try:
                 yield engine
@@ -95,8 +95,8 @@ async def open_engine(
     finally:
         if isinstance(model, str) and (client := getattr(chat, "root_async_client", None)) is not None:
             await client.close()
-        if store is not None:
-            store.close()
+        if knowledge is not None:
+            knowledge.close()
 
 
 @asynccontextmanager
