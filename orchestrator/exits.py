@@ -62,8 +62,13 @@ class _Factory:
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         """Make a task. `options` are what the loop hands on: `context`, and `name` from Python 3.13 on."""
         context: Mapping[Any, Any] = options.get("context") or contextvars.copy_context()
-        if context.get(_INSIDE_RUN, False):
-            coro = _contained(coro, context.get(var_child_runnable_config))
+        if not context.get(_INSIDE_RUN, False):
+            return self._make(loop, coro, **options)
+        task = self._make(loop, _contained(coro, context.get(var_child_runnable_config)), **options)
+        task.add_done_callback(lambda _: coro.close())  # one that was cancelled before it began has not awaited it
+        return task
+
+    def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         if self.inner is not None:
             return self.inner(loop, coro, **options)
         return asyncio.Task(coro, loop=loop, **options)
