@@ -13,6 +13,7 @@ from data.records import (
     CheckpointWrite,
     Fence,
     Flow,
+    GraphState,
     Message,
     NewEvent,
     Row,
@@ -99,10 +100,13 @@ class EventLog(Protocol):
         result: bytes,
         tokens: int = 0,
         state: bytes | None = None,
+        graph_state: GraphState | None = None,
     ) -> str | None:
         """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any.
 
-        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is.
+        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is. `graph_state` is
+        what the graph's next run in the thread begins from; of the earlier states of this graph in this thread, only
+        the one that it follows is kept, for a message that takes the last turn back.
         """
 
     async def pause(
@@ -161,6 +165,12 @@ class Checkpoints(Protocol):
     ) -> list[StoredCheckpoint]:
         """Checkpoints of a run, newest first."""
 
+    async def checkpoint_writes(self, run_id: str, namespace: str, checkpoint_id: str) -> tuple[CheckpointWrite, ...]:
+        """What tasks of a run have written after a checkpoint, which may be another run's."""
+
+    async def namespaces(self, run_id: str) -> list[str]:
+        """Namespaces in which a run has checkpoints."""
+
 
 class Conversations(Protocol):
     """Ordinary reads: threads, messages, runs."""
@@ -189,8 +199,11 @@ class Conversations(Protocol):
     async def thread_state(self, thread_id: str) -> bytes:
         """What the thread's last run left for the next one; empty where it left nothing."""
 
-    async def branch(self, message_id: str) -> list[Message]:
-        """A message and what it follows, up to the thread's first message, the oldest first."""
+    async def graph_state(self, graph: str, message_id: str) -> GraphState | None:
+        """What the graph's last run has left on the branch of messages that ends with `message_id`."""
+
+    async def branch(self, message_id: str, after: str | None = None) -> list[Message]:
+        """A message and what it follows, the oldest first: from the thread's first message, or from behind `after`."""
 
     async def run(self, run_id: str) -> Run | None:
         """A run by id."""

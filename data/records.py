@@ -179,6 +179,20 @@ class Checkpoint(Record, frozen=True):
     metadata: bytes
 
 
+class GraphState(Record, frozen=True):
+    """What a completed run of a graph leaves for that graph's next run in the thread.
+
+    It belongs to a place in the tree of messages: `message_id` is the reply that ended the run, and
+    runs for messages after that reply begin from it. `follows` is the reply whose state the run
+    itself began from, None if there was none. The value is at most some MB long.
+    """
+
+    graph: str
+    message_id: str
+    value: bytes
+    follows: str | None = None
+
+
 class StoredCheckpoint(Record, frozen=True):
     """A checkpoint together with the writes that tasks of the next step have already made."""
 

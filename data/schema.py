@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-VERSION = 3
+VERSION = 4
 """Grows with every change of a table; a database of a newer version is refused."""
 
 metadata = MetaData()
@@ -128,6 +128,15 @@ thread_states = Table(
     metadata,
     Column("thread_id", String, primary_key=True),
     Column("value", LargeBinary, nullable=False, comment="what one turn leaves for the next"),
+)
+
+graph_states = Table(
+    "graph_states",
+    metadata,
+    Column("thread_id", String, primary_key=True),
+    Column("graph", String, primary_key=True),
+    Column("message_id", String, primary_key=True, comment="the reply of the run that left it"),
+    Column("value", LargeBinary, nullable=False),
 )
 
 flows = Table(

@@ -45,6 +45,7 @@ from data.records import (
     CheckpointWrite,
     Fence,
     Flow,
+    GraphState,
     Message,
     NewEvent,
     Row,
@@ -141,9 +142,11 @@ class SqliteDatabase:
         result: bytes,
         tokens: int = 0,
         state: bytes | None = None,
+        graph_state: GraphState | None = None,
     ) -> str | None:
+        ending = (status, message, result, tokens, state, graph_state)
         successor: str | None = await self._writer.submit(
-            lambda tx: transactions.finish(tx, fence, expected, events, status, message, result, tokens, state)
+            lambda tx: transactions.finish(tx, fence, expected, events, *ending)
         )
         return successor
 
@@ -224,26 +227,32 @@ class SqliteDatabase:
         return [await self._with_writes(run_id, row) for row in found]
 
     async def _with_writes(self, run_id: str, row: SqlRow[Any]) -> StoredCheckpoint:
+        writes = await self.checkpoint_writes(run_id, row.namespace, row.id)
+        return StoredCheckpoint(checkpoint=_record(Checkpoint, row), writes=writes)
+
+    async def checkpoint_writes(self, run_id: str, namespace: str, checkpoint_id: str) -> tuple[CheckpointWrite, ...]:
         table = schema.checkpoint_writes
         query = select(table).where(
-            table.c.run_id == run_id, table.c.namespace == row.namespace, table.c.checkpoint_id == row.id
+            table.c.run_id == run_id, table.c.namespace == namespace, table.c.checkpoint_id == checkpoint_id
         )
         writes = await self._rows(query.order_by(table.c.task_path, table.c.task_id, table.c.position))
-        return StoredCheckpoint(
-            checkpoint=_record(Checkpoint, row),
-            writes=tuple(
-                CheckpointWrite(
-                    task_id=w.task_id,
-                    task_path=w.task_path,
-                    position=w.position,
-                    channel=w.channel,
-                    kind=w.kind,
-                    value=w.value,
-                    replace=w.position < 0,
-                )
-                for w in writes
-            ),
+        return tuple(
+            CheckpointWrite(
+                task_id=w.task_id,
+                task_path=w.task_path,
+                position=w.position,
+                channel=w.channel,
+                kind=w.kind,
+                value=w.value,
+                replace=w.position < 0,
+            )
+            for w in writes
         )
+
+    async def namespaces(self, run_id: str) -> list[str]:
+        table = schema.checkpoints
+        query = select(table.c.namespace).where(table.c.run_id == run_id).distinct()
+        return [row.namespace for row in await self._rows(query)]
 
     # -- ordinary reads -----------------------------------------------------------------------------------------
 
@@ -291,10 +300,26 @@ class SqliteDatabase:
         found = await self._rows(select(table.c.value).where(table.c.thread_id == thread_id))
         return bytes(found[0].value) if found else b""
 
-    async def branch(self, message_id: str) -> list[Message]:
+    async def graph_state(self, graph: str, message_id: str) -> GraphState | None:
+        messages, states = schema.messages, schema.graph_states
+        here = and_(states.c.thread_id == messages.c.thread_id, states.c.message_id == messages.c.id)
+        left = exists().where(here, states.c.graph == graph)
+        start = select(messages.c.id, messages.c.parent_id, messages.c.thread_id, left.label("found"))
+        path = start.where(messages.c.id == message_id).cte("path", recursive=True)
+        path = path.union_all(start.where(messages.c.id == path.c.parent_id, ~path.c.found))
+        query = select(states).where(
+            states.c.thread_id == path.c.thread_id, states.c.message_id == path.c.id, states.c.graph == graph
+        )
+        found = await self._rows(query.where(path.c.found))
+        if not found:
+            return None
+        return GraphState(graph=graph, message_id=found[0].message_id, value=bytes(found[0].value))
+
+    async def branch(self, message_id: str, after: str | None = None) -> list[Message]:
         table = schema.messages
         path = select(table, literal(0).label("depth")).where(table.c.id == message_id).cte("path", recursive=True)
-        path = path.union_all(select(table, path.c.depth + 1).where(table.c.id == path.c.parent_id))
+        older = select(table, path.c.depth + 1).where(table.c.id == path.c.parent_id)
+        path = path.union_all(older.where(table.c.id != after) if after else older)
         query = select(path).where(~_unsaid(path)).order_by(path.c.depth.desc())
         return await self._all(Message, query)
 

@@ -22,6 +22,7 @@ from data.records import (
     CheckpointWrite,
     Fence,
     Flow,
+    GraphState,
     Message,
     NewEvent,
     Row,
@@ -280,8 +281,9 @@ def finish(
     result: bytes,
     tokens: int = 0,
     state: bytes | None = None,
+    graph_state: GraphState | None = None,
 ) -> str | None:
-    """End a run: last events, reply, status, spending and state together; its checkpoints are no longer needed."""
+    """End a run: last events, reply, status, spending and states together; its checkpoints are no longer needed."""
     if append(tx, fence, expected, events) is not None:
         if message is not None:
             _store_reply(tx, message)
@@ -293,6 +295,8 @@ def finish(
         )
         if state is not None:
             _store_state(tx, tx.existing_run(fence.run_id).thread_id, state)
+        if graph_state is not None:
+            _store_graph_state(tx, tx.existing_run(fence.run_id).thread_id, graph_state)
     return _next_queued(tx, tx.existing_run(fence.run_id).thread_id)
 
 
@@ -300,6 +304,18 @@ def _store_state(tx: Transaction, thread_id: str, state: bytes) -> None:
     tx.connection.execute("DELETE FROM thread_states WHERE thread_id = ?", (thread_id,))
     if state:
         tx.connection.execute("INSERT INTO thread_states VALUES (?,?)", (thread_id, state))
+
+
+def _store_graph_state(tx: Transaction, thread_id: str, state: GraphState) -> None:
+    """Keep a state and the one that it follows, if any; forget the graph's other ones."""
+    tx.connection.execute(
+        "DELETE FROM graph_states WHERE thread_id = ? AND graph = ? AND message_id IS NOT ?",
+        (thread_id, state.graph, state.follows),
+    )
+    tx.connection.execute(
+        "INSERT INTO graph_states (thread_id, graph, message_id, value) VALUES (?,?,?,?)",
+        (thread_id, state.graph, state.message_id, state.value),
+    )
 
 
 def _store_reply(tx: Transaction, message: Message) -> None:
@@ -447,7 +463,7 @@ def delete_thread(tx: Transaction, thread_id: str) -> None:
     of_runs = "run_id IN (SELECT id FROM runs WHERE thread_id = ?)"
     for table in ("checkpoints", "checkpoint_writes", "requests", "positions"):
         tx.connection.execute(f"DELETE FROM {table} WHERE {of_runs}", (thread_id,))
-    for table in ("events", "messages", "runs", "thread_names", "thread_states"):
+    for table in ("events", "messages", "runs", "thread_names", "thread_states", "graph_states"):
         tx.connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))
     tx.connection.execute("DELETE FROM threads WHERE id = ?", (thread_id,))
 

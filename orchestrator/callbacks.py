@@ -1,13 +1,17 @@
 """LangGraph's and LangChain's callbacks, turned into events. The only file that knows the shape of what they send.
 
 One inline handler sees everything in the order in which it happens: nodes, models, tools, nested graphs. A node is an
-agent, and one run of it is a span; the span of a nested node has a parent. Names come, in this order, from
-`add_node(..., metadata={"agent_id": ...})`, from the name of a `create_agent` agent, from the node. An `agent_id` of
-`""` keeps a node out of the log. A model call tagged `nostream` stays silent, as it does in LangGraph.
+agent, and one run of it is a span; the span of a nested node has a parent. Names come, in this order, from our own
+label (`add_node(..., metadata={"antiphon": {"agent": ...}})`), from the name of a `create_agent` agent, from the node.
+An agent labelled `""` stays out of the log. A model call tagged `nostream` stays silent, as it does in LangGraph.
+
+What is the answer is known only when a node's task is done: its texts stream as they come, and are taken back if the
+task returns none of them, or if a later node's text is the answer. `docs/graphs.md` has the rules.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +19,7 @@ from uuid import UUID
 
 import msgspec
 from langchain_core.callbacks import AsyncCallbackHandler
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
@@ -29,6 +33,7 @@ from orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,
+    AgentTextEnd,
     AnyEvent,
     Channel,
     Custom,
@@ -38,14 +43,23 @@ from orchestrator.events import (
     RunAttempt,
     Sources,
     Superseded,
+    TextRef,
     ToolComplete,
     ToolError,
     ToolStart,
     Usage,
 )
-from orchestrator.structured import ModelGuard
+from orchestrator.replies import Outcome, messages_in, reply_text, updates_of
+from orchestrator.shape import MIDDLEWARE, GraphShape
+from orchestrator.structured import ModelGuard, is_structured
+from orchestrator.texts import Key, Text, joined
 from orchestrator.tracing import ModelAnswered, ModelAsked
+from orchestrator.values import bounded, plain, storable
+from orchestrator.view import NO_ANSWER
 from orchestrator.writer import RunWriter
+
+LABEL = "antiphon"
+"""The one key of a node's metadata that is ours; everything else there is the user's own."""
 
 OWN_EVENTS: dict[str, type[Progress | Interaction | Sources]] = {
     "progress": Progress,
@@ -54,71 +68,94 @@ OWN_EVENTS: dict[str, type[Progress | Interaction | Sources]] = {
 }
 """Custom events that stand for canonical ones; all others are recorded as `custom`."""
 
+CUSTOM_LIMIT = 1024 * 1024
+"""Bytes of what a graph writes to its stream in one piece, beyond which it is cut."""
 OUTPUTS_LIMIT = 16 * 1024
 """Bytes of a node's outputs beyond which they are left out of `agent_complete`."""
 
 
-class GraphShape(msgspec.Struct, frozen=True, kw_only=True):
-    """What must be known of a graph to judge its nodes. Paths are node names joined by `:`."""
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What our own graphs say about a node, under `LABEL` in its metadata."""
 
-    nodes: frozenset[str] = frozenset()
-    answering: frozenset[str] = frozenset()
-    """Nodes whose text is the answer: those that can be the last."""
-    forgiving: frozenset[str] = frozenset()
-    """Nodes whose failure does not fail the run: they have an error handler."""
-    retries: Mapping[str, Sequence[RetryPolicy]] = {}
-    """Nodes that are tried again, while their policies allow it."""
+    agent: str | None = None
+    role: Role = "element"
+    channel: Channel | None = None
+    limits: Limits = UNLIMITED
+    kind: str | None = None
+    title: str | None = None
+
+
+class _Part:
+    """One text of a span while it is being said."""
+
+    def __init__(self, span: _Span, channel: Channel, node: str) -> None:
+        self.span = span
+        self.number = span.parts
+        self.channel = channel
+        self.node = node
+        self.said: list[str] = []
+        self.ended = False
+        span.parts += 1
+        span.last = self
+
+
+class _Call:
+    """A model call under way. `asked` are the characters of its prompt."""
+
+    def __init__(self, span: _Span, silent: bool, channel: Channel, node: str, asked: int) -> None:
+        self.span = span
+        self.silent = silent
+        self.channel = channel
+        self.node = node
+        self.asked = asked
+        self.part: _Part | None = None
 
 
 class _Span:
     """One invocation of one agent, while it lasts."""
 
-    def __init__(
-        self,
-        span: str,
-        agent: str,
-        role: Role,
-        channel: Channel,
-        parent: _Span | None,
-        task: str,
-        after: int,
-        limits: Limits,
-    ) -> None:
-        self.id = span
+    def __init__(self, id_: str, agent: str, label: Label, parent: _Span | None) -> None:
+        self.id = id_
         self.agent = agent
-        self.role = role
-        self.channel = channel
+        self.label = label
         self.parent = parent
-        self.task = task
-        self.after = after
+        self.own_label: Any = None
+        """The label in the metadata as it is, which everything inside this span inherits."""
+        self.channel: Channel = "answer"
+        self.task = ""
+        self.node = ""
+        self.after = 0
         self.started = time.perf_counter()
-        self.meter = Meter(limits, self.started)
-        self.text: list[str] = []
+        self.meter = Meter(label.limits, self.started)
+        self.is_task = False
+        """Whether it is a function decorated with `@task`, whose value is for its caller only."""
+        self.parts = 0
+        self.last: _Part | None = None
+        self.speech: _Part | None = None
+        """What the node says by itself, without a model, as long as nothing else is said."""
+        self.failed: list[_Part] = []
+        """Texts of calls that failed, which are taken back if the model is asked again."""
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
-        self.model_failed = False
+        self.inside: set[str] = set()
+        """Tasks of the spans that began directly inside this one."""
         self.given = ""
         """The last message that the agent was given: passing it on is saying nothing."""
-        self.asked = 0
-        """Characters that the model call under way was asked with."""
-        self.before_call = 0
-        """Pieces that were said before the model call under way."""
 
-    def spend_unaccounted(self) -> None:
-        """Count what a call has used that was stopped before its provider told: a piece of text is a token, and four
-        characters of a prompt are one."""
-        said = len(self.text) - self.before_call
-        used = Usage(input_tokens=self.asked // 4, output_tokens=said, total_tokens=self.asked // 4 + said)
+    @property
+    def role(self) -> Role:
+        """Its part in a team."""
+        return self.label.role
+
+    def encloses(self, other: _Span | None) -> bool:
+        """Whether another span began inside this one."""
+        while other is not None and other.parent is not self:
+            other = other.parent
+        return other is not None
+
+    def use(self, used: Usage) -> None:
+        """Add what a call has used."""
         self.usage = used if self.usage is None else self.usage + used
-
-    def spoke(self) -> None:
-        """Note that text was shown, here and therefore in every enclosing span."""
-        span: _Span | None = self
-        while span is not None:
-            span.has_text = True
-            span = span.parent
-
-    has_text = False
 
 
 class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbackHandler[Any]):
@@ -134,21 +171,33 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self.interrupts: list[Interrupt] = []
         self.breakpoint: str | None = None
         """The checkpoint at which the graph stopped of itself, without a question."""
+        self.shape = shape
         self._writer = writer
-        self._shape = shape
         self._attempt = attempt
-        self._count = 0
+        self._numbers = itertools.count(1)
+        """Of spans. Plain functions that call graphs begin some in threads of their own."""
         self._open: dict[UUID, _Span] = {}
         self._within: dict[UUID, _Span] = {}
-        self._models: dict[UUID, tuple[_Span, bool]] = {}
+        self._aside: set[UUID] = set()
+        """Runnables whose texts cannot be the answer: tools, edges, and what they call."""
+        self._spans: dict[str, _Span] = {}
+        self._steps: dict[str, int] = {}
+        """The step in which each task runs, by its namespace."""
+        self._last: set[str] = set()
+        """Places of tasks after which nothing ran: their nodes have no edge and returned no command."""
+        self._speeches: set[Key] = set()
+        """Texts that nodes said by themselves: they mean them for the reader."""
+        self._calls: dict[UUID, _Call] = {}
         self._tools: dict[UUID, tuple[_Span, str, str]] = {}
+        self._tool_calls: dict[str, Any] = {}
+        """Arguments of tool calls as models wrote them, by call id."""
         self._failed_tasks: dict[str, _Span] = {}
         self._failures: dict[str, int] = {}
         self._meter = Meter(limits, time.perf_counter())
         self._guard = ModelGuard()
 
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Part of the streaming marker's protocol: nothing to see here, the callbacks tell it all."""
+        """Part of the streaming marker's protocol: nothing to see here, the callbacks report it all."""
         return output
 
     def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
@@ -168,72 +217,186 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A runnable begins; where it is a node or an agent, a span begins."""
+        """A runnable begins; if it is a node or an agent, a span begins."""
+        tags, metadata = tags or [], metadata or {}
         if kwargs.get("run_type") == "parser":
             self._guard.parse(kwargs.get("name"), inputs)
         enclosing = self._within.get(parent_run_id) if parent_run_id else None
-        agent = _agent_of(kwargs.get("name"), tags or [], metadata or {}, enclosing)
-        span = self._begin(agent, metadata or {}, enclosing) if agent else enclosing
-        if agent and span is not None:
+        if _has_step(tags):
+            self._steps[str(metadata.get("langgraph_checkpoint_ns", ""))] = int(metadata.get("langgraph_step", 0))
+        if parent_run_id in self._aside or (parent_run_id in self._open and _is_edge(tags)):
+            self._aside.add(run_id)
+        agent = _agent_of(kwargs.get("name"), tags, metadata, enclosing)
+        span = self._begin(agent, run_id, metadata, enclosing) if agent else enclosing
+        if span is None:
+            return
+        self._within[run_id] = span
+        if span is not enclosing:
             span.given = reply_text(inputs)
-        if span is not None:
-            self._within[run_id] = span
-            if span is not enclosing:
-                self._open[run_id] = span
+            self._open[run_id] = span
 
-    def _begin(self, agent: str, metadata: Mapping[str, Any], enclosing: _Span | None) -> _Span:
-        self._count += 1
-        task = str(metadata.get("langgraph_checkpoint_ns", ""))
-        role: Role = metadata.get("role", "element") if _own(metadata, enclosing) else "element"
-        span = _Span(
-            span=f"{self._writer.fence.epoch}.{self._count}",
-            agent=agent,
-            role=role,
-            channel=self._channel(task, metadata, enclosing),
-            parent=enclosing,
-            task=task,
-            after=self._writer.last_seq,
-            limits=_limits(metadata, enclosing),
+    def _begin(self, agent: str, run_id: UUID, metadata: Mapping[str, Any], enclosing: _Span | None) -> _Span:
+        label = _label(metadata, enclosing) or Label()
+        span = _Span(f"{self._writer.fence.epoch}.{next(self._numbers)}", agent, label, enclosing)
+        self._spans[span.id] = span
+        span.own_label = metadata.get(LABEL)
+        span.after = self._writer.last_seq
+        span.task = str(metadata.get("langgraph_checkpoint_ns", ""))
+        span.node = self._place(span.task)
+        span.is_task = _is_task_path(metadata.get("langgraph_path"))
+        inherited: Channel = enclosing.channel if enclosing and enclosing.label.channel else "answer"
+        span.channel = label.channel or ("draft" if run_id in self._aside else inherited)
+        if enclosing is not None and span.task != enclosing.task:
+            enclosing.inside.add(span.task)
+        if failed := self._failed_tasks.pop(span.task, None):
+            self._take_back_span(failed, "node_retry")
+        passing = span.channel == "answer" and label.channel is None and self.shape.passes(_path(span.node))
+        self._writer.emit(
+            AgentStart(
+                span=span.id,
+                agent=agent,
+                role=span.role,
+                parent=enclosing.id if enclosing else None,
+                kind=label.kind,
+                title=label.title,
+                passing=passing,
+            )
         )
-        if failed := self._failed_tasks.pop(task, None):
-            self._supersede(failed, "node_retry")
-        parent = enclosing.id if enclosing else None
-        kind, title = (metadata.get(one) if _own(metadata, enclosing) else None for one in ("kind", "title"))
-        self._writer.emit(AgentStart(span=span.id, agent=agent, role=role, parent=parent, kind=kind, title=title))
         return span
 
-    def _channel(self, task: str, metadata: Mapping[str, Any], enclosing: _Span | None) -> Channel:
-        if "channel" in metadata and _own(metadata, enclosing):
-            channel: Channel = metadata["channel"]
-            return channel
-        path = ":".join(part.partition(":")[0] for part in task.split("|")) if task else ""
-        if path in self._shape.nodes:
-            return "answer" if path in self._shape.answering else "draft"
-        return enclosing.channel if enclosing else "answer"
+    def _place(self, namespace: str) -> str:
+        """A task's place in the graph, `outer@2:inner@1`, from its namespace `outer:id|inner:id`."""
+        if not namespace:
+            return ""
+        segments = namespace.split("|")
+        places = []
+        for depth, segment in enumerate(segments, start=1):
+            step = self._steps.get("|".join(segments[:depth]), 0)
+            places.append(f"{segment.partition(':')[0]}@{step}")
+        return ":".join(places)
 
     async def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A runnable is done; its span's completion is seen together with the task's stored result."""
         self._within.pop(run_id, None)
+        self._aside.discard(run_id)
         span = self._open.pop(run_id, None)
-        if span is None:
-            return
+        if span is not None:
+            self._writer.on_loop(self._end, span, outputs)
+
+    def _end(self, span: _Span, outputs: Any) -> None:
         self._close_inside(span)
-        if not span.has_text and (text := reply_text(outputs)) and text != span.given:
-            self._say(span, text, span.channel)
+        if _path(span.node) in self.shape.edgeless and not _goes_to(outputs):
+            self._last.add(span.node)
+        if span.node and not span.is_task:
+            self._say_reply(span, storable(reply_text(outputs)))
+        judged = span.channel == "answer" and span.label.channel is None
+        answered = judged and self._judge(span, outputs)
         event = self._completion(span, span.finish_reason, outputs)
+        self._queue(span, msgspec.structs.replace(event, answered=answered))
+
+    def _queue(self, span: _Span, event: AnyEvent) -> None:
+        """Emit what a task ends with, together with the task's stored result."""
         if span.task:
-            self._writer.hold(span.task, event)
+            self._writer.hold(span.task, event, span.inside)
         else:
             self._writer.emit(event)
+
+    def _say_reply(self, span: _Span, text: str) -> None:
+        """Show what a node answers by what it returns, unless it was shown already."""
+        shown = [str(one) for one in self._writer.view.texts if self._is_inside(one, span)]
+        whole = self._writer.view.texts.of_span(span.id)
+        if not text or text == span.given or text.strip() in {one.strip() for one in [*shown, whole]}:
+            return
+        part = _Part(span, span.channel, span.node)
+        self._say(part, text)
+        self._end_part(part)
+
+    def _judge(self, span: _Span, outputs: Any) -> bool:
+        """Take back which texts turned out to be no answer, now that a task has returned its result.
+
+        Return whether the task has returned one of its texts as an answer.
+        """
+        standing = self._writer.view.texts.answering()
+        own = [text for text in standing if self._is_inside(text, span)]
+        if not own:
+            return False
+        outcome = Outcome(outputs)
+        whole = outcome.answers(joined(own))
+        gone = [text for text in own if not (whole or text.key in self._speeches or outcome.holds(str(text)))]
+        stays = [text for text in own if text not in gone]
+        answered = whole or any(text.key in self._speeches or outcome.answers(str(text)) for text in stays)
+        before = [text for text in standing if any(self._went_on(text, later, span) for later in stays)]
+        if not answered and any(text.returned for text in before):
+            gone += stays  # a remark about the answer, not an answer
+        else:
+            gone += before
+        if gone:
+            self._queue(span, self._no_answer(gone))
+        return answered
+
+    def _went_on(self, text: Text, later: Text, span: _Span) -> bool:
+        """Whether the work that a text came from went on to a later text of a span that has ended."""
+        if text.calls_tools or not text.ended or not text.node or self._is_inside(text, span):
+            return False
+        return self.shape.goes_on(text.node, later.node, self._last)
+
+    def _is_inside(self, text: Text, span: _Span) -> bool:
+        """Whether a text was said in a span, or in one that it encloses."""
+        return self._writer.view.texts.is_inside(text.key[0], span.id)
+
+    def _no_answer(self, texts: Sequence[Text]) -> RunAttempt:
+        spans = [self._spans[text.key[0]] for text in texts if text.key[0] in self._spans]
+        superseded = Superseded(
+            after=min((span.after for span in spans), default=0),
+            agents=sorted({text.agent for text in texts}),
+            spans=[],
+            texts=[TextRef(span=text.key[0], part=text.key[1]) for text in texts],
+        )
+        return RunAttempt(attempt=self._attempt, reason=NO_ANSWER, supersedes=superseded)
+
+    def settle(self, expected: Sequence[str], author: str) -> None:
+        """Make exactly the expected texts stand, when the graph has ended with them.
+
+        `author` is shown as the agent of texts that nobody has said yet.
+        """
+        standing = self._writer.view.texts.answering()
+        if joined(standing).strip() == joined(expected).strip():
+            return
+        wanted = [text.strip() for text in expected]
+        kept: list[Text] = []
+        for text in reversed(standing):  # of equal texts the last one
+            if wanted.count(str(text).strip()) > sum(str(one).strip() == str(text).strip() for one in kept):
+                kept.insert(0, text)
+        said = [str(text).strip() for text in kept]
+        if len(kept) < len(wanted) and said != wanted[: len(kept)]:
+            kept, said = [], []  # something is missing before what stands
+        if gone := [text for text in standing if text not in kept]:
+            self._writer.emit(self._no_answer(gone))
+        missing = [text for text, known in zip(expected, wanted, strict=True) if known not in said]
+        if missing:
+            self._say_finally(missing, author)
+
+    def _say_finally(self, texts: Sequence[str], author: str) -> None:
+        span = _Span(f"{self._writer.fence.epoch}.{next(self._numbers)}", author, Label(), None)
+        self._spans[span.id] = span
+        self._writer.emit(AgentStart(span=span.id, agent=author))
+        for text in texts:
+            part = _Part(span, "answer", "")
+            self._say(part, text)
+            self._end_part(part)
+        self._writer.emit(self._completion(span, None))
 
     async def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A runnable failed, or asks a human (which LangGraph does by an exception)."""
         self._within.pop(run_id, None)
+        self._aside.discard(run_id)
         if not isinstance(error, Exception):
-            return  # stopped from outside: how the span ends is for whoever stopped it
+            return  # stopped from outside: how the span ends is decided by what stopped it
         span = self._open.pop(run_id, None)
-        if span is None:
-            return
+        if span is not None:
+            self._writer.on_loop(self._end_with_error, span, error)
+
+    def _end_with_error(self, span: _Span, error: Exception) -> None:
         self._close_inside(span)
         if isinstance(error, GraphBubbleUp):
             asks = isinstance(error, GraphInterrupt)
@@ -243,10 +406,10 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def _fail(self, span: _Span, error: Exception) -> None:
         failure = describe(error)
-        recoverable = self._goes_on(span, error)
+        recoverable = self._recovers(span, error)
         self._failed_tasks[span.task] = span
         if recoverable and span.channel == "answer":
-            self._supersede(span, "agent_failed")  # somebody else will answer
+            self._take_back_span(span, "agent_failed")  # another agent will answer
         self._writer.emit(
             AgentError(
                 span=span.id,
@@ -258,7 +421,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             )
         )
 
-    def _goes_on(self, span: _Span, error: Exception) -> bool:
+    def _recovers(self, span: _Span, error: Exception) -> bool:
         """Whether the run goes on after a failure: the graph's node has an error handler, or is tried once more."""
         task = span.task.partition("|")[0]
         node = task.partition(":")[0]
@@ -267,16 +430,16 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._failures[task] = failures
         if isinstance(error, BudgetExceeded):
             return False
-        policies = (policy for policy in self._shape.retries.get(node, ()) if _retries_on(policy, error))
+        policies = (policy for policy in self.shape.retries.get(node, ()) if _retries_on(policy, error))
         policy = next(policies, None)  # the first that fits decides
-        return node in self._shape.forgiving or (policy is not None and failures < policy.max_attempts)
+        return node in self.shape.forgiving or (policy is not None and failures < policy.max_attempts)
 
     def _completion(self, span: _Span, finish_reason: str | None, outputs: Any = None) -> AgentComplete:
         return AgentComplete(
             span=span.id,
             agent=span.agent,
             role=span.role,
-            text="".join(span.text),
+            text=self._writer.view.texts.of_span(span.id),
             duration_ms=round((time.perf_counter() - span.started) * 1000),
             outputs=plain_outputs(outputs) if span.role == "element" else {},
             usage=span.usage,
@@ -286,10 +449,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     def _close_inside(self, span: _Span) -> None:
         """Complete what was begun inside a span and stopped by it, innermost first."""
         for run_id, inner in reversed(list(self._open.items())):
-            enclosing = inner.parent
-            while enclosing is not None and enclosing is not span:
-                enclosing = enclosing.parent
-            if enclosing is span:
+            if span.encloses(inner):
                 self._writer.emit(self._completion(self._open.pop(run_id), "cancelled"))
 
     def close(self, finish_reason: str) -> None:
@@ -314,28 +474,38 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         """A model is asked, for the span that it is asked in."""
         self._guard.start(run_id, kwargs)
         span = self._within.get(parent_run_id) if parent_run_id else None
-        silent = "nostream" in (tags or [])
         if span is None:
             return
-        self._models[run_id] = (span, silent)
-        model = (metadata or {}).get("ls_model_name")
+        metadata = metadata or {}
+        silent = "nostream" in (tags or [])
+        aside = parent_run_id in self._aside or is_structured(kwargs) or _is_middleware(metadata)
+        channel: Channel = "draft" if aside and span.label.channel is None else span.channel
+        node = self._place(str(metadata.get("langgraph_checkpoint_ns", "")))
+        asked = sum(len(str(message.text)) for batch in messages for message in batch)
+        self._calls[run_id] = _Call(span, silent, channel, node, asked)
+        model = metadata.get("ls_model_name")
         self._writer.note(ModelAsked(span=span.id, call=str(run_id), model=str(model) if model else None))
-        if span.model_failed and not silent:
-            self._supersede(span, "model_retry")
-        span.before_call = len(span.text)
-        span.asked = sum(len(str(message.text)) for batch in messages for message in batch)
+        if span.failed and not silent:
+            self._take_back(span, span.failed, "model_retry")
+            span.failed = []
 
-    def _supersede(self, span: _Span, reason: str) -> None:
-        """Take back what a failed call had said, before it is said again; what earlier calls had said is repeated."""
-        kept = "".join(span.text[: span.before_call]) if reason == "model_retry" else ""
-        span.model_failed = False
-        if span.has_text:
-            superseded = Superseded(after=span.after, agents=[span.agent], spans=[span.id])
+    def _take_back(self, span: _Span, parts: Sequence[_Part], reason: str) -> None:
+        texts = [TextRef(span=span.id, part=part.number) for part in parts]
+        superseded = Superseded(after=span.after, agents=[span.agent], spans=[], texts=texts)
+        self._writer.emit(RunAttempt(attempt=self._attempt, reason=reason, supersedes=superseded))
+
+    def _take_back_span(self, span: _Span, reason: str) -> None:
+        """Take back what an agent that failed had said, with all that was said inside its span."""
+        speaking = {text.key[0] for text in self._writer.view.texts}
+        inside = (one for one in self._spans.values() if one is span or span.encloses(one))
+        spans = [one for one in inside if one.id in speaking]
+        if spans:
+            superseded = Superseded(
+                after=span.after,
+                agents=sorted({one.agent for one in spans}),
+                spans=[one.id for one in spans],
+            )
             self._writer.emit(RunAttempt(attempt=self._attempt, reason=reason, supersedes=superseded))
-        span.text.clear()
-        span.has_text = False
-        if kept:
-            self._say(span, kept, span.channel)
 
     async def on_llm_new_token(
         self,
@@ -347,74 +517,126 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     ) -> None:
         """A piece of text. Waits while the log is behind, which holds the provider's stream back."""
         self._guard.see(run_id, chunk)
-        span, silent = self._models.get(run_id, (None, True))
-        if span is None or silent:
+        call = self._calls.get(run_id)
+        if call is None or call.silent:
             return
         if isinstance(chunk, ChatGenerationChunk) and (thought := _reasoning(chunk.message)):
-            self._say(span, thought, "reasoning")
+            self._say(self._part_of(call), thought, "reasoning")
         text = token if isinstance(token, str) else ""
         if not text and isinstance(chunk, ChatGenerationChunk):
             text = chunk.message.text
         if text:
-            self._spend(span, str(text))
+            self._spend(call, str(text))
         await self._writer.drain()
 
-    def _spend(self, span: _Span, text: str) -> None:
-        """Say as much as the agent and the run may still say. Raises what stops the model where that is not all."""
-        now = time.perf_counter()
+    def _part_of(self, call: _Call) -> _Part:
+        """The text that a call says, begun with its first piece."""
+        if call.part is None:
+            self._end_speech(call.span)
+            call.part = _Part(call.span, call.channel, call.node)
+        return call.part
+
+    def _spend(self, call: _Call, text: str) -> None:
+        """Say as much as the agent and the run may still say. Raises what stops the model if that is not all."""
+        span, now = call.span, time.perf_counter()
         allowed, agent_limit = span.meter.say(text, now)
         allowed, run_limit = self._meter.say(allowed, now) if allowed else ("", None)
         if allowed:
-            self._say(span, allowed, span.channel)
+            self._say(self._part_of(call), allowed)
         if run_limit or agent_limit:
             span.finish_reason = run_limit or agent_limit
         if run_limit:
             raise BudgetExceeded
         if agent_limit:
-            raise AnswerCut("".join(span.text), agent_limit)
+            raise AnswerCut("".join(call.part.said) if call.part else "", agent_limit)
 
-    def _say(self, span: _Span, text: str, channel: Channel) -> None:
+    def _say(self, part: _Part, text: str, channel: Channel | None = None) -> None:
         text = storable(text)
-        if channel != "reasoning":
-            span.text.append(text)
-            span.spoke()
-        self._writer.emit(AgentChunk(span=span.id, agent=span.agent, role=span.role, channel=channel, text=text))
+        if channel is None:
+            part.said.append(text)
+        span = part.span
+        self._writer.emit(
+            AgentChunk(
+                span=span.id,
+                agent=span.agent,
+                role=span.role,
+                channel=channel or part.channel,
+                text=text,
+                part=part.number,
+            )
+        )
+
+    def _end_part(self, part: _Part | None, calls_tools: bool = False) -> None:
+        if part is None or part.ended:
+            return
+        part.ended = True
+        span = part.span
+        self._writer.emit(
+            AgentTextEnd(
+                span=span.id,
+                agent=span.agent,
+                part=part.number,
+                node=part.node,
+                calls_tools=calls_tools,
+            )
+        )
+
+    def _end_speech(self, span: _Span) -> None:
+        self._end_part(span.speech)
+        span.speech = None
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model's answer is complete: note what it used."""
         self._guard.end(run_id)
-        span, _ = self._models.pop(run_id, (None, True))
-        if span is None:
+        call = self._calls.pop(run_id, None)
+        if call is None:
             return
         used = Usage()
+        calls_tools = False
         for generations in response.generations:
             for generation in generations:
                 if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
-                    used += self._account(span, generation.message)
+                    used += self._account(call.span, generation.message)
+                    calls_tools = calls_tools or bool(generation.message.tool_calls)
+                    self._note_tool_calls(generation.message)
+        self._end_part(call.part, calls_tools)
         self._writer.note(ModelAnswered(call=str(run_id), usage=used))
+
+    def _note_tool_calls(self, message: AIMessage) -> None:
+        for called in message.tool_calls:
+            if called.get("id"):
+                self._tool_calls[str(called["id"])] = called["args"]
 
     def _account(self, span: _Span, message: AIMessage) -> Usage:
         """Note what an answer used, and return it."""
         usage, counted = Usage(), message.usage_metadata
         if counted:
             usage = Usage(
-                input_tokens=counted["input_tokens"],
-                output_tokens=counted["output_tokens"],
-                total_tokens=counted["total_tokens"],
+                input_tokens=int(counted.get("input_tokens") or 0),
+                output_tokens=int(counted.get("output_tokens") or 0),
+                total_tokens=int(counted.get("total_tokens") or 0),
             )
-            span.usage = usage if span.usage is None else span.usage + usage
-        span.finish_reason = message.response_metadata.get("finish_reason") or span.finish_reason
+            span.use(usage)
+        reason = message.response_metadata.get("finish_reason")
+        span.finish_reason = reason if reason and isinstance(reason, str) else span.finish_reason
         return usage
 
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model failed; if it is asked again, what it had said is superseded."""
         self._guard.end(run_id)
-        span, _ = self._models.pop(run_id, (None, True))
-        if span is not None:
-            span.model_failed = True
-            span.spend_unaccounted()
-            failed = isinstance(error, Exception) and not isinstance(error, AnswerCut)
-            self._writer.note(ModelAnswered(call=str(run_id), code=describe(error).code if failed else None))
+        call = self._calls.pop(run_id, None)
+        if call is None:
+            return
+        if call.part is not None:
+            call.span.failed.append(call.part)
+        said = (
+            len(call.part.said) if call.part else 0
+        )  # a piece of text is a token, four characters of a prompt are one
+        asked = call.asked // 4
+        call.span.use(Usage(input_tokens=asked, output_tokens=said, total_tokens=asked + said))
+        self._end_part(call.part)
+        failed = isinstance(error, Exception) and not isinstance(error, AnswerCut)
+        self._writer.note(ModelAnswered(call=str(run_id), code=describe(error).code if failed else None))
 
     # -- tools --------------------------------------------------------------------------------------------------
 
@@ -428,31 +650,34 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         inputs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A tool is called."""
+        """A tool is called. What models say inside it is not the answer."""
         span = self._within.get(parent_run_id) if parent_run_id else None
         if span is None:
             return
         if not self._meter.call_tool() or not span.meter.call_tool():
             span.finish_reason = "max_tool_calls"
             raise BudgetExceeded
-        name = kwargs.get("name") or (serialized or {}).get("name") or "tool"
+        name = str(kwargs.get("name") or (serialized or {}).get("name") or "tool")
         call_id = str(kwargs.get("tool_call_id") or run_id)
         self._tools[run_id] = (span, call_id, name)
         self._within[run_id] = span
-        args = plain(input_str if inputs is None else inputs)
-        self._writer.emit(ToolStart(span=span.id, call_id=call_id, name=name, args=args))
+        self._aside.add(run_id)
+        given = self._tool_calls.get(call_id, input_str if inputs is None else inputs)
+        self._writer.emit(ToolStart(span=span.id, call_id=call_id, name=name, args=bounded(given)))
 
     async def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool answered."""
         self._within.pop(run_id, None)
+        self._aside.discard(run_id)
         if called := self._tools.pop(run_id, None):
             span, call_id, name = called
-            content = output.content if isinstance(output, BaseMessage) else output
-            self._writer.emit(ToolComplete(span=span.id, call_id=call_id, name=name, output=plain(content)))
+            words = bounded(tool_words(output, call_id))
+            self._writer.emit(ToolComplete(span=span.id, call_id=call_id, name=name, output=words))
 
     async def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool failed."""
         self._within.pop(run_id, None)
+        self._aside.discard(run_id)
         called = self._tools.pop(run_id, None)
         if called is not None and not isinstance(
             error, GraphBubbleUp
@@ -465,12 +690,16 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     async def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """`adispatch_custom_event(name, data)`. `agent_chunk` with a `text` lets a node speak without a model."""
         span = self._within.get(run_id)
-        if name == "model_cut" and span is not None:  # an answer ended without its end: what it said will be said anew
-            span.model_failed = True
+        if name == "model_cut" and span is not None:  # an answer ended without its end: it will be said anew
+            span.failed += [span.last] if span.last is not None else []
         elif (
             name == "agent_chunk" and span is not None and isinstance(data, dict) and isinstance(data.get("text"), str)
         ):
-            self._say(span, data["text"], span.channel)
+            if span.speech is None:
+                aside = run_id in self._aside and span.label.channel is None
+                span.speech = _Part(span, "draft" if aside else span.channel, span.node)
+                self._speeches.add((span.id, span.speech.number))
+            self._say(span.speech, data["text"])
         else:
             self._writer.emit(custom_event(name, data))
 
@@ -487,13 +716,31 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
 
 def custom_event(name: str, data: Any) -> AnyEvent:
-    """A canonical event where the name is one and the data fits it; else a `custom` one."""
+    """A canonical event if the name is one and the data fits it; else a `custom` one."""
     if (known := OWN_EVENTS.get(name)) is not None:
         try:
             return msgspec.convert(data, known)
         except msgspec.ValidationError:
             pass
-    return Custom(name=name, value=plain(data))
+    return Custom(name=name, value=bounded(data, CUSTOM_LIMIT))
+
+
+def _goes_to(outputs: Any) -> bool:
+    """Whether a node's return value says which node is next."""
+    commands = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return any(isinstance(one, Command) and one.goto for one in commands)
+
+
+def tool_words(output: Any, call_id: str) -> Any:
+    """What a tool says by its output, without the state that a command of it carries."""
+    for update in updates_of(output):
+        answers = [one for one in messages_in(update) if isinstance(one, ToolMessage)]
+        own = [one for one in answers if one.tool_call_id == call_id] or answers
+        if own:
+            return own[-1].content
+    if isinstance(output, Command):
+        return "" if output.goto == () else f"goes to {output.goto}"
+    return output.content if isinstance(output, BaseMessage) else output
 
 
 def _retries_on(policy: RetryPolicy, error: Exception) -> bool:
@@ -504,33 +751,58 @@ def _retries_on(policy: RetryPolicy, error: Exception) -> bool:
     return on(error)
 
 
-def _limits(metadata: Mapping[str, Any], enclosing: _Span | None) -> Limits:
-    """An agent's own limits, from its node's label."""
-    return (
-        msgspec.convert(metadata["limits"], Limits) if "limits" in metadata and _own(metadata, enclosing) else UNLIMITED
-    )
-
-
-def _own(metadata: Mapping[str, Any], enclosing: _Span | None) -> bool:
-    """Whether labels in the metadata are this node's own: nested runnables inherit those of the node around them."""
-    return enclosing is None or metadata.get("agent_id") != enclosing.agent
+def _label(metadata: Mapping[str, Any], enclosing: _Span | None) -> Label | None:
+    """A node's own label; None if it has none, or only that of the node around it, which it inherits."""
+    found = metadata.get(LABEL)
+    if found is None or (enclosing is not None and found == enclosing.own_label):
+        return None
+    try:
+        return msgspec.convert(found, Label)
+    except msgspec.ValidationError:
+        return None  # the user's own use of the key
 
 
 def _agent_of(name: str | None, tags: list[str], metadata: Mapping[str, Any], enclosing: _Span | None) -> str | None:
-    """The agent that begins with this runnable, or None where it belongs to what is around it."""
+    """The agent that begins with this runnable, or None if it belongs to what is around it."""
     created = metadata.get("lc_agent_name")
-    is_node = name == metadata.get("langgraph_node") and any(tag.startswith("graph:step:") for tag in tags)
+    node = metadata.get("langgraph_node")
+    is_node = name == node and (_has_step(tags) or _is_task_path(metadata.get("langgraph_path")))
     if "langsmith:hidden" in tags or (name or "").startswith("__"):
         return None
-    if created:  # the inner nodes of a `create_agent` agent (model, tools) are that agent
+    if created and isinstance(created, str):  # the inner nodes of a `create_agent` agent are that agent
         is_agent = name == created and not is_node
         return created if is_agent and not (enclosing and enclosing.agent == created) else None
-    if not is_node:
+    if not is_node or name is None or MIDDLEWARE.match(name):
         return None
-    labelled = metadata.get("agent_id")
-    if labelled is None or (enclosing is not None and labelled == enclosing.agent):
+    label = _label(metadata, enclosing)
+    if label is None or label.agent is None:
         return name
-    return str(labelled) or None
+    return label.agent or None
+
+
+def _has_step(tags: Sequence[str]) -> bool:
+    return any(tag.startswith("graph:step:") for tag in tags)
+
+
+def _is_task_path(path: Any) -> bool:
+    """Whether a path in a graph is that of a function decorated with `@task`, called by another one."""
+    return isinstance(path, tuple) and len(path) > 3 and path[0] == "__pregel_push" and path[-1] is True
+
+
+def _is_edge(tags: Sequence[str]) -> bool:
+    """Whether a runnable directly inside a node's run is one of its edges: they follow the node's own function."""
+    return any(tag.startswith("seq:step:") and tag != "seq:step:1" for tag in tags)
+
+
+def _is_middleware(metadata: Mapping[str, Any]) -> bool:
+    """Whether a model is asked by middleware, for example for a summary."""
+    node = metadata.get("langgraph_node")
+    return isinstance(node, str) and MIDDLEWARE.match(node) is not None
+
+
+def _path(place: str) -> str:
+    """A place without its steps."""
+    return ":".join(part.rpartition("@")[0] for part in place.split(":"))
 
 
 def _reasoning(message: BaseMessage) -> str:
@@ -540,54 +812,6 @@ def _reasoning(message: BaseMessage) -> str:
         return "".join(str(b.get("reasoning") or b.get("thinking") or "") for b in blocks)
     thought = message.additional_kwargs.get("reasoning_content")
     return thought if isinstance(thought, str) else ""
-
-
-def reply_text(outputs: Any) -> str:
-    """The text that a node's return value or a graph's final state answers with, or an empty string."""
-    if isinstance(outputs, list):
-        return next((text for one in reversed(outputs) if (text := reply_text(one))), "")
-    if isinstance(outputs, Command):
-        return reply_text(outputs.update)
-    if isinstance(outputs, AIMessage | AIMessageChunk):
-        return str(outputs.text)
-    if isinstance(outputs, str):
-        return outputs
-    if not isinstance(outputs, Mapping):
-        return ""
-    messages = outputs.get("messages")
-    if isinstance(messages, BaseMessage):
-        return reply_text(messages)
-    if isinstance(messages, list) and messages and isinstance(messages[-1], AIMessage):
-        return str(messages[-1].text)
-    answer = next((outputs[key] for key in ANSWER_KEYS if isinstance(outputs.get(key), str)), "")
-    return str(answer)
-
-
-ANSWER_KEYS = ("answer", "output", "response", "result")
-"""Where a graph without `messages` may leave its answer."""
-
-
-def plain(value: Any) -> Any:
-    """A value as plain JSON types; what cannot be one is told by its type's name."""
-    try:
-        built = msgspec.to_builtins(value, enc_hook=_describe_object, str_keys=True)
-        msgspec.json.encode(built)
-    except (TypeError, ValueError, RecursionError):  # keys that are no text, text that is no Unicode, cycles
-        return f"<{type(value).__name__}>"
-    return built
-
-
-def storable(text: str) -> str:
-    """A text without lone surrogates, which cannot be stored."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _describe_object(value: Any) -> Any:
-    if isinstance(value, BaseMessage):
-        return {"role": value.type, "content": str(value.text)}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    return f"<{type(value).__name__}>"
 
 
 def plain_outputs(outputs: Any) -> dict[str, Any]:

@@ -93,6 +93,13 @@ class ModelCut(AntiphonError):
     message = "The model stopped in the middle of its answer."
 
 
+class NoAnswer(AntiphonError):
+    """The graph ended without a text and without an output."""
+
+    code = "NO_ANSWER"
+    message = "The graph ended without an answer."
+
+
 class CrashLoop(AntiphonError):
     """The run took its process down again and again."""
 
@@ -105,6 +112,27 @@ class Crashed(AntiphonError):
 
     code = "CRASHED"
     message = "The run was interrupted by a crash."
+
+
+class StateNotStorable(AntiphonError):
+    """A graph's state holds a value that cannot be stored; the message names its key and type."""
+
+    code = "STATE_NOT_STORABLE"
+    message = "The graph's state cannot be stored."
+
+
+class StateTooLarge(AntiphonError):
+    """A graph's state is larger than what is stored of one."""
+
+    code = "STATE_TOO_LARGE"
+    message = "The graph's state is too large."
+
+
+class SyncInAsync(AntiphonError):
+    """A coroutine of a graph called another graph without awaiting it, on the thread of the event loop."""
+
+    code = "SYNC_IN_ASYNC"
+    message = "A coroutine calls a graph with `invoke` or `stream`; it must await `ainvoke` or use `astream`."
 
 
 class Failure(NamedTuple):

@@ -72,12 +72,23 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Superseded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new attempt replaces: text of `spans` (which belong to `agents`) with a number above `after`."""
+class TextRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One text: part `part` of a span."""
+
+    span: str
+    part: int = 0
+
+
+class Superseded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What no longer stands: all text of `spans`, and the single `texts`, with a number above `after`.
+
+    `agents` are those that both belong to.
+    """
 
     after: int
     agents: list[str]
     spans: list[str]
+    texts: list[TextRef] = []
 
 
 class RunStart(Event, frozen=True):
@@ -91,7 +102,12 @@ class RunStart(Event, frozen=True):
 
 
 class RunAttempt(Event, frozen=True):
-    """Execution begins again after a failure; readers drop the text that it supersedes."""
+    """Text no longer stands; readers drop what is superseded.
+
+    `reason` is `recovered` or `resumed` where the run begins again after a crash or a human's answer,
+    `node_retry`, `model_retry` or `agent_failed` after a failure inside it, and `no_answer` for text
+    that turned out not to be the answer, because its agent's work went on to another one that answers.
+    """
 
     attempt: int
     reason: str
@@ -113,7 +129,10 @@ class Progress(Event, frozen=True):
 
 
 class AgentStart(Event, frozen=True):
-    """An agent begins. A span is one invocation of one agent. `kind` and `title` are those of a flow's element."""
+    """An agent begins. A span is one invocation of one agent. `kind` and `title` are those of a flow's element.
+
+    `passing` says that the graph cannot end with this agent: another node has to run after it.
+    """
 
     span: str
     agent: str
@@ -122,20 +141,38 @@ class AgentStart(Event, frozen=True):
     query: str | None = None
     kind: str | None = None
     title: str | None = None
+    passing: bool = False
 
 
 class AgentChunk(Event, frozen=True):
-    """A piece of an agent's text."""
+    """A piece of an agent's text. What each call of a model says is a text of its own: a `part` of the span."""
 
     span: str
     agent: str
     text: str
     role: Role = "element"
     channel: Channel = "answer"
+    part: int = 0
+
+
+class AgentTextEnd(Event, frozen=True):
+    """One text of an agent is complete. `calls_tools` says that the model went on to call tools.
+
+    `node` is the place in the graph that said it: names of nodes with their step, `outer@2:inner@1`.
+    """
+
+    span: str
+    agent: str
+    part: int = 0
+    node: str = ""
+    calls_tools: bool = False
 
 
 class AgentComplete(Event, frozen=True):
-    """An agent is done. `text` is the concatenation of its answer or draft chunks."""
+    """An agent is done. `text` is what stands of its answers or drafts, joined by a blank line.
+
+    `answered` says that its node returned one of its texts as an answer.
+    """
 
     span: str
     agent: str
@@ -145,6 +182,7 @@ class AgentComplete(Event, frozen=True):
     outputs: dict[str, Any] = {}
     usage: Usage | None = None
     finish_reason: str | None = None
+    answered: bool = False
 
 
 class AgentError(Event, frozen=True):
@@ -294,6 +332,7 @@ AnyEvent = (
     | Progress
     | AgentStart
     | AgentChunk
+    | AgentTextEnd
     | AgentComplete
     | AgentError
     | Interaction

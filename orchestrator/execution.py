@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,12 +11,12 @@ from langgraph.types import Command
 from langgraph.types import Interrupt as GraphInterrupt
 
 from data.base import Database, Fenced, StorageError
-from data.records import Fence, Message, Row, Run, RunStatus
+from data.records import Fence, GraphState, Message, Row, Run, RunStatus
 from orchestrator.budget import Limits
-from orchestrator.callbacks import EventHandler, custom_event, plain, storable
-from orchestrator.checkpoints import RunCheckpoints
+from orchestrator.callbacks import EventHandler, custom_event
+from orchestrator.checkpoints import RunCheckpoints, pack, unpack
 from orchestrator.clock import Clock, Observe
-from orchestrator.errors import AntiphonError, Crashed, CrashLoop, describe
+from orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
 from orchestrator.events import (
     AnyEvent,
     Interrupt,
@@ -32,9 +31,12 @@ from orchestrator.events import (
     decode,
     encode,
 )
-from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
+from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
+from orchestrator.replies import Output, expected_texts
+from orchestrator.texts import GAP
 from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
-from orchestrator.view import BREAKPOINT, RECOVERED, RunView
+from orchestrator.values import plain, storable
+from orchestrator.view import BREAKPOINT, RECOVERED, RESUMED, RunView
 from orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
@@ -73,7 +75,9 @@ class Execution:
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
-        self._graph_task: asyncio.Task[Mapping[str, Any]] | None = None
+        self._graph_task: asyncio.Task[Any] | None = None
+        self._left: GraphState | None = None
+        """The graph's state for the thread's next run, once the graph has come to its end."""
 
     def cancel(self, by: str) -> None:
         """Stop the graph; the run ends as cancelled, with what was said so far."""
@@ -170,7 +174,7 @@ class Execution:
         if self.run.attempt > view.attempt:
             writer.emit(RunAttempt(attempt=self.run.attempt, reason=RECOVERED, supersedes=view.unfinished()))
         elif (again := view.interrupted()).spans:
-            writer.emit(RunAttempt(attempt=self.run.attempt, reason="resumed", supersedes=again))
+            writer.emit(RunAttempt(attempt=self.run.attempt, reason=RESUMED, supersedes=again))
         if hopeless := self._hopeless():
             await self._end_early(writer, handler, "failed", hopeless)
             return
@@ -195,12 +199,12 @@ class Execution:
             go_on = Interrupt(id=handler.breakpoint, question=GO_ON, reason=BREAKPOINT, options=["continue"])
             await self._ask_human(writer, go_on)
         else:
-            await self._complete(writer, self._graph_task.result())
+            await self._complete(writer, handler, self._graph_task.result())
 
     async def _ask_human(self, writer: RunWriter, question: Interrupt) -> None:
         """Pause with a question, which is stored as the reply behind what was said before."""
         said = writer.view.answer
-        reply = self._reply(writer, f"{said}\n\n{question.text}" if said else question.text, None, partial=False)
+        reply = self._reply(writer, f"{said}{GAP}{question.text}" if said else question.text, None, partial=False)
         await writer.pause(reply, MessageSaved(message=body_of(reply)), question)
 
     def _hopeless(self) -> AntiphonError | None:
@@ -209,20 +213,23 @@ class Execution:
             return CrashLoop()
         return Crashed() if self.run.crashes and self._served.on_crash == "fail" else None
 
-    async def _drive(self, writer: RunWriter, handler: EventHandler) -> Mapping[str, Any]:
-        """Run the graph from where it stands, and return its last state."""
+    async def _drive(self, writer: RunWriter, handler: EventHandler) -> Any:
+        """Run the graph from where it stands, and return its output."""
         given = msgspec.json.decode(self.run.input, type=RunInput)
+        given = msgspec.structs.replace(given, message_id=self.run.input_message_id)
         fresh = self.run.attempt <= 1 and writer.view.resume is None
-        saver = RunCheckpoints(self._database, writer, fresh=fresh)
+        base = await self._base()
+        earlier = unpack(base.value) if base else ()
+        saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
         graph = self._served.graph.copy(update={"checkpointer": saver})
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
-        state: Mapping[str, Any] = {}
+        state: Any = None
         async for namespace, mode, part in graph.astream(
-            await self._entry(given, writer.view, fresh),
+            await self._entry(given, writer.view, base, fresh),
             {
                 "callbacks": [handler],
                 "configurable": {
-                    "thread_id": self.run.id,
+                    "thread_id": self.run.thread_id,
                     "run_id": self.run.id,
                     "profile": plain(given.profile),  # a mapping: tracers and checkpoints copy only plain values
                 },
@@ -230,45 +237,82 @@ class Execution:
             },
             context=self._served.make_context(given, writer.emit),
             stream_mode=["values", "custom"],
+            output_keys=graph.output_channels,
             durability="sync",
             subgraphs=True,
         ):
             if mode == "custom":
                 name = part.get("type", "custom") if isinstance(part, dict) else "custom"
                 writer.emit(custom_event(str(name), part))
-            elif not namespace and isinstance(part, Mapping):
+            elif not namespace:
                 state = part
+        if self._served.state == "thread" and not handler.waits:
+            follows = base.message_id if base else None
+            self._left = GraphState(
+                graph=self.run.graph,
+                message_id=self.run.reply_message_id,
+                value=pack(await saver.leave()),
+                follows=follows,
+            )
         return state
 
-    async def _entry(self, given: RunInput, view: RunView, fresh: bool) -> Any:
+    async def _base(self) -> GraphState | None:
+        """The state that the run begins from: what the graph has left on this branch of the conversation."""
+        if self._served.state == "messages":
+            return None
+        return await self._database.graph_state(self.run.graph, self.run.input_message_id)
+
+    async def _entry(self, given: RunInput, view: RunView, base: GraphState | None, fresh: bool) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             left = await self._database.thread_state(self.run.thread_id)
-            return self._served.make_input(given, await self._history(), left)
+            return self._served.make_input(given, await self._history(given, base), left)
         return Command(resume=view.resume) if view.resume else None
 
-    async def _history(self) -> list[HistoryMessage]:
-        """The conversation before this run's message, along its branch of the tree."""
-        branch = await self._database.branch(self.run.input_message_id)
-        return [HistoryMessage(role=message.role, content=message.content) for message in branch[:-1]]
+    async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
+        """The conversation before this run's message, along its branch of the tree, as far as `base` has not seen it.
 
-    async def _complete(self, writer: RunWriter, state: Mapping[str, Any]) -> None:
-        text = storable(self._served.read_answer(state)) or writer.view.answer
-        route = state.get("route") or {}
-        order = writer.view.order
-        author = state.get("answered_by") or route.get("primary") or (order[-1] if order else None)
-        reply = self._reply(writer, text, author, partial=False)
+        A client that keeps the conversation itself sends it anew each time: it counts where there is no state yet.
+        """
+        if given.history and base is None:
+            return given.history
+        branch = await self._database.branch(self.run.input_message_id, base.message_id if base else None)
+        return [HistoryMessage(role=one.role, content=one.content, id=one.id) for one in branch[:-1]]
+
+    async def _complete(self, writer: RunWriter, handler: EventHandler, output: Any) -> None:
+        """End with the answer that the graph's output gives, which is what then stands as shown."""
         writer.release()
+        try:
+            end = self._conclusion(writer.view, handler, output)
+        except Exception as error:  # the run has done its work: it fails once, and is not tried again
+            await self._end_early(writer, handler, "failed", error)
+            return
+        reply = self._reply(writer, end.text, end.author, partial=False)
         terminal = RunComplete(
             message_id=reply.id,
-            text=text,
-            primary_agent=author,
-            confidence=route.get("confidence"),
-            sources=writer.view.cited(text),
+            text=end.text,
+            primary_agent=end.author,
+            confidence=end.confidence,
+            sources=writer.view.cited(end.text),
             usage=writer.view.usage,
-            execution_order=order,
+            execution_order=writer.view.order,
         )
-        await self._finish(writer, "completed", terminal, reply, self._served.leave(state))
+        await self._finish(writer, "completed", terminal, reply, self._served.leave(output))
+
+    def _conclusion(self, view: RunView, handler: EventHandler, output: Any) -> Conclusion:
+        """What the run ends with. Raises `NoAnswer` if there is no text and no output."""
+        last = view.order[-1] if view.order else None
+        if self._served.conclude is not None:
+            end = self._served.conclude(output)
+            return end._replace(text=storable(end.text) or view.answer, author=end.author or last)
+        given = msgspec.json.decode(self.run.input, type=RunInput)
+        found = Output(output, given.message, self.run.input_message_id, given.inputs)
+        expected = [storable(text) for text in expected_texts(found, view)]
+        if not expected and not view.wrote:
+            raise NoAnswer
+        handler.settle(expected, view.author_of(expected[-1]) if expected else "")
+        texts = view.texts.answering()
+        return Conclusion(view.answer, texts[-1].agent if texts else last)
 
     async def _end_early(
         self, writer: RunWriter, handler: EventHandler, status: RunStatus, error: BaseException | None
@@ -310,7 +354,15 @@ class Execution:
         last: list[AnyEvent] = [MessageSaved(message=body_of(reply))] if reply is not None else []
         if status == "completed":
             last.append(Progress(value=1.0, stage="finishing", message="Done"))
-        self.successor = await writer.finish(status, reply, encode(terminal), *last, terminal, state=state)
+        self.successor = await writer.finish(
+            status,
+            reply,
+            encode(terminal),
+            *last,
+            terminal,
+            state=state,
+            graph_state=self._left if status == "completed" else None,
+        )
         self._observe(f"ended:{status}", 1)
 
     def _reply(self, writer: RunWriter, text: str, author: str | None, partial: bool) -> Message:

@@ -14,6 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from orchestrator.budget import UNLIMITED, Limits
+from orchestrator.callbacks import LABEL
 from orchestrator.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
 from orchestrator.nodes.classifier import classify
 from orchestrator.nodes.context import TeamContext
@@ -34,7 +35,7 @@ def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, Team
     """The graph of a team, not yet compiled."""
     graph = StateGraph(TeamState, context_schema=TeamContext)
     graph.add_node(CLASSIFIER, classify, metadata=_label(CLASSIFIER, "classifier", "draft"))
-    graph.add_node(COORDINATOR, _coordinate, metadata={"agent_id": ""})
+    graph.add_node(COORDINATOR, _coordinate, metadata={LABEL: {"agent": ""}})
     graph.add_node(RETRIEVER, retrieve, metadata=_label(RETRIEVER, "retriever", "draft"))
     graph.add_node(SYNTHESIS, synthesize, metadata=_label(SYNTHESIS, "synthesis", "answer"))
     graph.add_edge(START, CLASSIFIER)
@@ -63,7 +64,7 @@ def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, Team
 
 
 def _label(agent: str, role: str, channel: str, limits: Limits = UNLIMITED) -> dict[str, Any]:
-    return {"agent_id": agent, "role": role, "channel": channel, "limits": msgspec.to_builtins(limits)}
+    return {LABEL: {"agent": agent, "role": role, "channel": channel, "limits": msgspec.to_builtins(limits)}}
 
 
 async def _coordinate(state: TeamState) -> dict[str, Any]:

@@ -12,27 +12,29 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
-from orchestrator.callbacks import GraphShape, reply_text
 from orchestrator.events import AnyEvent
 from orchestrator.profiles import Profile
+from orchestrator.shape import GraphShape, shape_of
 
 OnCrash = Literal["resume", "fail"]
+StateFrom = Literal["thread", "messages"]
 TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
 """State keys that take the user's message in a graph without `messages`."""
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier message of the conversation."""
+    """An earlier message of the conversation; `id` is that of the stored one, if it is stored."""
 
     role: str
     content: str
+    id: str | None = None
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +44,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     message: str
+    message_id: str | None = None
+    """The stored message's id, once it is stored."""
     primary: str | None = None
     supporting: list[str] = []
     mode: str | None = None
@@ -57,6 +61,14 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The trace that the request came with, for whoever executes the run."""
 
 
+class Conclusion(NamedTuple):
+    """What one of our own graphs ends with; the text is empty if it is what was shown."""
+
+    text: str
+    author: str | None = None
+    confidence: float | None = None
+
+
 @dataclass(frozen=True)
 class ServedGraph:
     """A graph and how to talk to it. The defaults fit any graph with `messages` or one text key."""
@@ -65,20 +77,24 @@ class ServedGraph:
     graph: Pregel[Any, Any, Any, Any]
     shape: GraphShape
     make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any]
-    """The graph's input, from the request, the conversation so far, and what the thread's last run has left."""
+    """The graph's input, from the request, the messages that its state has not seen (all of the conversation so far if
+    it has none), and what the thread's last run has left."""
     make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
-    read_answer: Callable[[Mapping[str, Any]], str] = reply_text
+    conclude: Callable[[Mapping[str, Any]], Conclusion] | None = None
+    """How one of our own graphs reports its answer, from its last state; None if it is to be found in the output."""
     leave: Callable[[Mapping[str, Any]], bytes | None] = lambda _state: None
     """What of the last state is kept for the thread's next run: empty for nothing, None to keep what there is."""
     steps: int = 60
     """How many steps the graph may take."""
     on_crash: OnCrash = "resume"
     """Whether a run goes on after its process died, or ends as failed."""
+    state: StateFrom = "messages"
+    """What a turn begins from: the graph's own state as the thread's last run of it has left it, or only messages."""
     agents: tuple[str, ...] = field(default=())
     """Names that a request may choose; empty where the graph decides alone."""
 
 
-def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGraph:
+def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume", state: StateFrom = "thread") -> ServedGraph:
     """Any graph of the user's: compiled, a builder, or a factory without arguments.
 
     Raises `TypeError` for something else and `ValueError` for a graph that takes no text.
@@ -90,23 +106,12 @@ def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume") -> ServedGr
     if not isinstance(graph, Pregel):
         raise TypeError(f"{name} is a {type(graph).__name__}, not a LangGraph graph")
     return ServedGraph(
-        name=name, graph=graph, shape=shape_of(graph), make_input=_input_for(name, graph), on_crash=on_crash
-    )
-
-
-def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
-    """Which nodes of a graph answer, which may fail, and which are tried again."""
-    drawn = graph.get_graph(xray=True)
-    ends = {edge.source for edge in drawn.edges if edge.target == "__end__"}
-    ends |= set(drawn.nodes) - {edge.source for edge in drawn.edges} - {"__start__", "__end__"}  # reached by commands
-    answering = {":".join(path.split(":")[:n]) for path in ends for n in range(1, path.count(":") + 2)}
-    inner = {":".join(path.split(":")[:n]) for path in drawn.nodes for n in range(1, path.count(":") + 2)}
-    policies = {name: node.retry_policy or graph.retry_policy for name, node in graph.nodes.items()}
-    return GraphShape(
-        nodes=frozenset(inner),
-        answering=frozenset(answering),
-        forgiving=frozenset(name for name, node in graph.nodes.items() if node.error_handler_node),
-        retries={name: tuple(policy) for name, policy in policies.items() if policy},
+        name=name,
+        graph=graph,
+        shape=shape_of(graph),
+        make_input=_input_for(name, graph),
+        on_crash=on_crash,
+        state=state,
     )
 
 
@@ -115,7 +120,9 @@ def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInp
         return lambda given, history, left: given.message
     keys = _input_keys(graph)
     if "messages" in keys:
-        return lambda given, history, left: {"messages": [*map(_as_message, history), HumanMessage(given.message)]}
+        return lambda given, history, left: {
+            "messages": [*map(_as_message, history), HumanMessage(given.message, id=given.message_id)]
+        }
     texts = [key for key in TEXT_KEYS if key in keys]
     if not texts and len(keys) == 1:
         texts = list(keys)
@@ -135,7 +142,8 @@ def _input_keys(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
 
 
 def _as_message(message: HistoryMessage) -> BaseMessage:
-    return AIMessage(message.content) if message.role == "assistant" else HumanMessage(message.content)
+    kind = AIMessage if message.role == "assistant" else HumanMessage
+    return kind(message.content, id=message.id)
 
 
 def load(graph: Any) -> list[ServedGraph]:

@@ -9,10 +9,12 @@ from langchain_core.language_models import BaseChatModel
 
 from orchestrator.events import AnyEvent
 from orchestrator.graph import team_graph
-from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph, shape_of
+from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
 from orchestrator.models import StructuredOutput
 from orchestrator.nodes.context import Search, TeamContext
 from orchestrator.routing import route_schema
+from orchestrator.shape import shape_of
+from orchestrator.state import route_of
 from orchestrator.team import Team
 
 NAME = "team"
@@ -40,8 +42,14 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
         shape=shape_of(graph),
         make_input=_make_input,
         make_context=context,
+        conclude=_conclude,
         agents=team.names,
     )
+
+
+def _conclude(state: Any) -> Conclusion:
+    route = route_of(state)
+    return Conclusion(state.get("answer", ""), state.get("answered_by", route.primary), route.confidence)
 
 
 def _make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> dict[str, Any]:

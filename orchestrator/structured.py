@@ -9,7 +9,7 @@ take long, in graphs of any kind.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +51,13 @@ def find_object(text: str) -> tuple[dict[str, Any], str] | None:
     return None
 
 
+def is_structured(asked: Mapping[str, Any]) -> bool:
+    """Whether a model was asked for an object, which is for a program: by `on_chat_model_start`'s keywords."""
+    parameters = asked.get("invocation_params") or {}
+    options = asked.get("options") or {}
+    return bool(options.get("ls_structured_output_format") or parameters.get("response_format"))
+
+
 class ModelGuard:
     """Bounds the structured answers and the tool calls of one run's model calls, by the callbacks of LangChain."""
 
@@ -59,10 +66,9 @@ class ModelGuard:
         """Characters of answers so far, of calls that are to answer in JSON."""
         self._tool_calls: dict[UUID, _Arguments] = {}
 
-    def start(self, call: UUID, given: dict[str, Any]) -> None:
-        """A model is asked: `given` are the keywords of `on_chat_model_start`."""
-        options, parameters = given.get("options") or {}, given.get("invocation_params") or {}
-        if "ls_structured_output_format" in options or parameters.get("response_format"):
+    def start(self, call: UUID, asked: Mapping[str, Any]) -> None:
+        """A model is asked: `asked` are the keywords of `on_chat_model_start`."""
+        if is_structured(asked):
             self._structured[call] = 0
 
     def see(self, call: UUID, chunk: object) -> None:

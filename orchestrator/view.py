@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.events import (
-    AgentChunk,
     AgentComplete,
     AgentError,
     AgentStart,
     AnyEvent,
+    Custom,
     Hit,
     Interrupt,
     InterruptAnswered,
@@ -23,6 +23,7 @@ from orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
+from orchestrator.texts import Texts
 
 
 class RunView:
@@ -39,40 +40,44 @@ class RunView:
         """The human's answers by interrupt id, once given; none at a breakpoint, where any answer means to go on."""
         self.updates: set[WorkflowUpdate] = set()
         """What was told of a conversation in steps: each update comes once in a run, also when a node runs again."""
+        self.wrote = False
+        """Whether the graph wrote something of its own to its stream."""
         self.waiting = False
         """Whether there is an open question."""
         self.reply_to: str | None = None
         """The human's last answer, as a message."""
         self._questions: tuple[str, ...] = ()
         self._open: dict[str, tuple[AgentStart, int]] = {}
-        self._said: dict[str, str] = {}
-        """Answers and drafts by span, as they stand."""
-        self._answering: dict[str, None] = {}
+        self._over: set[str] = set()
+        self.texts = Texts()
+        """Answers and drafts as they stand."""
+        self.taken_back: dict[str, str] = {}
+        """Texts that were shown as an answer and do not stand any more, with the agents who said them."""
         self._asking: dict[str, tuple[str, int]] = {}
         """Spans that ended with a question to a human, whose nodes begin anew with the answer."""
 
     def see(self, event: AnyEvent, seq: int = 0) -> None:
         """Take the next event."""
+        self.texts.see(event)
         match event:
-            case AgentChunk(channel="answer" | "draft"):
-                self._said[event.span] = self._said.get(event.span, "") + event.text
-                if event.channel == "answer":
-                    self._answering[event.span] = None
             case AgentStart():
                 self._open[event.span] = (event, seq)
                 self.order.append(event.agent)
             case AgentComplete():
                 _, began = self._open.pop(event.span, (None, seq))
+                self._over.add(event.span)
                 self.usage += event.usage or Usage()
                 if event.finish_reason == "interrupted":
                     self._asking[event.span] = (event.agent, began)
             case AgentError():
                 self._open.pop(event.span, None)
+                self._over.add(event.span)
             case RunAttempt():
                 self.attempt = max(self.attempt, event.attempt)
+                for text in self.texts.drop(event.supersedes):
+                    if text.channel == "answer":
+                        self.taken_back[str(text).strip()] = text.agent
                 for span in event.supersedes.spans:
-                    self._said.pop(span, None)
-                    self._answering.pop(span, None)
                     self._asking.pop(span, None)
                     if event.reason == RECOVERED:
                         self._open.pop(span, None)
@@ -83,18 +88,32 @@ class RunView:
             case Interrupt():
                 self.waiting = True
                 self._questions = () if event.reason == BREAKPOINT else tuple(event.questions) or (event.id,)
+            case Custom():
+                self.wrote = True
             case WorkflowUpdate():
                 self.updates.add(event)
             case InterruptAnswered():
-                self._answering.clear()  # what is said from now on is another message
+                self.texts.divide()
                 self.waiting = False
                 self.reply_to = event.message_id
                 self.resume = _by_question(self._questions, event.answer)
 
+    def is_over(self, span: str) -> bool:
+        """Whether a span has ended."""
+        return span in self._over
+
     @property
     def answer(self) -> str:
         """The text that was shown as the answer and still stands, since the human's last answer if there was one."""
-        return "".join(self._said.get(span, "") for span in self._answering)
+        return self.texts.answer
+
+    def author_of(self, text: str) -> str:
+        """The agent who said a text, as an answer or in any other way; else the one that began last."""
+        asked = text.strip()
+        for known in self.texts:
+            if str(known).strip() == asked:
+                return known.agent
+        return self.taken_back.get(asked) or (self.order[-1] if self.order else "graph")
 
     def unfinished(self) -> Superseded:
         """What an attempt left half done: the text of these spans will be said anew."""
@@ -102,12 +121,12 @@ class RunView:
 
     def interrupted(self) -> Superseded:
         """What nodes had said before they asked a human: they begin anew with the answer."""
-        return _superseded({span: at for span, at in self._asking.items() if span in self._said})
+        return _superseded({span: at for span, at in self._asking.items() if self.texts.of_span(span)})
 
     def open_spans(self) -> list[AgentComplete]:
         """The completions that are missing, innermost first."""
         return [
-            AgentComplete(span=start.span, agent=start.agent, role=start.role, text=self._said.get(start.span, ""))
+            AgentComplete(span=start.span, agent=start.agent, role=start.role, text=self.texts.of_span(start.span))
             for start, _ in reversed(self._open.values())
         ]
 
@@ -119,6 +138,10 @@ class RunView:
 
 BREAKPOINT = "breakpoint"
 """The reason of an interrupt without a question: `interrupt_before` or `interrupt_after` of a compiled graph."""
+RESUMED = "resumed"
+"""The reason of an attempt that begins with a human's answer."""
+NO_ANSWER = "no_answer"
+"""The reason of an attempt that takes back what turned out not to be the answer."""
 RECOVERED = "recovered"
 """The reason of an attempt that begins after a crash, as opposed to a retry inside an attempt."""
 

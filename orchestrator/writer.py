@@ -15,9 +15,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from data.base import EventLog, Fenced, StorageError
-from data.records import Checkpoint, CheckpointWrite, Fence, Message, NewEvent, Run, RunStatus
+from data.records import Checkpoint, CheckpointWrite, Fence, GraphState, Message, NewEvent, Run, RunStatus
 from orchestrator.clock import Clock, Observe, unobserved
-from orchestrator.events import AgentChunk, AgentComplete, AnyEvent, Progress, RunAttempt, Usage, WorkflowUpdate, encode
+from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AnyEvent,
+    Progress,
+    RunAttempt,
+    Usage,
+    WorkflowUpdate,
+    decode,
+    encode,
+)
 from orchestrator.tracing import ModelAnswered, ModelAsked, Trace, untraced
 from orchestrator.view import RunView
 
@@ -71,15 +81,25 @@ class RunWriter:
         self._wake = asyncio.Event()
         self._pump = asyncio.create_task(self._run(), name=f"writer {run.id}")
 
+    def _is_here(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def on_loop(self, action: Callable[..., object], *args: Any) -> None:
+        """Call a function in the loop's own thread: at once, or in turn if this is another thread."""
+        if self._is_here():
+            action(*args)
+        else:
+            self._loop.call_soon_threadsafe(action, *args)
+
     def emit(self, event: AnyEvent) -> None:
         """Queue an event. Progress never goes back, a workflow's updates come once; one span's pieces may merge.
 
         Raises `TypeError` for an event that cannot be stored.
         """
-        if threading.get_ident() != self._thread:  # a node that blocks runs in a thread of its own
+        if not self._is_here():  # a node that blocks runs in a thread of its own
             self._loop.call_soon_threadsafe(self.emit, event)
             return
-        if isinstance(event, WorkflowUpdate) and event in self.view.updates:
+        if self._is_late(event) or (isinstance(event, WorkflowUpdate) and event in self.view.updates):
             return
         if isinstance(event, Progress):
             event = msgspec.structs.replace(event, value=max(self.view.progress, min(event.value, 1.0)))
@@ -88,22 +108,30 @@ class RunWriter:
             self._pending.append(pending)
         self._wake.set()
 
-    def hold(self, task: str, event: AnyEvent) -> None:
+    def hold(self, task: str, event: AnyEvent, inside: Collection[str] = ()) -> None:
         """Queue an event that may only be seen together with the result of a graph task.
 
         `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for the tasks of subgraphs. What
-        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order.
+        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order. `inside`
+        names such tasks that have another path: of a graph with a checkpointer of its own.
         """
-        if threading.get_ident() != self._thread:
-            self._loop.call_soon_threadsafe(self.hold, task, event)
+        if not self._is_here():
+            self._loop.call_soon_threadsafe(self.hold, task, event, frozenset(inside))
+            return
+        if self._is_late(event):
             return
         pending = self._seen(event)
-        inner = [path for path in self._held if path.startswith(f"{task}|")]
+        inner = [path for path in self._held if path.startswith(f"{task}|") or path in inside]
         held = [earlier for path in inner for earlier in self._held.pop(path)]
         self._held.setdefault(task, []).extend([*held, pending])
 
+    def _is_late(self, event: AnyEvent) -> bool:
+        """Whether an event belongs to a span that has ended: a thread went on after its node was stopped."""
+        span = getattr(event, "span", None)
+        return span is not None and self.view.is_over(span)
+
     def _seen(self, event: AnyEvent) -> _Pending:
-        payload = None if isinstance(event, AgentChunk) else encode(event)
+        payload = None if isinstance(event, AgentChunk) else _readable(event)
         self.view.see(event)
         self._measure(event)
         at = self._clock()
@@ -112,7 +140,7 @@ class RunWriter:
 
     def note(self, call: ModelAsked | ModelAnswered) -> None:
         """Tell the trace of a model call, which the log knows only by what it says."""
-        if threading.get_ident() != self._thread:
+        if not self._is_here():
             self._loop.call_soon_threadsafe(self.note, call)
             return
         self._trace(call, self._clock())
@@ -136,7 +164,7 @@ class RunWriter:
 
     async def drain(self) -> None:
         """Wait while more text is uncommitted than is good: this holds back the model's stream."""
-        if self._pending_text > HIGH_WATER and threading.get_ident() == self._thread:
+        if self._pending_text > HIGH_WATER and self._is_here():
             await _undisturbed(self.flush())
 
     async def flush(self) -> None:
@@ -171,10 +199,11 @@ class RunWriter:
         result: bytes,
         *last: AnyEvent,
         state: bytes | None = None,
+        graph_state: GraphState | None = None,
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` is what the thread's next run is given, as `EventLog.finish` takes it.
+        `state` and `graph_state` are what the thread's next run is given, as `EventLog.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
@@ -187,6 +216,7 @@ class RunWriter:
                 result=result,
                 tokens=tokens,
                 state=state,
+                graph_state=graph_state,
             ),
             None,
             last,
@@ -206,7 +236,7 @@ class RunWriter:
             if not isinstance(other, AgentChunk):
                 return False
             if other.span == chunk.span:
-                if other.channel != chunk.channel:
+                if (other.channel, other.part) != (chunk.channel, chunk.part):
                     return False
                 longer = msgspec.structs.replace(other, text=other.text + chunk.text)
                 self._pending[index] = self._pending[index]._replace(event=longer)
@@ -266,6 +296,16 @@ class RunWriter:
             if tasks is None or path.rpartition(":")[2] in tasks:
                 batch.extend(self._held.pop(path))
         return batch
+
+
+def _readable(event: AnyEvent) -> bytes:
+    """An event as it is stored. Raises `TypeError` for one that could not be read again."""
+    payload = encode(event)
+    try:
+        decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise TypeError(f"{event.type} cannot be stored: {error}") from error
+    return payload
 
 
 async def _undisturbed(commit: Coroutine[Any, Any, Any]) -> None:

@@ -8,16 +8,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.problems import Problem
-from orchestrator.events import AgentChunk, AnyEvent, Interrupt, InterruptAnswered, Recorded, RunAttempt
+from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentError,
+    AgentStart,
+    AgentTextEnd,
+    AnyEvent,
+    Interrupt,
+    InterruptAnswered,
+    Recorded,
+    RunAttempt,
+)
 from orchestrator.requests import MESSAGE_LIMIT
 from orchestrator.routing import MODES
+from orchestrator.texts import GAP, Texts, joined
+from orchestrator.texts import Text as StandingText
+from orchestrator.view import NO_ANSWER, RESUMED
 
 NAME_LIMIT = 128
 """Characters of a client's own name for a thread or a connection."""
@@ -228,43 +242,87 @@ STOPPED = ("interrupted", "cancelled", "failed")
 """How agents finish who have not completed their step; the question or the error that follows tells why."""
 
 
-class ShownText:
-    """The answer as the client sees it, which cannot be taken back, beside the answer as it is. A question to a human
-    divides it: what is said behind the answer is a message of its own.
+GOING_ON = (RESUMED, NO_ANSWER)
+"""Reasons of attempts that begin nothing anew."""
 
-    After a superseding event nothing is sent while the new text is only what was shown already; then the remainder
-    goes out. Text that differs from what was shown is not sent at all: the final frame carries the whole.
+
+class News(NamedTuple):
+    """What a client has to be sent of the answer now, and the agent and span that said it."""
+
+    span: str
+    agent: str
+    text: str
+
+
+class ShownText:
+    """The answer as a client sees it that cannot take text back, beside the answer as it is.
+
+    Several texts are joined by a blank line. After a superseding event nothing is sent while the new text is only what
+    was shown already; then the remainder goes out. Text that differs from what was shown is not sent at all: the final
+    frame carries the whole. A question to a human divides the answer: what is said after it is a message of its own.
     """
 
     def __init__(self) -> None:
         self.shown = ""
-        self.text = ""
-        """The answer as it is."""
-        self._pieces: list[tuple[str, str]] = []
+        self._texts = Texts()
+        self._live: StandingText | None = None
+        """The text that is shown up to its last piece, and goes on."""
 
-    def feed(self, event: AnyEvent) -> str:
+    @property
+    def text(self) -> str:
+        """The answer as it stands, as far as it may be shown."""
+        return joined(self._texts.presentable())
+
+    def feed(self, event: AnyEvent) -> list[News]:
         """Take an event; returns what the client has to be sent of the answer now."""
-        if isinstance(event, RunAttempt):
-            dropped = set(event.supersedes.spans)
-            self._pieces = [piece for piece in self._pieces if piece[0] not in dropped]
-            self.text = "".join(text for _, text in self._pieces)
-        elif isinstance(event, InterruptAnswered):
-            self.shown, self.text, self._pieces = "", "", []  # what is said from now on is another message
-        elif isinstance(event, AgentChunk) and event.channel == "answer":
-            self._pieces.append((event.span, event.text))
-            self.text += event.text
-            return self._news()
-        return ""
+        match event:
+            case AgentChunk(channel="answer"):
+                self._texts.see(event)
+                if self._live is not None and self._live.key == (event.span, event.part):
+                    self.shown += event.text
+                    return [News(event.span, event.agent, event.text)]
+                return self._news()
+            case RunAttempt():
+                self._texts.drop(event.supersedes)
+                return self._news()
+            case InterruptAnswered():
+                self.shown, self._texts, self._live = "", Texts(), None
+            case AgentStart():
+                self._texts.see(event)
+            case AgentTextEnd() | AgentComplete() | AgentError():
+                self._texts.see(event)
+                return self._news()
+        return []
+
+    def feed_text(self, event: AnyEvent) -> str:
+        """Like `feed`, for clients that do not care who said it."""
+        return "".join(news.text for news in self.feed(event))
+
+    def rest(self, text: str) -> str:
+        """What the client lacks of the final text; nothing if it was shown something else."""
+        return text[len(self.shown) :] if text.startswith(self.shown) else ""
 
     def unsay(self, text: str) -> None:
         """The end of what `feed` returned was not sent after all."""
         self.shown = self.shown.removesuffix(text)
+        self._live = None
 
-    def _news(self) -> str:
-        if not self.text.startswith(self.shown):
-            return ""
-        news = self.text[len(self.shown) :]
-        self.shown = self.text
+    def _news(self) -> list[News]:
+        texts = self._texts.presentable()
+        pieces = [GAP + str(text) if index else str(text) for index, text in enumerate(texts)]
+        whole = "".join(pieces)
+        self._live = None
+        if not whole.startswith(self.shown):
+            return []
+        if texts and not texts[-1].ended:
+            self._live = texts[-1]
+        news, begin = [], 0
+        for text, piece in zip(texts, pieces, strict=True):
+            unsent = piece[max(len(self.shown) - begin, 0) :]
+            begin += len(piece)
+            if unsent:
+                news.append(News(text.key[0], text.agent, unsent))
+        self.shown = whole
         return news
 
 

@@ -184,7 +184,7 @@ class _ChatFold:
         if isinstance(event, RunAttempt):
             self._shown.unsay(self._waiting)
             self._waiting = ""
-        self._waiting += self._shown.feed(event)
+        self._waiting += self._shown.feed_text(event)
         match event:
             case InterruptAnswered():
                 self._waiting, self._steps = "", 0  # another message begins, with its own steps

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.dialects.base import (
+    GOING_ON,
     STOPPED,
     Ask,
     Cancel,
@@ -280,8 +281,13 @@ class _FlowFold:
         return [Frame(data=frame | {"timestamp": recorded.at / 1000}) for frame in frames]
 
     def _frames(self, recorded: Recorded) -> list[FlowFrame]:
+        news = self._shown.feed(recorded.event)
+        if news:
+            self._speaker = news[-1].agent
+        return [*(self._chunk(one.agent, one.text) for one in news), *self._of_event(recorded)]
+
+    def _of_event(self, recorded: Recorded) -> list[FlowFrame]:
         event = recorded.event
-        news = self._shown.feed(event)
         match event:
             case RunStart():
                 options = event.input.get("options", {})
@@ -298,9 +304,6 @@ class _FlowFold:
                 element = self._elements[event.span] = _element(event)
                 self._order[event.span] = element.id
                 return [ElementStarted(data=ElementData(**self._of(element)))]
-            case AgentChunk(channel="answer") if news:
-                self._speaker = event.agent
-                return [self._chunk(event.agent, news)]
             case AgentChunk(channel="draft") if self._verbose:
                 return [self._chunk(event.agent, event.text, channel="draft")]
             case AgentComplete():
@@ -335,7 +338,7 @@ class _FlowFold:
             case WorkflowUpdate():
                 message = event.message
             case RunAttempt():
-                message = "Going on…" if event.reason == "resumed" else "Regenerating the answer…"
+                message = "Going on…" if event.reason in GOING_ON else "Regenerating the answer…"
             case AgentError(recoverable=True):
                 message = f"{event.agent}: {event.message}"
         return [_status(message, self._state or "executing")] if message else []
@@ -405,8 +408,7 @@ class _FlowFold:
 
     def _end(self, text: str, speaker: str, at: int, question: Question | UnsetType = UNSET) -> list[FlowFrame]:
         """What was not shown yet, and the end: the chunks of a turn add up to its final output."""
-        shown = self._shown.shown
-        rest = text[len(shown) :] if text.startswith(shown) else ""
+        rest = self._shown.rest(text)
         completed = FlowEndData(
             flow_id=self._flow_id,
             execution_order=list(self._order.values()),

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from api.auth import Principal
 from api.dialects.base import (
+    GOING_ON,
     Ask,
     Cancel,
     Command,
@@ -253,8 +254,12 @@ class _MultiAgentFold:
         return [Frame(event=frame["type"], data=frame | {"timestamp": at}) for frame in frames]
 
     def _frames(self, recorded: Recorded) -> list[TeamFrame]:
+        news = self._shown.feed(recorded.event)
+        said = [TeamAgentChunk(agent=one.agent, chunk=one.text, content=one.text) for one in news]
+        return [*said, *self._told(recorded)]
+
+    def _told(self, recorded: Recorded) -> list[TeamFrame]:
         event = recorded.event
-        news = self._shown.feed(event)
         match event:
             case RunStart():
                 self._query = str(event.input.get("message", ""))
@@ -263,16 +268,15 @@ class _MultiAgentFold:
             case Progress():
                 self._progress = event.value
                 return [_progress(event.value, event.message or event.stage)]
-            case RunAttempt():
-                return [_progress(self._progress, "Regenerating the answer…")]
+            case RunAttempt(reason=reason):
+                message = "Going on…" if reason in GOING_ON else "Regenerating the answer…"
+                return [_progress(self._progress, message)]
             case WorkflowUpdate():
                 return [_progress(self._progress, event.message or f"{event.step}: {event.status}")]
             case AgentStart():
                 message = f"{event.agent} is working…"
                 internal = _internal(event.role)
                 return [TeamAgentStart(agent=event.agent, query=self._query, message=message, internal=internal)]
-            case AgentChunk(channel="answer") if news:
-                return [TeamAgentChunk(agent=event.agent, chunk=news, content=news)]
             case AgentChunk(channel="draft") if self._drafts_wanted:
                 return [TeamAgentChunk(agent=event.agent, chunk=event.text, content=event.text, internal=True)]
             case AgentComplete():

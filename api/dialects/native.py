@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any, Literal, get_type_hints
 
 import msgspec
@@ -152,7 +153,7 @@ def _flat(event: type[Event]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         f"Native{event.__name__}",
         [*_ENVELOPE, *fields],
-        namespace={"__doc__": event.__doc__},
+        namespace={"__doc__": cleandoc(event.__doc__ or "")},
         kw_only=True,
         frozen=True,
         tag_field="type",

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
-
 from api.dialects.base import Ask, Dialect, Frame, Sent, ShownText, name_field, numbered
 from api.problems import Problem
 from api.settings import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
@@ -107,7 +105,7 @@ class _SessionsFold:
         event = recorded.event
         if isinstance(event, RunAttempt):
             self._shown.unsay(self._pieces.rest())
-        said = self._cut(self._shown.feed(event))
+        said = self._cut(self._shown.feed_text(event))
         match event:
             case RunStart():
                 options = event.input.get("options", {})
@@ -123,16 +121,12 @@ class _SessionsFold:
                 self._pieces.rest()
                 return [SessionStart(message_id=self._message_id)]
             case RunComplete():
-                return [*self._last(self._missing(event.text)), SessionEnd(message_id=self._message_id)]
+                return [*self._last(self._shown.rest(event.text)), SessionEnd(message_id=self._message_id)]
             case RunError():
                 return [*self._last(), SessionError(error=event.message, code=event.code)]
             case RunCancelled():
                 return [*self._last(), SessionError(error="The message was cancelled.", code="CANCELLED")]
         return said
-
-    def _missing(self, text: str) -> str:
-        """What the client lacks of the final text. A text that differs from what was shown is for it to fetch."""
-        return text[len(self._shown.shown) :] if text.startswith(self._shown.shown) else ""
 
     def _cut(self, text: str) -> list[Sent]:
         return [SessionToken(content=piece) for piece in self._pieces.cut(text)]
@@ -142,10 +136,6 @@ class _SessionsFold:
         tokens = self._cut(text)
         rest = self._pieces.rest()
         return [*tokens, SessionToken(content=rest)] if rest else tokens
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 class Sessions(Dialect):

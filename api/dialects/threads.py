@@ -15,10 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.dialects.base import STOPPED, Dialect, Frame, Sent, ShownText, iso, numbered
+from api.dialects.base import GOING_ON, STOPPED, Dialect, Frame, Sent, ShownText, iso, numbered
 from api.problems import Problem
 from orchestrator.events import (
-    AgentChunk,
     AgentComplete,
     AgentError,
     AgentStart,
@@ -190,8 +189,11 @@ class _ThreadsFold:
         return [Frame(data=frame | {"timestamp": at}) for frame in numbered(self._frames(recorded), recorded)]
 
     def _frames(self, recorded: Recorded) -> Sequence[ThreadsFrame]:
+        news = self._shown.feed_text(recorded.event)
+        return [*_pieces(news), *self._told(recorded)]
+
+    def _told(self, recorded: Recorded) -> Sequence[ThreadsFrame]:
         event = recorded.event
-        news = self._shown.feed(event)
         match event:
             case RunStart():
                 return [_connected(recorded)]
@@ -200,8 +202,6 @@ class _ThreadsFold:
             case InterruptAnswered():
                 self._answers = event.id
                 return [_connected(recorded)]
-            case AgentChunk() if news:
-                return [_piece(news)]
             case Interrupt():
                 return self._question(event)
             case RunComplete():
@@ -237,7 +237,7 @@ class _ThreadsFold:
     def _complete(self, event: RunComplete) -> list[ThreadsFrame]:
         """What was not shown yet, and the end."""
         text = event.text
-        rest = text[len(self._shown.shown) :] if text.startswith(self._shown.shown) else ""
+        rest = self._shown.rest(text)
         last = ThreadsText(content="", is_complete=True, accumulated=text)
         return [*_pieces(rest), ThreadsAiResponse(data=last), *self._workflow_complete(), _done(True)]
 
@@ -258,7 +258,7 @@ def _status(event: object) -> ThreadsStatus | None:
         case Progress() if event.stage != "finishing":  # the frames that follow say so themselves
             return ThreadsStatus(status="running", message=event.message or event.stage)
         case RunAttempt():
-            again = "Going on…" if event.reason == "resumed" else "Regenerating the answer…"
+            again = "Going on…" if event.reason in GOING_ON else "Regenerating the answer…"
             return ThreadsStatus(status="running", message=again)
         case AgentStart():
             return ThreadsStatus(status="running", agent=event.agent, message=f"{event.agent} is working…")

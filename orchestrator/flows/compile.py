@@ -16,19 +16,20 @@ from langgraph.graph import END, START, StateGraph
 
 from data.ids import new_id
 from orchestrator.budget import Limits
-from orchestrator.callbacks import GraphShape
+from orchestrator.callbacks import LABEL
 from orchestrator.clock import Clock
 from orchestrator.events import AnyEvent
 from orchestrator.flows.check import Plan
 from orchestrator.flows.definition import Node
 from orchestrator.flows.nodes import FlowNodes, FlowState
-from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph, shape_of
+from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
 from orchestrator.nodes.context import TeamContext
+from orchestrator.shape import GraphShape
 
 MOST_STEPS = 1_000
 STATE_SIZE = 256 * 1024
 """Bytes of what a turn leaves for the next; outputs of nodes are left behind where it would be more."""
-SILENT = {"agent_id": ""}
+SILENT = {LABEL: {"agent": ""}}
 """The label of nodes that are no elements of the flow, and leave no trace in the log."""
 ROLES = {"classifier": "classifier", "retriever": "retriever", "synthesis": "synthesis", "step": "primary"}
 
@@ -98,12 +99,17 @@ def compile_flow(
     return ServedGraph(
         name=name,
         graph=graph,
-        shape=GraphShape(nodes=shape_of(graph).nodes),
+        shape=GraphShape(),
         make_input=make_input,
         make_context=make_context,
         leave=leave,
+        conclude=_conclude,
         steps=_most_steps(plan),
     )
+
+
+def _conclude(state: Mapping[str, Any]) -> Conclusion:
+    return Conclusion(state.get("answer", ""), state.get("answered_by"))
 
 
 def _earlier(left: bytes, agent_id: str, plan: Plan) -> Left:
@@ -186,14 +192,15 @@ def _label(plan: Plan, node: Node) -> dict[str, Any]:
     limits = Limits(**{field: getattr(node.config, field, None) for field in ("tokens", "sentences", "seconds")})
     answers = plan.answers(node) or node.type == "output"
     supporting = "primary" if answers else "supporting"
-    return {
-        "agent_id": node.id,
+    label = {
+        "agent": node.id,
         "role": ROLES.get(node.type, supporting if node.type == "agent" else "element"),
         "channel": "answer" if answers else "draft",
         "limits": msgspec.to_builtins(limits),
         "kind": node.type,
         "title": node.name,
     }
+    return {LABEL: label}
 
 
 def _add_ways(graph: StateGraph[Any, Any, Any, Any], plan: Plan, nodes: FlowNodes, node: Node) -> None:

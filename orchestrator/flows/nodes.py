@@ -13,7 +13,6 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from orchestrator.callbacks import plain
 from orchestrator.clock import Clock
 from orchestrator.errors import AntiphonError
 from orchestrator.events import Interaction, Progress, WorkflowUpdate
@@ -28,6 +27,7 @@ from orchestrator.nodes.retrieval import look_up
 from orchestrator.prompts import SYNTHESIS as SYNTHESIS_PROMPT
 from orchestrator.prompts import Draft, Source, flow_prompt, specialist_prompt, step_prompt
 from orchestrator.routing import Profile, route_schema
+from orchestrator.values import plain
 
 DEFAULT_TOKENS = 1024
 

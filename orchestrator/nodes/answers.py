@@ -22,6 +22,7 @@ from orchestrator.prompts import SYNTHESIS as SYNTHESIS_PROMPT
 from orchestrator.prompts import Draft, answer_prompt, specialist_prompt
 from orchestrator.state import TeamState, drafts_of, route_of, sources_of
 from orchestrator.team import SYNTHESIS
+from orchestrator.texts import joined
 
 Node = Callable[..., Awaitable[Any]]
 HISTORY = 12
@@ -111,13 +112,13 @@ async def _write(
     text = await ask(context.model, conversation(prompt, state.get("history", []), state["question"]), limit)
     if note := missing_note(drafts):
         await adispatch_custom_event("agent_chunk", {"text": note})
-    return {"answer": text + note, "answered_by": name}
+    return {"answer": joined([text, note]), "answered_by": name}
 
 
 def missing_note(drafts: Sequence[Draft]) -> str:
     """What the answer says about specialists who could not contribute; empty where all did."""
     lines = [f"Missing: the {d.agent} specialist could not contribute. {d.error}" for d in drafts if d.error]
-    return "\n\n" + "\n".join(lines) if lines else ""
+    return "\n".join(lines)
 
 
 def conversation(prompt: str, history: Sequence[Mapping[str, str]], question: str) -> list[BaseMessage]:

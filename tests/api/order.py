@@ -18,21 +18,24 @@ def check_native(frames: Frames, *, superseded: bool = False) -> None:
     assert not TERMINAL & set(types[:-1])
     assert types[-1] in {*TERMINAL, "interrupt"}
     assert [frame["seq"] for frame in frames] == sorted({frame["seq"] for frame in frames})
-    texts: dict[str, str] = {}
+    texts: dict[str, dict[int, str]] = {}
     lost: set[str] = set()
     for frame in frames:
         match frame["type"]:
             case "agent_start":
                 assert frame["span"] not in texts
-                texts[frame["span"]] = ""
+                texts[frame["span"]] = {}
             case "agent_chunk" if frame.get("channel") != "reasoning":
-                texts[frame["span"]] += frame["text"]
+                parts, part = texts[frame["span"]], frame.get("part", 0)
+                parts[part] = parts.get(part, "") + frame["text"]
             case "run_attempt":
                 spans = frame["supersedes"]["spans"]
-                texts.update(dict.fromkeys(spans, ""))
+                texts.update({span: {} for span in spans})
+                for text in frame["supersedes"].get("texts", ()):
+                    texts.get(text["span"], {}).pop(text.get("part", 0), None)
                 lost.update(spans if frame["reason"] == "recovered" else [])
             case "agent_complete":
-                assert texts.pop(frame["span"]) == frame["text"]
+                assert "\n\n".join(texts.pop(frame["span"]).values()) == frame["text"]
             case "agent_error":
                 del texts[frame["span"]]
     assert set(texts) <= lost

@@ -18,7 +18,8 @@ ENDS = {"run_complete": "completed", "run_error": "failed", "run_cancelled": "ca
 COMPLETE = ("run_complete",)
 KINDS = ("lost", "duplicated", "changed", "terminals", "ended", "rerun", "other")
 STOPPED = ("cancelled", "failed", "interrupted")
-NOTE = "\n\nMissing: "
+NOTE = "Missing: "
+GAP = "\n\n"
 _WORD = re.compile(r"c(\d+)w(\d+) ")
 
 
@@ -125,7 +126,7 @@ class Ledger:
         self._attempts(ask, events)
         said = self._texts(ask, events)
         text = ends[0].get("text" if ask.end == "run_complete" else "partial_text", "")
-        if text != "".join(said.values()):
+        if text != GAP.join(said):
             self.problem("other", f"{ask.key}: the end says {text!r}, the chunks {said}")
         if ask.end == "run_complete" and len(_WORD.findall(text)) != ask.words:
             self.problem("lost", f"{ask.key}: its answer has {len(_WORD.findall(text))} words of {ask.words}")
@@ -140,10 +141,10 @@ class Ledger:
                     self.problem("other", f"{ask.key}: attempt {event['attempt']} begins with {event['type']}")
                 attempt = event["attempt"]
 
-    def _texts(self, ask: Ask, events: list[Event]) -> dict[str, str]:
-        """What stands as the answer, by span; each span's text must come from one call, begin to (its) end."""
-        text: dict[str, str] = {}
-        channel: dict[str, str] = {}
+    def _texts(self, ask: Ask, events: list[Event]) -> list[str]:
+        """The texts that stand as the answer; each must come from one call, begin to (its) end."""
+        text: dict[tuple[str, int], str] = {}
+        channel: dict[tuple[str, int], str] = {}
         opened: dict[str, str] = {}
         done: set[str] = set()
         for event in events:
@@ -155,29 +156,32 @@ class Ledger:
             elif kind in ("agent_chunk", "agent_complete", "agent_error") and span not in opened:
                 self.problem("other", f"{ask.key}: {kind} {event['seq']} of {span}, which is not open")
             elif kind == "agent_chunk":
-                channel[span] = event.get("channel", "answer")
-                text[span] = text.get(span, "") + event["text"]
+                key = (span, event.get("part", 0))
+                channel[key] = event.get("channel", "answer")
+                text[key] = text.get(key, "") + event["text"]
             elif kind == "agent_complete":
-                if event.get("text", "") != text.get(span, ""):
-                    self.problem("other", f"{ask.key}: {span} says {text.get(span)!r}, its end {event.get('text')!r}")
+                said = GAP.join(one for key, one in text.items() if key[0] == span)
+                if event.get("text", "") != said:
+                    self.problem("other", f"{ask.key}: {span} says {said!r}, its end {event.get('text')!r}")
                 if event.get("finish_reason") not in STOPPED:
                     done.add(event["agent"])
                 del opened[span]
             elif kind == "agent_error":
                 del opened[span]
             elif kind == "run_attempt":
-                for old in event["supersedes"].get("spans", ()):
-                    text.pop(old, None)
-                    if event["reason"] == "recovered":
-                        opened.pop(old, None)
+                spans = set(event["supersedes"]["spans"])
+                parts = {(one["span"], one.get("part", 0)) for one in event["supersedes"].get("texts", ())}
+                text = {key: one for key, one in text.items() if key[0] not in spans and key not in parts}
+                if event["reason"] == "recovered":
+                    opened = {span: agent for span, agent in opened.items() if span not in spans}
         if opened:
             self.problem("other", f"{ask.key}: never ended: {opened}")
-        for span, whole in text.items():
+        for (span, _), whole in text.items():
             words = [(int(call), int(n)) for call, n in _WORD.findall(whole)]
             expected = "".join(f"c{words[0][0]}w{n} " for n in range(len(words))) if words else ""
             if whole.partition(NOTE)[0] != expected:
                 self.problem("other", f"{ask.key}: {span} is mixed: {whole!r}")
-        return {span: whole for span, whole in text.items() if channel[span] == "answer"}
+        return [whole for key, whole in text.items() if channel[key] == "answer" and whole]
 
     def _messages(self, ask: Ask, events: list[Event], messages: Sequence[Event], text: str) -> None:
         reply_id = next(e["reply_id"] for e in events if e["type"] == "run_start")

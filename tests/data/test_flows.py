@@ -9,7 +9,7 @@ import pytest
 
 from data.base import Busy, NotFound
 from data.ids import new_id
-from data.records import Fence, Thread
+from data.records import Fence, GraphState, Thread
 from data.sqlite import SqliteDatabase
 from tests.data.support import acceptance, notes
 
@@ -117,11 +117,13 @@ async def test_a_deleted_thread_leaves_nothing(database):
         await database.delete_thread(run.thread_id)
     fence = Fence(run_id=run.id, epoch=run.lease_epoch)
     end = notes(1, "end")
-    await database.finish(fence, run.emitted, end, status="completed", message=None, result=b"", state=b"left")
+    left = {"state": b"left", "graph_state": GraphState(graph="team", message_id=run.reply_message_id, value=b"left")}
+    await database.finish(fence, run.emitted, end, status="completed", message=None, result=b"", **left)
     await database.delete_thread(run.thread_id)
     assert await database.read(run.thread_id, 0, 10) == []
     with sqlite3.connect(database.path) as connection:
-        for table in ("threads", "thread_names", "thread_states", "messages", "runs", "events", "requests"):
+        states = ("thread_states", "graph_states")
+        for table in ("threads", "thread_names", *states, "messages", "runs", "events", "requests"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     connection.close()
 
@@ -130,7 +132,7 @@ async def test_a_file_of_the_first_version_gets_what_it_lacks(path):
     database = await SqliteDatabase.open(f"sqlite:///{path}")
     await database.close()
     with sqlite3.connect(path) as connection:
-        for table in ("flows", "flow_revisions", "profiles", "thread_states"):
+        for table in ("flows", "flow_revisions", "profiles", "thread_states", "graph_states"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
     connection.close()

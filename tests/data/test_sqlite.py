@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from data import open_database, schema, transactions
 from data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
-from data.records import Checkpoint, CheckpointWrite, Fence, Message, Row, Run, StoredCheckpoint, Thread
+from data.records import Checkpoint, CheckpointWrite, Fence, GraphState, Message, Row, Run, StoredCheckpoint, Thread
 from data.sqlite import SqliteDatabase
 from tests.data.support import ROOT, acceptance, checkpoint, note, notes, peer, reply, stored, task_write
 
@@ -354,6 +354,66 @@ async def test_a_branch_is_a_message_and_what_it_follows(database):
     assert await branch(abandoned.reply_message_id) == [*start, abandoned.input_message_id]
     assert await branch(chosen.input_message_id) == [*start, chosen.input_message_id]
     assert await branch("nowhere") == []
+
+
+async def test_a_branch_may_begin_behind_a_message(database):
+    first, _ = await running(database)
+    await finish(database, first, reply(first))
+    second, _ = await running(database, thread_id=first.thread_id)
+    after = await database.branch(second.input_message_id, first.reply_message_id)
+    assert [message.id for message in after] == [second.input_message_id]
+
+
+async def leave(database: SqliteDatabase, run: Run, value: bytes, follows: str | None = None) -> None:
+    """End a run with a state for the next one."""
+    state = GraphState(graph=run.graph, message_id=run.reply_message_id, value=value, follows=follows)
+    fence, ending = Fence(run_id=run.id, epoch=run.lease_epoch), notes(1, "end")
+    await database.finish(
+        fence, run.emitted, ending, status="completed", message=reply(run), result=b"", graph_state=state
+    )
+
+
+async def test_a_graph_begins_from_the_nearest_state_on_its_branch(database):
+    """Of each graph's states, the newest and the one that it follows are kept."""
+    runs: list[Run] = []
+    for number in range(3):
+        thread = {"thread_id": runs[0].thread_id} if runs else {}
+        run, _ = await running(database, **thread)
+        found = await database.graph_state("team", run.input_message_id)
+        assert found == (
+            GraphState(graph="team", message_id=runs[-1].reply_message_id, value=b"%d" % (number - 1)) if runs else None
+        )
+        await leave(database, run, b"%d" % number, runs[-1].reply_message_id if runs else None)
+        runs.append(run)
+    states = [await database.graph_state("team", run.reply_message_id) for run in runs]
+    assert [state and state.value for state in states] == [None, b"1", b"2"]
+    assert await database.graph_state("other", runs[2].reply_message_id) is None
+    # a message that takes the last turn back stands where that one stood
+    assert (await database.graph_state("team", runs[2].input_message_id)).value == b"1"
+    other, _ = await running(database, thread_id=runs[0].thread_id, graph="other")
+    await leave(database, other, b"other")
+    again, _ = await running(database, thread_id=runs[0].thread_id)
+    assert (await database.graph_state("team", again.input_message_id)).value == b"2"
+    assert (await database.graph_state("other", again.input_message_id)).value == b"other"
+
+
+async def test_a_state_is_stored_with_the_end_of_its_run_or_not_at_all(database):
+    run, _ = await running(database)
+    await database.claim(run.id, "another", held_by=database.worker_id)
+    with pytest.raises(Fenced):
+        await leave(database, run, b"lost")
+    assert await database.graph_state("team", run.reply_message_id) is None
+
+
+async def test_writes_and_namespaces_of_a_run_are_its_own(database):
+    run, fence = await running(database)
+    other, other_fence = await running(database)
+    await database.append(fence, run.emitted, [], [("", "earlier", task_write())])
+    for owner, namespace in ((fence, "kept"), (fence, ""), (other_fence, "elsewhere")):
+        await database.put_checkpoint(owner, 1, [], checkpoint(namespace=namespace))
+    assert await database.checkpoint_writes(run.id, "", "earlier") == (task_write(),)
+    assert await database.checkpoint_writes(other.id, "", "earlier") == ()
+    assert sorted(await database.namespaces(run.id)) == ["", "kept"]
 
 
 async def test_spending_and_active_runs_are_counted_per_user(database):

@@ -1,6 +1,7 @@
 """A process that runs the team, or another graph, until somebody kills it.
 
-`python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE [GRAPH [THREAD]]`
+`python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE [GRAPH [THREAD]]`, where the graph is a name, or
+`path.py:name`.
 
 It prints the run's id once the message is acknowledged, and then each event of the run that is committed, one per line.
 """
@@ -23,8 +24,11 @@ class Nothing:
 
 
 async def main(database: str, base_url: str, message: str, graph: str | None = None, thread: str | None = None) -> None:
-    async with open_engine(database, model="openai:gpt-4o-mini", base_url=base_url, retriever=Nothing()) as engine:
-        run = await engine.start(message, message_id="mine", graph=graph, thread_id=thread)
+    own = [graph] if graph and ".py:" in graph else []
+    options: Any = {"model": "openai:gpt-4o-mini", "base_url": base_url, "retriever": Nothing(), "graphs": own}
+    async with open_engine(database, **options) as engine:
+        chosen = None if own else graph
+        run = await engine.start(message, message_id=None if own else "mine", graph=chosen, thread_id=thread)
         print(run.id, flush=True)
         async for recorded in run:
             print(encode(recorded.event).decode(), flush=True)

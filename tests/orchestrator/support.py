@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,
+    AgentTextEnd,
     AnyEvent,
     Interrupt,
     InterruptAnswered,
@@ -88,13 +89,20 @@ class Scripted(BaseChatModel):
         for item in turn:
             if isinstance(item, asyncio.Event):
                 await item.wait()
-            elif isinstance(item, BaseException):
-                raise item
-            elif callable(item):
-                item()
-            else:
-                message = AIMessageChunk(content=item) if isinstance(item, str) else item
-                yield ChatGenerationChunk(message=message)
+            elif (chunk := self._said(item)) is not None:
+                yield chunk
+
+    def _stream(self, messages: list[BaseMessage], *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+        turn, self._turn = self.turns[self._turn], self._turn + 1
+        yield from (chunk for item in turn if (chunk := self._said(item)) is not None)
+
+    def _said(self, item: Any) -> ChatGenerationChunk | None:
+        if isinstance(item, BaseException):
+            raise item
+        if callable(item):
+            item()
+            return None
+        return ChatGenerationChunk(message=AIMessageChunk(content=item) if isinstance(item, str) else item)
 
 
 def tool_call(name: str, call_id: str, **arguments: Any) -> AIMessageChunk:
@@ -202,29 +210,54 @@ def about_agents(events: Iterable[AnyEvent]) -> list[AnyEvent]:
     told: list[AnyEvent] = []
     for event in events:
         match event, told[-1:]:
-            case AgentChunk(), [AgentChunk() as last] if (last.span, last.channel) == (event.span, event.channel):
+            case AgentChunk(), [AgentChunk() as last] if _is_one_text(last, event):
                 told[-1] = msgspec.structs.replace(last, text=last.text + event.text)
             case AgentComplete(), _:
-                told.append(msgspec.structs.replace(event, duration_ms=0, outputs={}))
+                told.append(msgspec.structs.replace(event, duration_ms=0, outputs={}, answered=False))
             case _ if isinstance(event, ABOUT_AGENTS):
                 told.append(event)
     return told
 
 
+def _is_one_text(one: AgentChunk, other: AgentChunk) -> bool:
+    return (one.span, one.channel, one.part) == (other.span, other.channel, other.part)
+
+
+class Spoken:
+    """What is said and not taken back, text by text; written anew here, as a client would."""
+
+    def __init__(self) -> None:
+        self.texts: dict[tuple[str, int], str] = {}
+
+    def see(self, event: AnyEvent, *channels: str) -> None:
+        if isinstance(event, RunAttempt):
+            spans = set(event.supersedes.spans)
+            parts = {(one.span, one.part) for one in event.supersedes.texts}
+            for key in self.texts:
+                if key[0] in spans or key in parts:
+                    self.texts[key] = ""
+        elif isinstance(event, AgentChunk) and event.channel in (channels or ("answer", "draft")):
+            key = (event.span, event.part)
+            self.texts[key] = self.texts.get(key, "") + event.text
+
+    def of_span(self, span: str) -> str:
+        return "\n\n".join(text for key, text in self.texts.items() if key[0] == span and text)
+
+
 def spoken(events: Iterable[AnyEvent], *channels: str) -> dict[str, str]:
     """What each span has said and not taken back: answers and drafts, unless told otherwise."""
-    texts: dict[str, str] = {}
+    said = Spoken()
     for event in events:
-        if isinstance(event, RunAttempt):
-            texts.update(dict.fromkeys(event.supersedes.spans, ""))
-        elif isinstance(event, AgentChunk) and event.channel in (channels or ("answer", "draft")):
-            texts[event.span] = texts.get(event.span, "") + event.text
-    return texts
+        said.see(event, *channels)
+    return {span: said.of_span(span) for span in dict.fromkeys(key[0] for key in said.texts)}
 
 
 def shown_answer(events: Iterable[AnyEvent]) -> str:
     """What a reader of the answer channel has on the screen."""
-    return "".join(spoken(events, "answer").values())
+    said = Spoken()
+    for event in events:
+        said.see(event, "answer")
+    return "\n\n".join(filter(None, said.texts.values()))
 
 
 def of_type(events: Iterable[AnyEvent], kind: type[Any]) -> list[Any]:
@@ -294,27 +327,31 @@ def check_spans(log: list[Recorded]) -> dict[str, AgentStart]:
     began: dict[str, int] = {}
     spans: dict[str, AgentStart] = {}
     tools: dict[str, tuple[str, str]] = {}
-    texts: dict[str, str] = {}
+    said, complete = Spoken(), set[tuple[str, int]]()
     for recorded in log:
+        said.see(recorded.event)
         match recorded.event:
             case RunAttempt(supersedes=superseded, reason=reason) as event:
                 assert event.attempt == recorded.attempt
                 assert all(superseded.after < began[span] for span in superseded.spans)
-                for span in superseded.spans:
-                    texts[span] = ""
-                    if reason == RECOVERED:
+                assert all(superseded.after < began[text.span] for text in superseded.texts)
+                if reason == RECOVERED:
+                    for span in superseded.spans:
                         spans.pop(span, None)
             case AgentStart() as event:
                 assert event.span not in began
                 assert event.parent is None or event.parent in spans
-                began[event.span], spans[event.span], texts[event.span] = recorded.seq, event, ""
+                began[event.span], spans[event.span] = recorded.seq, event
             case AgentChunk() as event:
                 assert (spans[event.span].agent, spans[event.span].role) == (event.agent, event.role)
-                texts[event.span] += event.text if event.channel != "reasoning" else ""
+                assert (event.span, event.part) not in complete, "no piece after a text's end"
+            case AgentTextEnd() as event:
+                assert event.span in spans
+                complete.add((event.span, event.part))
             case AgentComplete() as event:
                 start = spans.pop(event.span)
                 assert (start.agent, start.role) == (event.agent, event.role)
-                assert texts[event.span] == event.text
+                assert said.of_span(event.span) == event.text
             case AgentError() as event:
                 start = spans.pop(event.span)
                 assert (start.agent, start.role) == (event.agent, event.role)

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event, current_thread
 from typing import Any
 
+import msgspec
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import adispatch_custom_event
@@ -21,12 +22,13 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from orchestrator.callbacks import OUTPUTS_LIMIT, plain, reply_text
+from orchestrator.callbacks import LABEL, OUTPUTS_LIMIT
 from orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
     AgentStart,
+    AgentTextEnd,
     AnyEvent,
     Custom,
     MessageBody,
@@ -37,12 +39,16 @@ from orchestrator.events import (
     RunError,
     RunStart,
     Superseded,
+    TextRef,
     ToolComplete,
     ToolError,
     ToolStart,
     Usage,
     encode,
 )
+from orchestrator.replies import reply_text
+from orchestrator.values import plain
+from orchestrator.view import NO_ANSWER
 from tests.orchestrator.support import (
     Scripted,
     about_agents,
@@ -79,7 +85,7 @@ async def says_hi(state: MessagesState) -> dict[str, Any]:
 async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str) -> None:
     async with opened(url, chain("plain", writer=saying("Hel", "lo"))) as engine:
         run = await engine.start("hi")
-        events = [event for event in await events_of(run) if not isinstance(event, AgentChunk)]
+        events = [event for event in await events_of(run) if not isinstance(event, AgentChunk | AgentTextEnd)]
     reply_id = events[0].reply_id
     assert events == [
         RunStart(input={"message": "hi"}, graph="plain", dialect="native", reply_id=reply_id),
@@ -92,6 +98,7 @@ async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str
             text="Hello",
             duration_ms=events[4].duration_ms,
             outputs={"messages": [{"role": "ai", "content": "Hello"}]},
+            answered=True,
         ),
         MessageSaved(
             message=MessageBody(id=reply_id, role="assistant", content="Hello", parent=run.message_id, author="writer")
@@ -101,16 +108,24 @@ async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str
     ]
 
 
-async def test_nodes_before_the_last_one_draft_and_the_last_one_answers(url: str) -> None:
+def no_answer(after: int, agent: str, *texts: tuple[str, int]) -> RunAttempt:
+    refs = [TextRef(span=span, part=part) for span, part in texts]
+    superseded = Superseded(after=after, agents=[agent], spans=[], texts=refs)
+    return RunAttempt(attempt=1, reason=NO_ANSWER, supersedes=superseded)
+
+
+async def test_a_text_whose_work_went_on_to_a_node_that_answers_is_taken_back(url: str) -> None:
     events = await run_of(url, chain(first=saying("thinking"), last=saying("answer")))
     assert about_agents(events) == [
-        AgentStart(span="1.1", agent="first"),
-        AgentChunk(span="1.1", agent="first", text="thinking", channel="draft"),
+        AgentStart(span="1.1", agent="first", passing=True),
+        AgentChunk(span="1.1", agent="first", text="thinking"),
         AgentComplete(span="1.1", agent="first", text="thinking"),
         AgentStart(span="1.2", agent="last"),
         AgentChunk(span="1.2", agent="last", text="answer"),
+        no_answer(3, "first", ("1.1", 0)),
         AgentComplete(span="1.2", agent="last", text="answer"),
     ]
+    assert shown_answer(events) == events[-1].text == "answer"
 
 
 async def test_a_message_that_a_node_returns_without_streaming_is_said_at_its_end(url: str) -> None:
@@ -138,11 +153,42 @@ async def test_the_last_node_answers_however_it_is_reached(url: str) -> None:
     assert shown_answer(events) == events[-1].text == "text"
 
 
+def labelled(**label: Any) -> dict[str, Any]:
+    return {"metadata": {LABEL: label}}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"role": "manager"},
+        {"channel": "sms", "kind": 3, "title": ["t"], "limits": "none", "agent_id": 7},
+        {"agent_id": "a-12", "role": "primary", "channel": "draft"},
+        {LABEL: "ours?"},
+        {LABEL: {"role": "manager", "channel": 9}},
+        {"lc_agent_name": 3, "ls_model_name": 5},
+    ],
+)
+async def test_labels_of_users_are_their_own(url: str, metadata: dict[str, Any]) -> None:
+    graph = chain(node=(saying("text"), {"metadata": metadata}))
+    for served in (graph, graph.with_config(metadata=metadata)):
+        events = await run_of(url, served)
+        assert of_type(events, AgentStart) == [AgentStart(span="1.1", agent="node")]
+        assert shown_answer(events) == events[-1].text == "text"
+
+
+@pytest.mark.parametrize("reason", [3, ["stop"], {"why": "stop"}, None, ""])
+async def test_a_finish_reason_that_is_no_text_is_left_out(url: str, reason: Any) -> None:
+    message = AIMessageChunk("text", response_metadata={"finish_reason": reason})
+    events = await run_of(url, chain(node=asking(Scripted(turns=[[message]]))))
+    assert of_type(events, AgentComplete)[0].finish_reason is None
+    assert events[-1].text == "text"
+
+
 async def test_metadata_names_hides_and_places_a_node(url: str) -> None:
     graph = chain(
-        a=(saying("one"), {"metadata": {"agent_id": "Researcher", "role": "supporting", "channel": "draft"}}),
-        b=(saying("two"), {"metadata": {"agent_id": ""}}),
-        c=(saying("three"), {"metadata": {"agent_id": "Writer", "role": "primary", "channel": "answer"}}),
+        a=(saying("one"), labelled(agent="Researcher", role="supporting", channel="draft")),
+        b=(saying("two"), labelled(agent="")),
+        c=(saying("three"), labelled(agent="Writer", role="primary", channel="answer")),
     )
     assert about_agents(await run_of(url, graph)) == [
         AgentStart(span="1.1", agent="Researcher", role="supporting"),
@@ -181,15 +227,17 @@ async def test_texts_of_branches_that_stream_at_once_never_mix(url: str) -> None
 async def test_a_subgraph_encloses_its_nodes_and_only_its_last_one_answers(url: str) -> None:
     inner = chain("inner", plan=saying("plan"), write=saying("text"))
     assert about_agents(await run_of(url, chain(before=saying("notes"), nested=inner))) == [
-        AgentStart(span="1.1", agent="before"),
-        AgentChunk(span="1.1", agent="before", text="notes", channel="draft"),
+        AgentStart(span="1.1", agent="before", passing=True),
+        AgentChunk(span="1.1", agent="before", text="notes"),
         AgentComplete(span="1.1", agent="before", text="notes"),
         AgentStart(span="1.2", agent="nested"),
-        AgentStart(span="1.3", agent="plan", parent="1.2"),
-        AgentChunk(span="1.3", agent="plan", text="plan", channel="draft"),
+        AgentStart(span="1.3", agent="plan", parent="1.2", passing=True),
+        AgentChunk(span="1.3", agent="plan", text="plan"),
+        no_answer(3, "before", ("1.1", 0)),
         AgentComplete(span="1.3", agent="plan", text="plan"),
         AgentStart(span="1.4", agent="write", parent="1.2"),
         AgentChunk(span="1.4", agent="write", text="text"),
+        no_answer(8, "plan", ("1.3", 0)),
         AgentComplete(span="1.4", agent="write", text="text"),
         AgentComplete(span="1.2", agent="nested", text=""),
     ]
@@ -207,7 +255,7 @@ async def test_outputs_are_plain_and_bounded(url: str) -> None:
 
     graph = StateGraph(State).add_sequence([small, large]).add_edge(START, "small").compile(name="outputs")
     told = of_type(await run_of(url, graph), AgentComplete)
-    assert [complete.outputs for complete in told] == [
+    assert [complete.outputs for complete in told[:2]] == [
         {"found": {"1": ["a"], "path": "<PosixPath>", "message": {"role": "ai", "content": "m"}}},
         {},
     ]
@@ -289,22 +337,27 @@ def told_of_adder(span: str, parent: str | None = None) -> list[AnyEvent]:
         AgentChunk(span=span, agent="adder", text="I add. "),
         ToolStart(span=span, call_id="c1", name="add", args={"a": 1, "b": 2}),
         ToolComplete(span=span, call_id="c1", name="add", output="3"),
-        AgentChunk(span=span, agent="adder", text="It is 3."),
-        AgentComplete(span=span, agent="adder", text="I add. It is 3."),
+        AgentChunk(span=span, agent="adder", text="It is 3.", part=1),
+        AgentComplete(span=span, agent="adder", text="I add. \n\nIt is 3."),
     ]
 
 
 async def test_an_agent_as_the_whole_graph_is_one_span(url: str) -> None:
     events = await run_of(url, adder())
     assert about_agents(events) == told_of_adder("1.1")
-    assert (events[-1].text, events[-1].primary_agent) == ("It is 3.", "adder")
+    assert (events[-1].text, events[-1].primary_agent) == ("I add. \n\nIt is 3.", "adder")
+    assert of_type(events, AgentTextEnd) == [
+        AgentTextEnd(span="1.1", agent="adder", part=0, node="model@1", calls_tools=True),
+        AgentTextEnd(span="1.1", agent="adder", part=1, node="model@3"),
+    ]
 
 
 @pytest.mark.parametrize(
     "graph", [pytest.param(lambda: chain(calc=adder()), id="as a node"), pytest.param(adder_inside, id="inside a node")]
 )
 async def test_an_agent_in_a_node_is_a_span_in_the_nodes_span(url: str, graph: Any) -> None:
-    assert about_agents(await run_of(url, graph())) == [
+    told = [event for event in about_agents(await run_of(url, graph())) if not isinstance(event, RunAttempt)]
+    assert told == [
         AgentStart(span="1.1", agent="calc"),
         *told_of_adder("1.2", parent="1.1"),
         AgentComplete(span="1.1", agent="calc", text=""),
@@ -377,7 +430,7 @@ async def test_usage_and_finish_reason_add_up_over_the_calls_of_a_span(url: str)
     events = await run_of(url, chain(node=node))
     total = Usage(input_tokens=10, output_tokens=4, total_tokens=14)
     complete = of_type(events, AgentComplete)[0]
-    assert (complete.text, complete.usage, complete.finish_reason) == ("ab", total, "stop")
+    assert (complete.text, complete.usage, complete.finish_reason) == ("a\n\nb", total, "stop")
     assert events[-1].usage == total
 
 
@@ -414,8 +467,8 @@ async def test_a_model_asked_again_after_it_failed_supersedes_what_it_had_said(u
     assert about_agents(await run_of(url, chain(node=node))) == [
         AgentStart(span="1.1", agent="node"),
         AgentChunk(span="1.1", agent="node", text="half "),
-        RunAttempt(attempt=1, reason="model_retry", supersedes=Superseded(after=3, agents=["node"], spans=["1.1"])),
-        AgentChunk(span="1.1", agent="node", text="whole text"),
+        msgspec.structs.replace(no_answer(3, "node", ("1.1", 0)), reason="model_retry"),
+        AgentChunk(span="1.1", agent="node", text="whole text", part=1),
         AgentComplete(span="1.1", agent="node", text="whole text", usage=Usage(output_tokens=1, total_tokens=1)),
     ]
 
@@ -567,8 +620,8 @@ async def test_a_node_retried_after_it_spoke_supersedes_its_first_text(url: str)
 async def test_a_drafting_node_retried_after_it_spoke_supersedes_its_first_draft(url: str) -> None:
     model = Scripted(turns=[["half", ValueError("x")], ["whole"]])
     events = await run_of(url, chain(drafts=(asking(model), {"retry_policy": AT_ONCE}), writes=saying("answer")))
-    assert of_type(events, RunAttempt)[0].reason == "node_retry"
-    assert spoken(events) == {"1.1": "", "1.2": "whole", "1.3": "answer"}
+    assert [event.reason for event in of_type(events, RunAttempt)] == ["agent_failed", NO_ANSWER]
+    assert spoken(events) == {"1.1": "", "1.2": "", "1.3": "answer"}
 
 
 async def test_the_last_try_of_a_node_is_not_recoverable_and_its_text_stays(url: str) -> None:

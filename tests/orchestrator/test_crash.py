@@ -15,6 +15,7 @@ import pytest
 from orchestrator.events import (
     AgentChunk,
     AgentComplete,
+    AgentStart,
     AnyEvent,
     MessageSaved,
     RunAttempt,
@@ -160,3 +161,75 @@ async def test_a_message_is_stored_once_and_answered_when_the_process_dies_right
     assert [message.id for message in messages] == ["mine", events[-1].message_id]
     assert asked.pop("classifier") in (1, 2)
     assert asked == {"specs": 1, "maintenance": 1, "synthesis": 1}
+
+
+async def test_odd_values_in_a_state_outlive_a_crash_and_the_turn(url: str, tmp_path: Path) -> None:
+    graph = f"{ROOT / 'tests/orchestrator/odd_graph.py'}:graph"
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    async with ModelServer("never asked") as server:
+        run_id = await killed(url, server, completed("make"), 0, str(first), graph)
+    for folder in (first, second):
+        (folder / "waited").touch()
+    async with opened(url, graph) as engine:
+        run = await engine.run(run_id)
+        end = (await events_of(run))[-1]
+        assert isinstance(end, RunComplete)
+        assert end.text == "before: not there; now: nothing"
+        assert (first / "executed").read_text().split() in (["make", "wait", "wait"], ["make", "wait"])
+        end = (await events_of(await engine.start(str(second), thread_id=run.thread_id)))[-1]
+        assert isinstance(end, RunComplete)
+        assert end.text == "before: nothing; now: nothing"
+
+
+def started(agent: str) -> Callable[[list[AnyEvent]], bool]:
+    return lambda events: any(isinstance(event, AgentStart) and event.agent == agent for event in events)
+
+
+def ended(events: list[AnyEvent]) -> bool:
+    return any(isinstance(event, RunComplete) for event in events)
+
+
+@pytest.mark.parametrize("stop", ["a", "b", "c", "d", "the end"])
+async def test_a_state_loses_and_doubles_nothing_wherever_the_process_dies(url: str, tmp_path: Path, stop: str) -> None:
+    graph = f"{ROOT / 'tests/orchestrator/stopping_graph.py'}:graph"
+    executed = tmp_path / "executed"
+    async with opened(url, graph) as engine:
+        run = await engine.start(f"{tmp_path}|1|-")
+        await events_of(run)
+    async with ModelServer("never asked") as server:
+        seen = ended if stop == "the end" else started(stop)
+        run_id = await killed(url, server, seen, 0, f"{tmp_path}|2|{stop}", graph, run.thread_id)
+    (tmp_path / "go on").touch()
+    async with opened(url, graph) as engine:
+        run = await engine.run(run_id)
+        await events_of(run)
+        assert await run.status() == "completed"
+        last = await engine.start(f"{tmp_path}|3|-", thread_id=run.thread_id)
+        end = (await events_of(last))[-1]
+        messages = await engine.messages(run.thread_id)
+    assert isinstance(end, RunComplete)
+    assert end.text == "1a (1b, 1c) 1d 2a (1b, 1c, 2b, 2c) 2d 3a (1b, 1c, 2b, 2c, 3b, 3c) 3d"
+    assert [message.role for message in messages] == ["user", "assistant"] * 3
+    times = Counter(executed.read_text().split())
+    assert set(times) == {f"{turn}{node}" for turn in "123" for node in "abcd"}
+    assert {name for name, count in times.items() if count > 1} <= {f"2{stop}"}, "what was complete ran once"
+
+
+async def test_a_process_that_dies_in_every_turn_loses_and_doubles_nothing(url: str, tmp_path: Path) -> None:
+    graph = f"{ROOT / 'tests/orchestrator/stopping_graph.py'}:graph"
+    thread: tuple[str, ...] = ()
+    for turn, stop in enumerate("adcb", 1):
+        async with ModelServer("never asked") as server:
+            run_id = await killed(url, server, started(stop), 0, f"{tmp_path}|{turn}|{stop}", graph, *thread)
+        (tmp_path / "go on").touch()
+        async with opened(url, graph) as engine:
+            run = await engine.run(run_id)
+            end = (await events_of(run))[-1]
+            thread = (run.thread_id,)
+        (tmp_path / "go on").unlink()
+    assert isinstance(end, RunComplete)
+    noted = [f"{turn}{node}" for turn in "1234" for node in "bc"]
+    turns = [f"{turn}a ({', '.join(noted[: 2 * turn])}) {turn}d" for turn in range(1, 5)]
+    assert end.text == " ".join(turns)

@@ -285,7 +285,10 @@ async def test_a_completed_node_is_not_run_again_after_a_restart(url: str) -> No
         assert await run.text() == "two"
         events = await events_of(run)
     assert runs == ["first", "second", "second"]
-    assert [event.attempt for event in of_type(events, RunAttempt)] == [2]
+    assert [(event.attempt, event.reason) for event in of_type(events, RunAttempt)] == [
+        (2, "recovered"),
+        (2, "no_answer"),
+    ]
 
 
 async def test_a_finished_branch_is_not_run_again_when_the_other_was_stopped(url: str) -> None:

@@ -9,10 +9,8 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.func import entrypoint
-from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import RetryPolicy
+from langgraph.graph import START, MessagesState, StateGraph
 
-from orchestrator.callbacks import GraphShape
 from orchestrator.graphs import (
     HistoryMessage,
     RunInput,
@@ -20,9 +18,8 @@ from orchestrator.graphs import (
     load_graph,
     load_langgraph_json,
     serve_graph,
-    shape_of,
 )
-from tests.orchestrator.support import chain, opened, saying, side_by_side
+from tests.orchestrator.support import chain, opened
 
 SOURCE = """
 from langgraph.graph import START, MessagesState, StateGraph
@@ -176,33 +173,3 @@ async def test_a_graph_made_of_functions_is_served_too(url: str) -> None:
 
     async with opened(url, workflow) as engine:
         assert await (await engine.start("birds")).text() == "about birds"
-
-
-# -- the shape --------------------------------------------------------------------------------------------------
-
-
-def test_the_last_nodes_answer() -> None:
-    assert shape_of(chain(a=nothing, b=nothing)).answering == {"b"}
-    assert shape_of(side_by_side(a=nothing, b=nothing)).answering == {"a", "b"}
-
-
-def test_a_node_that_may_be_the_last_answers() -> None:
-    graph = StateGraph(MessagesState).add_node("a", nothing).add_node("b", nothing).add_edge(START, "a")
-    graph.add_conditional_edges("a", lambda state: END, [END, "b"])
-    graph.add_edge("b", END)
-    assert shape_of(graph.compile()).answering == {"a", "b"}
-
-
-def test_of_a_subgraph_only_what_stands_last_inside_answers() -> None:
-    inner = chain("inner", x=nothing, y=nothing)
-    assert shape_of(chain(a=inner, b=inner)) == GraphShape(
-        nodes=frozenset({"__start__", "__end__", "a", "a:x", "a:y", "b", "b:x", "b:y"}),
-        answering=frozenset({"b", "b:y"}),
-        forgiving=frozenset(),
-    )
-
-
-def test_the_policies_of_a_node_that_is_retried_are_known() -> None:
-    graph = chain(a=(nothing, {"retry_policy": RetryPolicy()}), b=saying("x"))
-    assert shape_of(graph).retries == {"a": (RetryPolicy(),)}
-    assert shape_of(graph).forgiving == frozenset()

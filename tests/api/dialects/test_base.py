@@ -23,7 +23,8 @@ from api.dialects.base import (
     text_field,
 )
 from api.problems import Problem
-from orchestrator.events import AgentChunk, AnyEvent, Recorded, RunAttempt
+from orchestrator.events import AgentComplete, AgentStart, AgentTextEnd, AnyEvent, Recorded, RunAttempt
+from orchestrator.texts import Texts, joined
 from tests.api.dialects.samples import answer, retry, texts_and_retries
 
 
@@ -31,54 +32,99 @@ from tests.api.dialects.samples import answer, retry, texts_and_retries
 def test_what_was_shown_is_never_contradicted(events: list[AnyEvent]) -> None:
     text, seen = ShownText(), ""
     for event in events:
-        news = text.feed(event)
-        seen += news
+        seen += text.feed_text(event)
         assert text.shown == seen
-        assert not news or text.text == seen
 
 
 @given(texts_and_retries)
-def test_everything_is_shown_that_continues_what_was_shown(events: list[AnyEvent]) -> None:
+def test_everything_is_shown_that_surely_stands(events: list[AnyEvent]) -> None:
+    text, texts = ShownText(), Texts()
+    for event in events:
+        text.feed(event)
+        if isinstance(event, RunAttempt):
+            texts.drop(event.supersedes)
+        else:
+            texts.see(event)
+        presentable = joined(texts.presentable())
+        if presentable.startswith(text.shown) and not isinstance(event, AgentStart):
+            assert text.shown == presentable
+
+
+@given(texts_and_retries)
+def test_the_rest_completes_what_was_shown(events: list[AnyEvent]) -> None:
+    text, texts = ShownText(), Texts()
+    for event in events:
+        text.feed(event)
+        if isinstance(event, RunAttempt):
+            texts.drop(event.supersedes)
+        else:
+            texts.see(event)
+    rest = text.rest(texts.answer)
+    assert text.shown + rest == texts.answer or not texts.answer.startswith(text.shown)
+
+
+def shown(*events: AnyEvent) -> list[str]:
     text = ShownText()
-    for event in events:
-        text.feed(event)
-        if isinstance(event, AgentChunk) and text.text.startswith(text.shown):
-            assert text.shown == text.text
-
-
-@given(texts_and_retries)
-def test_the_text_is_what_stands_of_all_spans_in_the_order_of_the_log(events: list[AnyEvent]) -> None:
-    text, pieces = ShownText(), list[tuple[str, str]]()
-    for event in events:
-        text.feed(event)
-        if isinstance(event, AgentChunk):
-            pieces.append((event.span, event.text))
-        elif isinstance(event, RunAttempt):
-            pieces = [piece for piece in pieces if piece[0] not in event.supersedes.spans]
-    assert text.text == "".join(piece for _, piece in pieces)
+    return [text.feed_text(event) for event in events]
 
 
 def test_after_a_supersession_nothing_is_said_twice() -> None:
-    text = ShownText()
-    events = [answer("One two"), retry("1.3"), answer("One"), answer(" two"), answer(" three")]
-    assert [text.feed(event) for event in events] == ["One two", "", "", "", " three"]
+    assert shown(answer("One two"), retry("1.3"), answer("One"), answer(" two"), answer(" three")) == [
+        *("One two", "", "", "", " three")
+    ]
 
 
 def test_a_text_that_differs_from_what_was_shown_is_not_sent() -> None:
-    text = ShownText()
-    events = [answer("One two"), retry("1.3"), answer("One "), answer("three"), answer(" four five six")]
-    assert [text.feed(event) for event in events] == ["One two", "", "", "", ""]
+    assert shown(answer("One two"), retry("1.3"), answer("One "), answer("three"), answer(" four five six")) == [
+        *("One two", "", "", "", "")
+    ]
 
 
 def test_a_second_retry_can_come_back_to_what_was_shown() -> None:
+    assert shown(answer("One"), retry("1.3"), answer("Two"), retry("1.3"), answer("One more")) == [
+        *("One", "", "", "", " more")
+    ]
+
+
+def ended(span: str, part: int = 0, *, tools: bool = False) -> AgentTextEnd:
+    return AgentTextEnd(span=span, agent="specs", part=part, calls_tools=tools)
+
+
+def done(span: str) -> AgentComplete:
+    return AgentComplete(span=span, agent="specs", text="")
+
+
+def test_a_second_text_of_an_agent_follows_after_a_blank_line() -> None:
+    assert shown(
+        answer("Look.", "1"), ended("1", tools=True), answer("It is", "1", part=1), answer(" 3.", "1", part=1)
+    ) == [*("Look.", "", "\n\nIt is", " 3.")]
+
+
+def test_texts_that_come_at_once_are_shown_one_after_the_other() -> None:
+    events = [answer("A", "1"), answer("B", "1", part=1), answer("a", "1"), ended("1"), answer("b", "1", part=1)]
+    assert shown(*events) == ["A", "", "a", "\n\nB", "b"]
+
+
+def test_what_another_agent_says_waits_until_it_is_known_to_stand() -> None:
+    events = [answer("A", "1"), ended("1"), answer("PASS", "2"), ended("2"), retry("2"), done("2")]
+    assert shown(*events) == ["A", "", "", "", "", ""]
+    assert shown(*events[:4], done("2")) == ["A", "", "", "", "\n\nPASS"]
+
+
+def test_after_a_preamble_another_agent_is_shown_at_once() -> None:
+    assert shown(answer("I ask B.", "1"), ended("1", tools=True), answer("B.", "2")) == ["I ask B.", "", "\n\nB."]
+
+
+def test_what_an_agent_says_after_whom_others_run_is_kept_to_the_end() -> None:
     text = ShownText()
-    events = [answer("One"), retry("1.3"), answer("Two"), retry("1.3"), answer("One more")]
-    assert [text.feed(event) for event in events] == ["One", "", "", "", " more"]
+    passing = AgentStart(span="1", agent="specs", passing=True)
+    assert [text.feed_text(event) for event in (passing, answer("SAFE", "1"), answer("A", "2"))] == ["", "", "A"]
+    assert text.rest("A and more") == " and more"
 
 
 @pytest.mark.parametrize("channel", ["draft", "reasoning"])
 def test_only_the_answer_is_shown(channel: str) -> None:
-    assert ShownText().feed(answer("hidden", channel=channel)) == ""
+    assert ShownText().feed(answer("hidden", channel=channel)) == []
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)))

@@ -1,0 +1,121 @@
+"""Values of users' graphs as plain JSON, for the log: bounded, and never a reason to fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+import msgspec
+
+DEPTH = 50
+"""Containers inside each other; deeper ones are replaced."""
+ITEMS = 100_000
+"""Members of one value that are kept; those beyond are left out."""
+VALUE_LIMIT = 64 * 1024
+"""Bytes of one value in an event; what is larger is cut or replaced by a note."""
+CUT = "… [cut]"
+
+
+def storable(text: str) -> str:
+    """Return a text without lone surrogates, which cannot be stored."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain JSON types; a member that cannot be one is replaced by its type's name."""
+    try:
+        built = msgspec.to_builtins(value, enc_hook=_described, str_keys=True)
+        msgspec.json.encode(built)
+    except Exception:  # an odd member: keys that are no text, text that is no Unicode, cycles, properties that raise
+        return _Walk().plain(value, 0)
+    return built
+
+
+def bounded(value: Any, limit: int = VALUE_LIMIT) -> Any:
+    """Return a value as plain JSON of at most about `limit` bytes. Texts are cut, other values replaced."""
+    if isinstance(value, str):
+        text = storable(value[:limit])
+        return text if len(value) <= limit else text + CUT
+    shown = plain(value)
+    size = len(msgspec.json.encode(shown))
+    if size <= limit:
+        return shown
+    if isinstance(shown, dict) and len(shown) <= 100:
+        share = limit // (len(shown) or 1)
+        return {key[:200]: bounded(member, share) for key, member in shown.items()}
+    if isinstance(shown, str):
+        return bounded(shown, limit)
+    return f"<{type(value).__name__} of {size} bytes>"
+
+
+class _Walk:
+    """Takes a value apart where the fast way failed: only what is odd is replaced."""
+
+    def __init__(self) -> None:
+        self._left = ITEMS
+        self._inside: set[int] = set()
+
+    def plain(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        match value:
+            case None | bool():
+                return value
+            case str():
+                return storable(str(value))
+            case int():
+                return int(value) if -(2**63) <= value < 2**63 else str(value)
+            case float():
+                return float(value) if math.isfinite(value) else None
+        if depth >= DEPTH or self._left <= 0 or id(value) in self._inside:
+            return _named(value)
+        self._inside.add(id(value))
+        try:
+            return self._container(value, depth + 1)
+        except Exception:  # the user's own classes may raise anything
+            return _named(value)
+        finally:
+            self._inside.discard(id(value))
+
+    def _container(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {self._key(key): self.plain(value[key], depth) for key in self._some(value)}
+        if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
+            return [self.plain(member, depth) for member in self._some(value)]
+        try:
+            return msgspec.to_builtins(value, enc_hook=_refuse)
+        except (TypeError, ValueError, RecursionError):
+            described = _described(value)
+            return described if isinstance(described, str) else self.plain(described, depth)
+
+    def _some(self, members: Iterable[Any]) -> list[Any]:
+        return [member for member, _ in zip(members, range(max(self._left, 0)), strict=False)]
+
+    def _key(self, key: Any) -> str:
+        if isinstance(key, str):
+            return storable(str(key))
+        try:
+            return storable(str(key))[:200]
+        except Exception:
+            return _named(key)
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError
+
+
+def _described(value: Any) -> Any:
+    """What stands for an object that is no plain value."""
+    if hasattr(value, "content") and isinstance(getattr(value, "type", None), str):  # a message
+        return {"role": value.type, "content": str(getattr(value, "text", value.content))}
+    if isinstance(value, BaseException):
+        return _named(value)  # its text may hold what is not for readers
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    return _named(value)
+
+
+def _named(value: Any) -> str:
+    return f"<{type(value).__name__}>"
