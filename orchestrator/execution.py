@@ -31,6 +31,7 @@ from orchestrator.events import (
     decode,
     encode,
 )
+from orchestrator.generators import without_generators
 from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
 from orchestrator.replies import Output, expected_texts
 from orchestrator.texts import GAP
@@ -42,6 +43,8 @@ from orchestrator.writer import RunWriter, backoff
 log = logging.getLogger("antiphon.run")
 
 PAGE = 1000
+STOP_SECONDS = 5.0
+"""How long a graph that was stopped may take to end."""
 GO_ON = "The graph has stopped at a breakpoint. Shall it go on?"
 
 
@@ -75,6 +78,7 @@ class Execution:
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
+        self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._graph_task: asyncio.Task[Any] | None = None
         self._left: GraphState | None = None
         """The graph's state for the thread's next run, once the graph has come to its end."""
@@ -92,6 +96,20 @@ class Execution:
     def _stop(self) -> None:
         if self._graph_task is not None:
             self._graph_task.cancel()
+            if not self._stopped.done():
+                self._stopped.set_result(None)
+
+    async def _graph_ends(self, graph: asyncio.Task[Any]) -> None:
+        """Wait until the graph ends. One that catches its cancellation and goes on is left behind.
+
+        What it still does is fenced, and its exception of no interest.
+        """
+        await asyncio.wait([graph, self._stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not graph.done():
+            await asyncio.wait([graph], timeout=STOP_SECONDS)
+        if not graph.done():
+            log.warning("a graph goes on although it was stopped, and is left behind", extra=self._who())
+            graph.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def __call__(self) -> None:
         """Execute. Never raises: what goes wrong becomes the run's end, or is another worker's business."""
@@ -180,9 +198,9 @@ class Execution:
             return
         self._graph_task = asyncio.create_task(self._drive(writer, handler), name=f"run {self.run.id}")
         if self._handing_back:
-            self._graph_task.cancel()
-        await asyncio.wait([self._graph_task])
-        cancelled = self._graph_task.cancelled()
+            self._stop()
+        await self._graph_ends(self._graph_task)
+        cancelled = not self._graph_task.done() or self._graph_task.cancelled()
         error = writer.error if cancelled else self._graph_task.exception()
         if isinstance(error, Fenced):
             raise error
@@ -221,7 +239,7 @@ class Execution:
         base = await self._base()
         earlier = unpack(base.value) if base else ()
         saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
-        graph = self._served.graph.copy(update={"checkpointer": saver})
+        graph = without_generators(self._served.graph).copy(update={"checkpointer": saver})
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         state: Any = None
         async for namespace, mode, part in graph.astream(
