@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 ASSETS = "/schema/assets"
 
 
-def create_app(settings: Settings) -> Litestar:
-    """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`."""
+def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Litestar:
+    """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`.
+
+    `graphs` are those of the settings, if they are loaded already.
+    """
     settings = settings.check()
     limits, metrics = ClientLimits(settings), Metrics()
 
@@ -45,7 +48,7 @@ def create_app(settings: Settings) -> Litestar:
             tracing(settings) as export,
             open_engine(
                 settings.database_url,
-                graphs=settings.graphs,
+                graphs=settings.graphs if graphs is None else graphs,
                 model=settings.model,
                 api_key=settings.openai_api_key,
                 base_url=settings.openai_base_url,

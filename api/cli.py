@@ -40,27 +40,37 @@ def main() -> None:
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000].")
 @click.option("--db", "database_url", help="Database URL, for example sqlite:///chat.db.")
-@click.option("--graph", "graphs", multiple=True, help="Serve this LangGraph graph: path.py:name. May be repeated.")
+@click.option(
+    "--graph",
+    "graphs",
+    multiple=True,
+    help="Serve this LangGraph graph: path.py:name, package.module:name, or a langgraph.json. May be repeated.",
+)
 @click.option("--model", help="offline, or openai:<model>.")
 def serve(**given: Any) -> None:
     """Serve the team, and graphs of your own.
 
     Without --graph, the graphs of a langgraph.json in the current folder are served beside the team.
     """
+    from api.logs import configure
     from api.serve import serve as run
     from orchestrator.opening import check
 
-    if not given["graphs"] and Path("langgraph.json").is_file():
-        given["graphs"] = ("langgraph.json",)
     settings = _settings(**given)
+    configure(settings.log_level)
     try:
-        check(settings.model, settings.graphs)
+        graphs = check(settings.model, _graphs_of(settings))
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise click.ClickException(f"cannot serve: {error}") from None
     try:
-        sys.exit(run(settings))
+        sys.exit(run(settings, graphs))
     except OSError as error:
         raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+
+
+def _graphs_of(settings: Settings) -> tuple[str, ...]:
+    """The graphs of the settings; else those of a langgraph.json in the current folder."""
+    return settings.graphs or (("langgraph.json",) if Path("langgraph.json").is_file() else ())
 
 
 @main.command()
@@ -234,6 +244,8 @@ def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitabl
 def doctor() -> None:
     """Say whether the installation and the settings are sound."""
     problems = [*_shadowed(), *_bad_settings()]
+    if not problems:
+        problems = _bad_graphs()
     for problem in problems:
         click.echo(f"problem: {problem}")
     click.echo("everything is in order" if not problems else f"{len(problems)} found")
@@ -249,6 +261,17 @@ def _shadowed() -> list[str]:
         for package in ("orchestrator", "api", "rag", "data")
         if (others := set(owners.get(package, [])) - {own})
     ]
+
+
+def _bad_graphs() -> list[str]:
+    from orchestrator.opening import check
+
+    settings = read_settings()
+    try:
+        check(settings.model, _graphs_of(settings))
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        return [str(error)]
+    return []
 
 
 def _bad_settings() -> list[str]:

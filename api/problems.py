@@ -18,6 +18,8 @@ CODES: dict[str, Answer] = {
     "INVALID_JSON": Answer(400),
     "EMPTY_MESSAGE": Answer(400),
     "UNKNOWN_TYPE": Answer(400),
+    "BAD_CONTEXT": Answer(422),
+    "BAD_INPUT": Answer(422),
     "UNKNOWN_AGENT": Answer(400),
     "UNKNOWN_GRAPH": Answer(400),
     "AUTH_REQUIRED": Answer(401, 4401),

@@ -17,8 +17,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from litestar import Litestar
@@ -65,6 +66,11 @@ class Server(uvicorn.Server):
         with super().capture_signals(), self.reaper.listening() if self.reaper else contextlib.nullcontext():
             yield
 
+    @property
+    def graphs(self) -> list[str]:
+        """The names of what is served, the default one first; known once the server has started."""
+        return list(self._application.state.services.engine.graphs)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         self._event_loop = asyncio.get_running_loop()
@@ -90,9 +96,11 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def make_server(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> Server:
-    """A server for these settings, not yet running."""
-    app = create_app(settings)
+def make_server(
+    settings: Settings, on_ready: Callable[[], None] = lambda: None, graphs: Sequence[Any] | None = None
+) -> Server:
+    """A server for these settings, not yet running; `graphs` are those of the settings, if they are loaded already."""
+    app = create_app(settings, graphs)
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -131,8 +139,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal. Returns the exit status."""
+def serve(settings: Settings, graphs: Sequence[Any] = ()) -> int:
+    """Serve the team and some graphs that are loaded already, until a signal. Returns the exit status."""
     configure(settings.log_level)
     listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -140,8 +148,9 @@ def serve(settings: Settings) -> int:
 
     def ready() -> None:
         print(f"Antiphon answers at http://{host}:{port} (try http://{host}:{port}/ws/test)", flush=True)
+        print(f"Graphs: {', '.join(server.graphs)} (the first is the default)", flush=True)
 
-    server = make_server(settings, ready)
+    server = make_server(settings, ready, graphs)
     server.reaper = Reaper(server.end_seconds + 1)
     server.run(sockets=[listener])
     status = 0 if server.started else 3

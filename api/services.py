@@ -111,6 +111,8 @@ class Services:
             access=principal.access,
             options=ask.options,
             inputs=ask.inputs,
+            context=ask.context,
+            config=ask.config,
             history=[HistoryMessage(role=role, content=content) for role, content in ask.history],
             traceparent=traceparent,
         )

@@ -30,7 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     """`sqlite:///path`; a file in the user's state folder when None."""
     graphs: tuple[str, ...] = ()
-    """Graphs to serve beside the team, as `path.py:name`; the first is the default one."""
+    """Graphs to serve beside the team: `path.py:name`, `package.module:name`, a `langgraph.json`; the first is the
+    default one."""
     model: str = "offline"
     """`offline` or `openai:<model>`."""
     openai_api_key: str | None = None

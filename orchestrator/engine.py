@@ -44,21 +44,23 @@ from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from orchestrator.requests import (
     check_agents,
+    checked_config,
     checked_message,
     checked_mode,
+    checked_object,
     checked_title,
     checked_value,
     digest_of,
     translated,
 )
 from orchestrator.run import Run
+from orchestrator.run_config import LOCAL_USER
 from orchestrator.runner import Runner
 from orchestrator.tracing import Export, checked_traceparent
 
 log = logging.getLogger("antiphon.engine")
 audit = logging.getLogger("antiphon.audit")
 
-LOCAL_USER = "local"
 BATCH_EVENTS = 64
 BATCH_BYTES = 64 * 1024
 """A reader is given at most this much at once."""
@@ -98,7 +100,7 @@ class Engine:
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
-    async def start(
+    async def start(  # noqa: PLR0913 - a keyword for each thing that a request may say
         self,
         message: str,
         *,
@@ -116,14 +118,18 @@ class Engine:
         access: Collection[str] = ("public",),
         options: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         history: Sequence[HistoryMessage] = (),
         traceparent: str | None = None,
     ) -> Run:
         """Accept a message and begin to answer it. When this returns, both are stored for good.
 
         `thread_name` is `(namespace, name)`: a client's own name for a thread, created on first use. A message for a
-        thread whose run waits for a human is the human's answer. `traceparent` is W3C's header: the run's spans belong
-        below it. Raises `EmptyMessage`, `TooLarge`, `BadRequest`, `UnknownGraph`, `UnknownAgent`, `ThingNotFound`,
+        thread whose run waits for a human is the human's answer. `inputs` fill other fields of the graph's input than
+        the message does, `context` its `context_schema`; of `config`, `configurable`, `recursion_limit`, `tags` and
+        `metadata` reach it. `traceparent` is W3C's header: the run's spans belong below it. Raises `EmptyMessage`,
+        `TooLarge`, `BadRequest`, `BadInput`, `BadContext`, `UnknownGraph`, `UnknownAgent`, `ThingNotFound`,
         `ThreadBusy`, `KeyConflict`, `Unavailable`.
         """
         given = RunInput(
@@ -133,7 +139,9 @@ class Engine:
             mode=checked_mode(mode),
             access=tuple(sorted(access)),
             options=dict(options or {}),
-            inputs=checked_value(dict(inputs or {}), "The inputs"),
+            inputs=checked_object(inputs, "The inputs"),
+            context=checked_object(context, "The context"),
+            config=checked_config(config),
             history=list(history),
         )
         digest = digest_of(given, graph or "", thread_id, thread_name)
@@ -144,13 +152,14 @@ class Engine:
             return await self._answer(waiting, message, user, idempotency_key, digest)
         served = await self._chosen(graph or await self._flow_of(thread), user)
         check_agents(served, given.primary, *given.supporting)
+        served.check(given, thread is None or thread.head_message_id is None)
         run_id, reply_id = new_id(), new_id()
         profile = await self.profile(user)  # stored with the input only: no request differs by it, no event shows it
 
         def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
             shown = msgspec.to_builtins(given)
-            shown.pop("access", None)
-            shown.pop("history", None)
+            for own in ("access", "history", "context", "config"):  # keys and secrets may stand in the last two
+                shown.pop(own, None)
             start = RunStart(input=shown, graph=served.name, dialect=dialect, reply_id=reply_id)
             at = stored.created_at
             return [_event_at(at, start), _event_at(at, MessageSaved(message=body_of(stored)))]

@@ -51,6 +51,20 @@ class UnknownGraph(BadRequest):
     message = "There is no such graph."
 
 
+class BadInput(BadRequest):
+    """The message, with the request's `inputs`, does not fill what the graph takes."""
+
+    code = "BAD_INPUT"
+    message = "The graph cannot take this message."
+
+
+class BadContext(BadRequest):
+    """The request's `context` does not fit the graph's schema."""
+
+    code = "BAD_CONTEXT"
+    message = "The `context` is not valid."
+
+
 class ThingNotFound(AntiphonError):
     """Missing, or somebody else's: the caller cannot tell which."""
 

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import msgspec
+from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 from langgraph.types import Interrupt as GraphInterrupt
 
@@ -33,7 +34,9 @@ from orchestrator.events import (
 )
 from orchestrator.generators import without_generators
 from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
+from orchestrator.inputs import Graph
 from orchestrator.replies import Output, expected_texts
+from orchestrator.run_config import run_config
 from orchestrator.texts import GAP
 from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
 from orchestrator.values import plain, storable
@@ -239,31 +242,17 @@ class Execution:
         base = await self._base()
         earlier = unpack(base.value) if base else ()
         saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
-        graph = without_generators(self._served.graph).copy(update={"checkpointer": saver})
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
-        state: Any = None
-        async for namespace, mode, part in graph.astream(
-            await self._entry(given, writer.view, base, fresh),
-            {
-                "callbacks": [handler],
-                "configurable": {
-                    "thread_id": self.run.thread_id,
-                    "run_id": self.run.id,
-                    "profile": plain(given.profile),  # a mapping: tracers and checkpoints copy only plain values
-                },
-                "recursion_limit": self._served.steps,
-            },
-            context=self._served.make_context(given, writer.emit),
-            stream_mode=["values", "custom"],
-            output_keys=graph.output_channels,
-            durability="sync",
-            subgraphs=True,
-        ):
-            if mode == "custom":
-                name = part.get("type", "custom") if isinstance(part, dict) else "custom"
-                writer.emit(custom_event(str(name), part))
-            elif not namespace:
-                state = part
+        config = run_config(self.run, given)
+        async with self._served.opened(config, given.context_values) as opened:
+            self._meet(opened, given, handler, first=base is None)
+            if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
+                config["recursion_limit"] = limit
+            config["callbacks"] = [handler]
+            graph = without_generators(opened).copy(update={"checkpointer": saver})
+            entry = await self._entry(given, writer.view, base, fresh)
+            context = self._served.make_context(given, writer.emit)
+            state = await _run_graph(graph, entry, config, context, writer)
         if self._served.state == "thread" and not handler.waits:
             follows = base.message_id if base else None
             self._left = GraphState(
@@ -273,6 +262,13 @@ class Execution:
                 follows=follows,
             )
         return state
+
+    def _meet(self, graph: Graph, given: RunInput, handler: EventHandler, first: bool) -> None:
+        """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""
+        if self._served.graph is None:
+            self._served = self._served.made(graph)
+            handler.shape = self._served.shape
+        self._served.check(given, first)
 
     async def _base(self) -> GraphState | None:
         """The state that the run begins from: what the graph has left on this branch of the conversation."""
@@ -395,6 +391,26 @@ class Execution:
             partial=partial,
             created_at=self._clock(),
         )
+
+
+async def _run_graph(graph: Graph, entry: Any, config: RunnableConfig, context: Any, writer: RunWriter) -> Any:
+    """Run a graph until it ends or stops, and return its output."""
+    state: Any = None
+    async for namespace, mode, part in graph.astream(
+        entry,
+        config,
+        context=context,
+        stream_mode=["values", "custom"],
+        output_keys=graph.output_channels,
+        durability="sync",
+        subgraphs=True,
+    ):
+        if mode == "custom":
+            name = part.get("type", "custom") if isinstance(part, dict) else "custom"
+            writer.emit(custom_event(str(name), part))
+        elif not namespace:
+            state = part
+    return state
 
 
 def _question(interrupts: list[GraphInterrupt]) -> Interrupt:

@@ -8,10 +8,10 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.pregel import Pregel
 
-AnyGraph = Pregel[Any, Any, Any, Any]
+from orchestrator.inputs import Graph
 
 
-def without_generators(graph: AnyGraph) -> AnyGraph:
+def without_generators(graph: Graph) -> Graph:
     """The graph, with plain functions in place of its generator functions, also in subgraphs.
 
     LangGraph executes them, and takes the last value that they yield; but it refuses to where it streams from

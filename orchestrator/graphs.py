@@ -1,32 +1,34 @@
-"""Graphs that can be served: the built-in team, or any compiled LangGraph graph of the user's.
+"""What a served graph is: the built-in team, a flow, or any LangGraph graph of the user's.
 
-`path.py:name` loads one; a `langgraph.json` names several. What is served is copied with the run's own checkpointer,
-so a graph brings no storage of its own.
+What is served is copied with the run's own checkpointer, so a graph brings no storage of its own.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import sys
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_type_hints
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
-from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
 
 from orchestrator.events import AnyEvent
+from orchestrator.factories import Factory, as_graph
+from orchestrator.inputs import Graph, context_of, form_of
 from orchestrator.profiles import Profile
 from orchestrator.shape import GraphShape, shape_of
 
+log = logging.getLogger("antiphon.engine")
+
 OnCrash = Literal["resume", "fail"]
-StateFrom = Literal["thread", "messages"]
-TEXT_KEYS = ("question", "query", "input", "message", "text", "prompt")
-"""State keys that take the user's message in a graph without `messages`."""
+State = Literal["thread", "messages"]
+Emit = Callable[[AnyEvent], None]
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,18 @@ class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     content: str
     id: str | None = None
+
+
+class RequestConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a request adds to the config of its graph."""
+
+    configurable: dict[str, Any] = {}
+    recursion_limit: int | None = None
+    tags: list[str] = []
+    metadata: dict[str, Any] = {}
+
+
+NOTHING_ASKED = RequestConfig()
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,12 +67,20 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: dict[str, Any] = {}
     """What the dialect's fold must know of the request."""
     inputs: dict[str, Any] = {}
-    """Values for a flow's nodes, by node."""
+    """Values for a flow's nodes, by node; for the other fields of a graph's input, by name."""
+    context: dict[str, Any] = {}
+    """Values for the graph's `context_schema`."""
+    config: RequestConfig = NOTHING_ASKED
     history: list[HistoryMessage] = []
     """The conversation so far, where the client keeps it; else the thread's own messages are taken."""
     profile: Profile | None = None
     traceparent: str | None = None
     """The trace that the request came with, for whoever executes the run."""
+
+    @property
+    def context_values(self) -> dict[str, Any]:
+        """What the request gives as context: `configurable` is the older word for the same."""
+        return self.config.configurable | self.context
 
 
 class Conclusion(NamedTuple):
@@ -69,136 +91,107 @@ class Conclusion(NamedTuple):
     confidence: float | None = None
 
 
+def _not_made(*_: Any) -> Any:
+    raise RuntimeError("the graph is made for each run: `made` knows how to talk to one")
+
+
 @dataclass(frozen=True)
 class ServedGraph:
-    """A graph and how to talk to it. The defaults fit any graph with `messages` or one text key."""
+    """A graph and how to talk to it."""
 
     name: str
-    graph: Pregel[Any, Any, Any, Any]
-    shape: GraphShape
-    make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any]
-    """The graph's input, from the request, the messages that its state has not seen (all of the conversation so far if
-    it has none), and what the thread's last run has left."""
-    make_context: Callable[[RunInput, Callable[[AnyEvent], None]], Any] = lambda _input, _emit: None
+    graph: Graph | None
+    """None if a function makes it for each run."""
+    shape: GraphShape = field(default_factory=GraphShape)
+    make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any] = _not_made
+    """The graph's input, from the request, the messages that its state has not seen (all of the
+    conversation so far if it has none), and what the thread's last run has left."""
+    make_context: Callable[[RunInput, Emit], Any] = lambda _input, _emit: None
+    check: Callable[[RunInput, bool], None] = lambda _input, _first: None
+    """Raises `BadInput` or `BadContext` for a request that the graph cannot take. The second value
+    is whether it begins a conversation: otherwise the graph may have earlier values."""
     conclude: Callable[[Mapping[str, Any]], Conclusion] | None = None
     """How one of our own graphs reports its answer, from its last state; None if it is to be found in the output."""
     leave: Callable[[Mapping[str, Any]], bytes | None] = lambda _state: None
     """What of the last state is kept for the thread's next run: empty for nothing, None to keep what there is."""
-    steps: int = 60
-    """How many steps the graph may take."""
+    steps: int | None = None
+    """How many steps the graph may take; None if the graph itself or the request says so."""
     on_crash: OnCrash = "resume"
     """Whether a run goes on after its process died, or ends as failed."""
-    state: StateFrom = "messages"
-    """What a turn begins from: the graph's own state as the thread's last run of it has left it, or only messages."""
     agents: tuple[str, ...] = field(default=())
     """Names that a request may choose; empty where the graph decides alone."""
+    factory: Factory | None = None
+    """What makes the graph, if it is made for each run."""
+    input: str | None = None
+    """The field of the graph's input that takes the message, if its name and type do not tell."""
+    state: State = "thread"
+    """What a run begins from: the state that the thread's last one has left, or its messages."""
+    description: str | None = None
+    store: Mapping[str, Any] | None = None
+    """How the `langgraph.json` that lists the graph configures the store."""
+
+    def opened(
+        self,
+        config: RunnableConfig,
+        context: Mapping[str, Any] | None = None,
+        store: BaseStore | None = None,
+    ) -> AbstractAsyncContextManager[Graph]:
+        """The graph for one run, as long as the block lasts; a factory makes it of what is given."""
+        if self.factory is not None:
+            return self.factory.opened(config, context or {}, store)
+        if self.graph is None:
+            raise RuntimeError(f"{self.name} has neither a graph nor a factory")
+        return nullcontext(self.graph)
+
+    def made(self, graph: Graph) -> ServedGraph:
+        """The same for a graph that `opened` gave. Raises `ValueError` if it has no field `input`."""
+        if self.graph is not None:
+            return self
+        if isinstance(graph.checkpointer, BaseCheckpointSaver):
+            log.info("the checkpointer of graph %s is not used: its state is kept in the database", self.name)
+        form, schema = form_of(graph, self.input), graph.context_schema
+
+        def make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> Any:
+            message = HumanMessage(given.message, id=given.message_id)
+            return form.fill(message, [*map(_as_message, history)], given.inputs, first=False)
+
+        def check(given: RunInput, first: bool) -> None:
+            first = first or self.state == "messages"
+            form.fill(HumanMessage(given.message), (), given.inputs, first)
+            context_of(schema, given.context_values)
+
+        return replace(
+            self,
+            graph=graph,
+            shape=shape_of(graph),
+            make_input=make_input,
+            make_context=lambda given, _emit: context_of(schema, given.context_values),
+            check=check,
+        )
+
+    def step_limit(self, requested: int | None) -> int | None:
+        """How many steps a run may take; None for what the graph or LangGraph takes by itself."""
+        if self.steps is not None:
+            return self.steps
+        own = (self.graph.config or {}).get("recursion_limit") if self.graph is not None else None
+        return min((limit for limit in (own, requested) if limit is not None), default=None)
 
 
-def serve_graph(name: str, graph: Any, on_crash: OnCrash = "resume", state: StateFrom = "thread") -> ServedGraph:
-    """Any graph of the user's: compiled, a builder, or a factory without arguments.
+def serve_graph(name: str, graph: Any, **options: Any) -> ServedGraph:
+    """Any graph of the user's: compiled, a builder, another runnable, or a factory of one.
 
-    Raises `TypeError` for something else and `ValueError` for a graph that takes no text.
+    `options` are the fields of `ServedGraph` that an entry of a `langgraph.json` may set. Raises
+    `TypeError` for something else, `ValueError` if the graph has no field `input`, and whatever a
+    factory raises.
     """
-    if inspect.isfunction(graph):
-        graph = graph()
-    if isinstance(graph, StateGraph):
-        graph = graph.compile()
-    if not isinstance(graph, Pregel):
-        raise TypeError(f"{name} is a {type(graph).__name__}, not a LangGraph graph")
-    return ServedGraph(
-        name=name,
-        graph=graph,
-        shape=shape_of(graph),
-        make_input=_input_for(name, graph),
-        on_crash=on_crash,
-        state=state,
-    )
-
-
-def _input_for(name: str, graph: Pregel[Any, Any, Any, Any]) -> Callable[[RunInput, list[HistoryMessage], bytes], Any]:
-    if isinstance(graph.input_channels, str) and not hasattr(graph, "builder"):  # made of functions
-        return lambda given, history, left: given.message
-    keys = _input_keys(graph)
-    if "messages" in keys:
-        return lambda given, history, left: {
-            "messages": [*map(_as_message, history), HumanMessage(given.message, id=given.message_id)]
-        }
-    texts = [key for key in TEXT_KEYS if key in keys]
-    if not texts and len(keys) == 1:
-        texts = list(keys)
-    if not texts:
-        raise ValueError(f"graph {name!r} takes neither `messages` nor one of {', '.join(TEXT_KEYS)}")
-    return lambda given, history, left: {texts[0]: given.message}
-
-
-def _input_keys(graph: Pregel[Any, Any, Any, Any]) -> list[str]:
-    """What a graph's input may hold: the fields of its schema, or the channels that take it."""
-    builder = getattr(graph, "builder", None)
-    schema = getattr(builder, "input_schema", None) or getattr(builder, "state_schema", None)
-    if schema is not None:
-        return list(get_type_hints(schema))
-    channels = graph.input_channels
-    return [channels] if isinstance(channels, str) else list(channels)
+    if isinstance(graph, Runnable | StateGraph) or not callable(graph):
+        return ServedGraph(name, None, **options).made(as_graph(name, graph))
+    factory = Factory(name, graph)
+    if (made := factory.made_once()) is not None:
+        return ServedGraph(name, None, **options).made(made)
+    return ServedGraph(name, None, factory=factory, **options)
 
 
 def _as_message(message: HistoryMessage) -> BaseMessage:
     kind = AIMessage if message.role == "assistant" else HumanMessage
     return kind(message.content, id=message.id)
-
-
-def load(graph: Any) -> list[ServedGraph]:
-    """What somebody wants served: a graph, `path.py:name`, or the path of a `langgraph.json`."""
-    if isinstance(graph, ServedGraph):
-        return [graph]
-    if not isinstance(graph, str | Path):
-        return [serve_graph(str(getattr(graph, "name", None) or "graph"), graph)]
-    return load_langgraph_json(Path(graph)) if str(graph).endswith(".json") else [load_graph(str(graph))]
-
-
-def load_graph(spec: str) -> ServedGraph:
-    """The graph that `path.py:name` names. Raises `ValueError`, `FileNotFoundError` or `TypeError`."""
-    path, _, attribute = spec.rpartition(":")
-    if not path or not attribute:
-        raise ValueError(f"{spec!r} is not of the form path.py:name")
-    return serve_graph(attribute, _attribute(Path(path), attribute))
-
-
-def load_langgraph_json(path: Path) -> list[ServedGraph]:
-    """The graphs that a `langgraph.json` lists, in its order. Raises `ValueError` for one that cannot be read."""
-
-    class Listing(msgspec.Struct):
-        graphs: dict[str, str | dict[str, Any]]
-
-    try:
-        listing = msgspec.json.decode(path.read_bytes(), type=Listing)
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"{path}: {error}") from error
-    served = []
-    for name, entry in listing.graphs.items():
-        spec = entry if isinstance(entry, str) else str(entry.get("path", ""))
-        file, _, attribute = spec.rpartition(":")
-        if not file or not attribute:
-            raise ValueError(f"{path}: graph {name!r} is not of the form path.py:name")
-        on_crash: OnCrash = "fail" if isinstance(entry, dict) and entry.get("on_crash") == "fail" else "resume"
-        served.append(serve_graph(name, _attribute(path.parent / file, attribute), on_crash))
-    return served
-
-
-def _attribute(path: Path, name: str) -> Any:
-    """A name out of a file, which is imported like a script: its own folder is on the import path."""
-    path = path.resolve()
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    module_name = f"antiphon_graph_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-    if not hasattr(module, name):
-        raise ValueError(f"{path} has no {name!r}")
-    return getattr(module, name)

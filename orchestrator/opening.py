@@ -18,7 +18,8 @@ from orchestrator.clock import Clock, Observe, now_ms, unobserved
 from orchestrator.engine import Engine
 from orchestrator.exits import exits_contained
 from orchestrator.flows.library import FlowLibrary
-from orchestrator.graphs import load
+from orchestrator.graphs import ServedGraph
+from orchestrator.loading import load_graphs
 from orchestrator.models import READ_SECONDS, chat_model
 from orchestrator.nodes.context import Search
 from orchestrator.served_team import NAME as TEAM_GRAPH
@@ -66,7 +67,7 @@ async def open_engine(
         if isinstance(model, str)
         else model
     )
-    served = [one for graph in graphs for one in load(graph)]
+    served = await asyncio.to_thread(load_graphs, graphs)  # users' modules may run an event loop of their own
     knowledge = None
     if retriever is None:
         retriever = knowledge = Retriever(await asyncio.to_thread(_knowledge, url))
@@ -113,11 +114,10 @@ def _no_context(*_: Any) -> Any:
     raise RuntimeError("this library only keeps flows")
 
 
-def check(model: str, graphs: Iterable[str | Any]) -> None:
-    """Raise what is wrong with a model's spec or with graphs, before anything is opened."""
+def check(model: str, graphs: Iterable[str | Any]) -> list[ServedGraph]:
+    """Load graphs. Raise what is wrong with them or with a model's spec, before anything is opened."""
     chat_model(model)
-    for graph in graphs:
-        load(graph)
+    return load_graphs(graphs)
 
 
 def default_database() -> str:

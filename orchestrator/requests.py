@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,8 +20,9 @@ from orchestrator.errors import (
     Unavailable,
     UnknownAgent,
 )
-from orchestrator.graphs import RunInput, ServedGraph
+from orchestrator.graphs import NOTHING_ASKED, RequestConfig, RunInput, ServedGraph
 from orchestrator.routing import MODES
+from orchestrator.run_config import without_ours
 
 log = logging.getLogger("antiphon.engine")
 T = TypeVar("T")
@@ -31,7 +32,12 @@ MESSAGE_LIMIT = 32_000
 TITLE_LIMIT = 200
 """Characters of a thread's title."""
 VALUE_DEPTH = 100
-"""Lists and objects inside each other in an answer to a question, or in a flow's inputs."""
+"""Lists and objects inside each other in a client's own value."""
+STEPS_LIMIT = 10_000
+"""Steps that a request may allow its graph at most."""
+TAGS_LIMIT = 32
+TAG_LIMIT = 200
+"""Characters of one tag."""
 INTEGER = 2**63
 
 
@@ -75,6 +81,44 @@ def checked_value(value: Any, what: str) -> Any:
             raise BadRequest(f"{what} may be nested {VALUE_DEPTH} levels deep.")
         level = [inner for one in level for inner in _inside(one)]
     return value
+
+
+def checked_object(value: Any, what: str) -> dict[str, Any]:
+    """An object of a client's own values; an empty one for None. Raises `BadRequest`."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise BadRequest(f"{what} must be an object.")
+    checked = checked_value(dict(value), what)
+    try:
+        msgspec.json.encode(checked)
+    except (TypeError, ValueError):
+        raise BadRequest(f"{what} must hold plain values.") from None
+    return dict(checked)
+
+
+def checked_config(value: Any) -> RequestConfig:
+    """A request's `config`, without what only the server says. Raises `BadRequest`."""
+    config = checked_object(value, "The config")
+    if not config:
+        return NOTHING_ASKED
+    limit, tags = config.get("recursion_limit"), config.get("tags") or []
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= STEPS_LIMIT):
+        raise BadRequest(f"recursion_limit must be a number from 1 to {STEPS_LIMIT}.")
+    if not isinstance(tags, list) or len(tags) > TAGS_LIMIT or not all(map(_is_tag, tags)):
+        raise BadRequest(f"tags must be at most {TAGS_LIMIT} texts of at most {TAG_LIMIT} characters.")
+    return without_ours(
+        RequestConfig(
+            configurable=checked_object(config.get("configurable"), "configurable"),
+            recursion_limit=limit,
+            tags=tags,
+            metadata=checked_object(config.get("metadata"), "metadata"),
+        )
+    )
+
+
+def _is_tag(tag: Any) -> bool:
+    return isinstance(tag, str) and len(tag) <= TAG_LIMIT
 
 
 def _inside(value: Any) -> Iterable[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from data.base import Database, StorageError
@@ -53,6 +54,7 @@ class Runner:
         self._claims: set[asyncio.Future[asyncio.Task[None] | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self._stopped = asyncio.Event()
 
     def begin(self) -> None:
         """Take up what earlier processes left behind, and keep looking."""
@@ -64,8 +66,7 @@ class Runner:
     async def close(self) -> None:
         """Hand unfinished runs back, uncharged. Idempotent."""
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
+        self._stopped.set()  # a query that is under way comes to its end: cancelled, it would outlive the loop
         for execution, _ in list(self._executions.values()):
             execution.hand_back()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -130,19 +131,21 @@ class Runner:
 
     async def _recover(self) -> None:
         """Take up orphaned runs, for ever: those first that look harmless."""
-        while True:
+        while not self._closing:
             orphans: list[Run] = []
             try:
                 orphans = await self._database.orphans(self._lease_seconds)
             except Exception:
                 log.exception("orphaned runs could not be read, and will be again")
             for run in sorted(orphans, key=_suspicious):
+                if self._closing:
+                    return
                 try:
                     if await self._graph(run.graph) is not None:
                         await self._take_over(run)
                 except Exception:  # the runs behind it are not to wait for this one
                     log.exception("a run could not be recovered, and will be again", extra={"run_id": run.id})
-            await asyncio.sleep(SCAN_SECONDS)
+            await self._pause(SCAN_SECONDS)
 
     async def _take_over(self, run: Run) -> None:
         """Continue one orphaned run, carefully: it may be what killed its process.
@@ -161,14 +164,20 @@ class Runner:
 
     async def _heed_cancels(self) -> None:
         """Stop own runs that another process was asked to cancel, for ever."""
-        while True:
-            await asyncio.sleep(SCAN_SECONDS / 2)
+        while not self._closing:
+            await self._pause(SCAN_SECONDS / 2)
             try:
                 requested = await self._database.cancel_requests() if self._executions else []
                 for run in requested:
                     self.cancel(run.id, run.cancel_requested_by or "unknown")
             except Exception:
                 log.exception("requests to cancel could not be read, and will be again")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the runner's end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
 
 
 def _suspicious(run: Run) -> bool:

@@ -18,6 +18,7 @@ from orchestrator.state import route_of
 from orchestrator.team import Team
 
 NAME = "team"
+MOST_STEPS = 60
 
 
 def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGraph:
@@ -43,7 +44,9 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
         make_input=_make_input,
         make_context=context,
         conclude=_conclude,
+        steps=MOST_STEPS,
         agents=team.names,
+        state="messages",
     )
 
 

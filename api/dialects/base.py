@@ -100,7 +100,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     """Who asks, where nobody has to log in."""
     inputs: dict[str, Any] = {}
-    """Values for a flow's nodes, by node."""
+    """Values for a flow's nodes, by node; for fields of a graph's input, by name."""
+    context: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     history: tuple[tuple[str, str], ...] = ()
     """`(role, content)` of the conversation so far, where the client keeps it."""
 
@@ -354,6 +356,14 @@ def names_field(frame: dict[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > NAMES_LIMIT or not all(isinstance(one, str) for one in value):
         raise Problem("BAD_REQUEST", f"{name} must be a list of texts.")
     return tuple(value)
+
+
+def object_field(frame: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object, empty if it is missing or null. Raises `Problem`."""
+    value = frame.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Problem("BAD_REQUEST", f"{name} must be an object.")
+    return value or {}
 
 
 def number_field(frame: dict[str, Any], *names: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import cleandoc
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -30,10 +30,18 @@ from api.dialects.base import (
     name_field,
     names_field,
     number_field,
+    object_field,
     text_field,
 )
 from api.problems import Problem
 from orchestrator.events import EVENT_TYPES, Event, Recorded
+from orchestrator.requests import STEPS_LIMIT, TAG_LIMIT, TAGS_LIMIT
+
+StepLimit = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": STEPS_LIMIT})]
+Tags = Annotated[
+    list[str],
+    msgspec.Meta(extra_json_schema={"maxItems": TAGS_LIMIT, "items": {"type": "string", "maxLength": TAG_LIMIT}}),
+]
 
 
 class NativeAuthSuccess(Sent, frozen=True, kw_only=True, tag="auth_success"):
@@ -88,6 +96,15 @@ class NativeAgents(msgspec.Struct, frozen=True):
     supporting: Names = []
 
 
+class RunConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What reaches the graph as its LangGraph config."""
+
+    configurable: dict[str, Any] | None = None
+    recursion_limit: StepLimit | None = None
+    tags: Tags | None = None
+    metadata: dict[str, Any] | None = None
+
+
 class NativeMessage(Received, frozen=True, kw_only=True, tag="message"):
     """A message."""
 
@@ -97,6 +114,9 @@ class NativeMessage(Received, frozen=True, kw_only=True, tag="message"):
     agents: NativeAgents | None = None
     mode: Mode | None = None
     on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
+    inputs: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    config: RunConfig | None = None
     idempotency_key: str | None = None
 
 
@@ -257,5 +277,8 @@ def read_ask(frame: dict[str, Any]) -> Ask:
         supporting=names_field(agents or {}, "supporting"),
         mode=name_field(frame, "mode"),
         on_busy=on_busy,
+        inputs=object_field(frame, "inputs"),
+        context=object_field(frame, "context"),
+        config=object_field(frame, "config"),
         idempotency_key=name_field(frame, "idempotency_key"),
     )

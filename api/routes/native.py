@@ -14,7 +14,7 @@ from api import sse
 from api.auth import Principal
 from api.dialects import DIALECTS
 from api.dialects.base import Mode, Name, Names, Text, needs
-from api.dialects.native import read_ask
+from api.dialects.native import RunConfig, read_ask
 from api.openapi import STREAM
 from api.problems import Problem
 from api.routes.responses import event_stream
@@ -57,6 +57,11 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     agents: Agents | None = None
     mode: Mode | None = None
     on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] | None = None
+    inputs: dict[str, Any] | None = None
+    """Values for other fields of the graph's input than the one that takes the message."""
+    context: dict[str, Any] | None = None
+    """Values for the graph's `context_schema`."""
+    config: RunConfig | None = None
 
 
 class AnswerRequest(msgspec.Struct, frozen=True, kw_only=True):

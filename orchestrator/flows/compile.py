@@ -105,6 +105,7 @@ def compile_flow(
         leave=leave,
         conclude=_conclude,
         steps=_most_steps(plan),
+        state="messages",
     )
 
 

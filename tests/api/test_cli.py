@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 from api.cli import main
 from tests.api.flows import saying
+from tests.orchestrator.projects import write
 from tests.support.server import GRAPHS, ROOT, SECRET, clean_environment, server_process
 
 
@@ -133,10 +134,42 @@ def test_graphs_of_a_langgraph_json_are_served_beside_the_team(tmp_path: Path) -
             assert server.stdout is not None
             line = server.stdout.readline()
             assert line.startswith("Antiphon answers at http://127.0.0.1:")
+            assert server.stdout.readline() == "Graphs: mine, team (the first is the default)\n"
             assert httpx.get(f"{line.split()[3]}/health", trust_env=False).json()["graphs"] == ["mine", "team"]
         finally:
             server.terminate()
     assert server.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        ({"mine.py": "x = 1\n1 / 0\n"}, "mine.py, line 2: ZeroDivisionError: division by zero"),
+        ({"mine.py": "import sys; sys.exit('no key')"}, "mine.py, line 1: SystemExit: no key"),
+        ({"mine.py": "def graph(:"}, "mine.py, line 1: SyntaxError: invalid syntax (mine.py, line 1)"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+def test_a_graph_that_cannot_be_loaded_is_told_in_one_line(
+    tmp_path: Path, files: dict[str, str], line: str, command: str
+) -> None:
+    write(tmp_path, files | {"langgraph.json": '{"graphs": {"mine": "./mine.py:graph"}, "grafs": {}}'})
+    ended = subprocess.run(
+        [str(Path(sys.executable).parent / "antiphon"), command],
+        cwd=tmp_path,
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    told = f"graph 'mine' (./mine.py:graph) cannot be loaded: {line}"
+    before, after = ("Error: cannot serve: ", "") if command == "serve" else ("problem: ", "1 found")
+    assert ended.returncode == 1
+    assert f"{before}{told}\n" in ended.stdout + ended.stderr
+    assert after in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert (ended.stdout + ended.stderr).count("unknown key 'grafs'; is 'graphs' meant?") == 1
 
 
 def test_a_graph_whose_state_is_a_plain_typed_dict_is_served(tmp_path: Path) -> None:

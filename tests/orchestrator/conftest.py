@@ -12,6 +12,7 @@ from data.base import Database
 from rag import open_store
 from rag.ingest import ingest_sample
 from rag.retriever import Retriever
+from tests.orchestrator.projects import forgetting
 
 
 @pytest.fixture
@@ -35,3 +36,13 @@ async def database(url: str) -> AsyncIterator[Database]:
     opened = await open_database(url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder, which is the current one, in a process that has not imported any project yet."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with forgetting():
+        yield folder

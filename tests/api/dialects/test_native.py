@@ -55,6 +55,9 @@ def test_what_a_client_may_say() -> None:
         {"type": "message", "message": "hi", "agents": {"supporting": "specs"}},
         {"type": "message", "message": "hi", "on_busy": "panic"},
         {"type": "message", "message": "hi", "on_busy": ["reject"]},
+        {"type": "message", "message": "hi", "inputs": "x"},
+        {"type": "message", "message": "hi", "context": [1]},
+        {"type": "message", "message": "hi", "config": 7},
     ],
 )
 def test_frames_of_the_wrong_shape_are_refused(frame: dict[str, Any]) -> None:
@@ -71,10 +74,20 @@ def test_a_message_says_who_and_how() -> None:
             "agents": {"primary": "specs", "supporting": ["maintenance"]},
             "mode": "debate",
             "on_busy": "reject",
+            "inputs": {"size": 3},
+            "context": None,
+            "config": {"configurable": {"a": 1}},
         }
     )
     assert asked == Ask(
-        message="hi", graph="team", primary="specs", supporting=("maintenance",), mode="debate", on_busy="reject"
+        message="hi",
+        graph="team",
+        primary="specs",
+        supporting=("maintenance",),
+        mode="debate",
+        on_busy="reject",
+        inputs={"size": 3},
+        config={"configurable": {"a": 1}},
     )
 
 

@@ -226,7 +226,7 @@ _fields = st.sampled_from(
     [
         *("token", "message", "session_id", "customer_id", "run_id", "thread_id", "last_seq", "after", "answer"),
         *("query", "content", "request", "context", "primary_agent", "supporting_agents", "coordination_mode"),
-        *("agents", "mode", "graph", "on_busy", "idempotency_key"),
+        *("agents", "mode", "graph", "on_busy", "idempotency_key", "inputs", "config"),
         *("user_id", "conversation_history", "initial_inputs", "agent_id"),
     ]
 )
