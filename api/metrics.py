@@ -33,6 +33,7 @@ class Metrics:
             "superseded": counter("superseded_attempts", "Attempts whose text was taken back"),
             "fenced": counter("fenced_writes", "Writes refused because another worker had taken over"),
             "recovered": counter("recovered_runs", "Runs taken up after their worker was lost"),
+            "loop_blocked": counter("loop_blocked_seconds", "Time for which the event loop did not run"),
         }
         self._ended = counter("runs_ended", "Runs ended", "status")
 

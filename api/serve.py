@@ -1,17 +1,23 @@
 """Runs the application: our own listening socket, a shutdown that sends readers away first, and a calm collector.
 
 uvicorn alone would wait for open streams for ever, let a stuck client hold megabytes, and never notice one whose
-network is gone.
+network is gone. Nor would it end while a function of a graph blocks the event loop, or a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import faulthandler
 import gc
+import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -21,22 +27,44 @@ from litestar import Litestar
 from api.app import create_app
 from api.logs import configure
 from api.protocol import PatientProtocol, PatientSocket
+from api.reaper import Reaper
 from api.settings import Settings
+from orchestrator.pool import NodeThreads
+
+log = logging.getLogger("antiphon.http")
 
 SEND_BUFFER = 64 * 1024
 """Bytes that the kernel holds for a client that does not read."""
 DEAD_PEER_MS = 30_000
 BACKLOG = 4096
+CLOSE_SECONDS = 3.0
+"""How long a shutdown may take beyond the time for open streams, before it is cut short."""
+THREAD_SECONDS = 0.5
+"""How long the end of the process waits for threads."""
 
 
 class Server(uvicorn.Server):
     """uvicorn, telling the engine of a shutdown while its streams are still open."""
 
-    def __init__(self, config: uvicorn.Config, app: Litestar, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: Litestar, settings: Settings, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._application = app
+        self._settings = settings
         self._on_ready = on_ready
         self._event_loop: asyncio.AbstractEventLoop | None = None
+        self.reaper: Reaper | None = None
+        """Set it for a server that has its process to itself: it is then ended whatever blocks it."""
+
+    @property
+    def end_seconds(self) -> float:
+        """Time from a signal to the end of the process at most."""
+        return self._settings.drain_seconds + CLOSE_SECONDS
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while the server runs, as uvicorn does, and let the reaper hear them too."""
+        with super().capture_signals(), self.reaper.listening() if self.reaper else contextlib.nullcontext():
+            yield
 
     @property
     def graphs(self) -> list[str]:
@@ -46,6 +74,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         self._event_loop = asyncio.get_running_loop()
+        self._event_loop.set_default_executor(NodeThreads(self._settings.node_threads))
         await super().startup(sockets)
         if self.started:
             gc.collect()
@@ -58,6 +87,8 @@ class Server(uvicorn.Server):
 
         uvicorn would raise the signal again when it is done, and end as if it had been killed.
         """
+        if self.reaper is not None and not self.should_exit:
+            faulthandler.dump_traceback_later(self.end_seconds, exit=True)  # says where it was stuck
         services = getattr(self._application.state, "services", None)
         if services is not None and self._event_loop is not None:
             self._event_loop.call_soon_threadsafe(services.engine.drain)
@@ -86,7 +117,7 @@ def make_server(
         server_header=False,
         lifespan="on",
     )
-    return Server(config, app, on_ready)
+    return Server(config, app, settings, on_ready)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -120,5 +151,24 @@ def serve(settings: Settings, graphs: Sequence[Any] = ()) -> int:
         print(f"Graphs: {', '.join(server.graphs)} (the first is the default)", flush=True)
 
     server = make_server(settings, ready, graphs)
+    server.reaper = Reaper(server.end_seconds + 1)
     server.run(sockets=[listener])
-    return 0 if server.started else 3
+    status = 0 if server.started else 3
+    _leave_threads(status)
+    return status
+
+
+def _leave_threads(status: int) -> None:
+    """End the process here and now if a thread is still busy: Python would wait for it, perhaps for ever.
+
+    All that is ours has been closed before.
+    """
+    deadline = time.monotonic() + THREAD_SECONDS
+    others = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if busy := [thread.name for thread in others if thread.is_alive()]:
+        log.warning("the process ends while %d threads are busy: %s", len(busy), ", ".join(busy))
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)

@@ -83,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Words of a token in the sessions vocabulary where a request does not say; 0 is true streaming."""
     chunk_delay_ms: int = 0
     """Milliseconds between two such tokens, at most 1000."""
+    node_threads: int = 64
+    """Threads for what graphs do without `async`."""
     drain_seconds: float = 10.0
     """How long a shutdown waits for open streams."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

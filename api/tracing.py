@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,17 @@ async def tracing(settings: Settings) -> AsyncIterator[Export | None]:
         yield lambda span: processor.on_end(convert(span))
     finally:
         # The SDK would wait for half a minute; a daemon thread may be left behind.
-        flush = threading.Thread(target=processor.shutdown, name="last spans", daemon=True)
-        flush.start()
-        await asyncio.to_thread(flush.join, FLUSH_SECONDS)
-        if flush.is_alive():
+        loop, flushed = asyncio.get_running_loop(), asyncio.Event()
+
+        def flush() -> None:
+            processor.shutdown()  # type: ignore[no-untyped-call]
+            with suppress(RuntimeError):  # the loop did not wait
+                loop.call_soon_threadsafe(flushed.set)
+
+        threading.Thread(target=flush, name="last spans", daemon=True).start()
+        try:
+            await asyncio.wait_for(flushed.wait(), FLUSH_SECONDS)
+        except TimeoutError:
             exporter.shutdown()  # type: ignore[no-untyped-call]
 
 

@@ -51,6 +51,7 @@ from orchestrator.events import (
 )
 from orchestrator.replies import Outcome, messages_in, reply_text, updates_of
 from orchestrator.shape import MIDDLEWARE, GraphShape
+from orchestrator.structured import ModelGuard, is_structured
 from orchestrator.texts import Key, Text, joined
 from orchestrator.tracing import ModelAnswered, ModelAsked
 from orchestrator.values import bounded, plain, storable
@@ -193,6 +194,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._failed_tasks: dict[str, _Span] = {}
         self._failures: dict[str, int] = {}
         self._meter = Meter(limits, time.perf_counter())
+        self._guard = ModelGuard()
 
     def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Part of the streaming marker's protocol: nothing to see here, the callbacks report it all."""
@@ -217,6 +219,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     ) -> None:
         """A runnable begins; if it is a node or an agent, a span begins."""
         tags, metadata = tags or [], metadata or {}
+        if kwargs.get("run_type") == "parser":
+            self._guard.parse(kwargs.get("name"), inputs)
         enclosing = self._within.get(parent_run_id) if parent_run_id else None
         if _has_step(tags):
             self._steps[str(metadata.get("langgraph_checkpoint_ns", ""))] = int(metadata.get("langgraph_step", 0))
@@ -468,12 +472,13 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         **kwargs: Any,
     ) -> None:
         """A model is asked, for the span that it is asked in."""
+        self._guard.start(run_id, kwargs)
         span = self._within.get(parent_run_id) if parent_run_id else None
         if span is None:
             return
         metadata = metadata or {}
         silent = "nostream" in (tags or [])
-        aside = parent_run_id in self._aside or _is_structured(kwargs) or _is_middleware(metadata)
+        aside = parent_run_id in self._aside or is_structured(kwargs) or _is_middleware(metadata)
         channel: Channel = "draft" if aside and span.label.channel is None else span.channel
         node = self._place(str(metadata.get("langgraph_checkpoint_ns", "")))
         asked = sum(len(str(message.text)) for batch in messages for message in batch)
@@ -511,6 +516,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         **kwargs: Any,
     ) -> None:
         """A piece of text. Waits while the log is behind, which holds the provider's stream back."""
+        self._guard.see(run_id, chunk)
         call = self._calls.get(run_id)
         if call is None or call.silent:
             return
@@ -581,6 +587,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model's answer is complete: note what it used."""
+        self._guard.end(run_id)
         call = self._calls.pop(run_id, None)
         if call is None:
             return
@@ -616,6 +623,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     async def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model failed; if it is asked again, what it had said is superseded."""
+        self._guard.end(run_id)
         call = self._calls.pop(run_id, None)
         if call is None:
             return
@@ -783,13 +791,6 @@ def _is_task_path(path: Any) -> bool:
 def _is_edge(tags: Sequence[str]) -> bool:
     """Whether a runnable directly inside a node's run is one of its edges: they follow the node's own function."""
     return any(tag.startswith("seq:step:") and tag != "seq:step:1" for tag in tags)
-
-
-def _is_structured(asked: Mapping[str, Any]) -> bool:
-    """Whether a model was asked for an object: its text is for the program that reads it."""
-    parameters = asked.get("invocation_params") or {}
-    options = asked.get("options") or {}
-    return bool(options.get("ls_structured_output_format") or parameters.get("response_format"))
 
 
 def _is_middleware(metadata: Mapping[str, Any]) -> bool:

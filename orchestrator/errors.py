@@ -203,6 +203,7 @@ _BY_NAME = {
     "InternalServerError": Failure("MODEL_UNAVAILABLE", "The model reported an error.", True),
     "APIError": Failure("MODEL_UNAVAILABLE", "The model reported an error.", True),
     "JSONDecodeError": Failure("MODEL_GARBAGE", "The model sent something that is not an answer.", True),
+    "ModelGarbage": Failure("MODEL_GARBAGE", "The model sent something that is not an answer.", True),
     "ModelCut": Failure(ModelCut.code, ModelCut.message, True),
     "AuthenticationError": Failure("MODEL_AUTH", "The model refused the server's credentials.", False),
     "PermissionDeniedError": Failure("MODEL_AUTH", "The model refused the server's credentials.", False),

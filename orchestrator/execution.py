@@ -37,6 +37,7 @@ from orchestrator.events import (
     decode,
     encode,
 )
+from orchestrator.generators import without_generators
 from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
 from orchestrator.inputs import Graph
 from orchestrator.pausing import breakpoint_at, breakpoint_missed, question_of
@@ -52,6 +53,8 @@ from orchestrator.writer import RunWriter, backoff
 log = logging.getLogger("antiphon.run")
 
 PAGE = 1000
+STOP_SECONDS = 5.0
+"""How long a graph that was stopped may take to end."""
 
 
 class _Invocation(NamedTuple):
@@ -95,6 +98,7 @@ class Execution:
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
         self._handing_back = False
+        self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._graph_task: asyncio.Task[Any] | None = None
         self._left: GraphState | None = None
         """The graph's state for the thread's next run, once the graph has come to its end."""
@@ -117,6 +121,20 @@ class Execution:
             self._asking.close()
         if self._graph_task is not None:
             self._graph_task.cancel()
+            if not self._stopped.done():
+                self._stopped.set_result(None)
+
+    async def _graph_ends(self, graph: asyncio.Task[Any]) -> None:
+        """Wait until the graph ends. One that catches its cancellation and goes on is left behind.
+
+        What it still does is fenced, and its exception of no interest.
+        """
+        await asyncio.wait([graph, self._stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not graph.done():
+            await asyncio.wait([graph], timeout=STOP_SECONDS)
+        if not graph.done():
+            log.warning("a graph goes on although it was stopped, and is left behind", extra=self._who())
+            graph.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def __call__(self) -> None:
         """Execute. Never raises: what goes wrong becomes the run's end, or is another worker's business."""
@@ -208,9 +226,9 @@ class Execution:
             return
         self._graph_task = asyncio.create_task(self._drive(writer, handler), name=f"run {self.run.id}")
         if self._handing_back:
-            self._graph_task.cancel()
-        await asyncio.wait([self._graph_task])
-        cancelled = self._graph_task.cancelled()
+            self._stop()
+        await self._graph_ends(self._graph_task)
+        cancelled = not self._graph_task.done() or self._graph_task.cancelled()
         error = writer.error if cancelled else self._graph_task.exception()
         if isinstance(error, Fenced):
             raise error
@@ -269,7 +287,7 @@ class Execution:
             if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
                 config["recursion_limit"] = limit
             store = self._store if opened.store is None else opened.store
-            graph = opened.copy(update={"checkpointer": saver, "store": store})
+            graph = without_generators(opened).copy(update={"checkpointer": saver, "store": store})
             entry = await self._entry(given, writer.view, base, fresh)
             if entry is None and (missed := await breakpoint_missed(graph, config, writer.view)) is not None:
                 self._question = await breakpoint_at(graph, config, missed)

@@ -12,9 +12,13 @@ import asyncio
 import contextvars
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 
 T = TypeVar("T")
 
@@ -57,22 +61,37 @@ class _Factory:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         """Make a task. `options` are what the loop hands on: `context`, and `name` from Python 3.13 on."""
-        context = options.get("context")
-        inside = _INSIDE_RUN.get() if context is None else context.get(_INSIDE_RUN, False)
-        if inside:
-            coro = _contained(coro)
+        context: Mapping[Any, Any] = options.get("context") or contextvars.copy_context()
+        if not context.get(_INSIDE_RUN, False):
+            return self._make(loop, coro, **options)
+        task = self._make(loop, _contained(coro, context.get(var_child_runnable_config)), **options)
+        task.add_done_callback(lambda _: coro.close())  # one that was cancelled before it began has not awaited it
+        return task
+
+    def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         if self.inner is not None:
             return self.inner(loop, coro, **options)
         return asyncio.Task(coro, loop=loop, **options)
 
 
-async def _contained(coro: Coroutine[Any, Any, T]) -> T:
+async def _contained(coro: Coroutine[Any, Any, T], config: RunnableConfig | None) -> T:
+    """`config` is LangChain's, of the runnable that the task belongs to: `node_of` finds it here."""
     try:
         return await coro
     except (SystemExit, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and _may_be_ctrl_c():
             raise
         raise GraphExit(type(error).__name__).with_traceback(error.__traceback__) from None
+
+
+def node_of(stack: FrameType | None) -> str | None:
+    """The graph's node whose task a stack executes; empty for a run's other tasks, None for none of a run."""
+    while stack is not None:
+        if stack.f_code is _contained.__code__:
+            config = stack.f_locals.get("config") or {}
+            return str(config.get("metadata", {}).get("langgraph_node", ""))
+        stack = stack.f_back
+    return None
 
 
 def _may_be_ctrl_c() -> bool:

@@ -71,7 +71,7 @@ async def _coordinate(state: TeamState) -> dict[str, Any]:
     return {}
 
 
-def _next(state: TeamState) -> list[Send]:
+async def _next(state: TeamState) -> list[Send]:
     """Whose turn it is. Counts drafts, so that it gives the same answer after a crash as before."""
     route, mode = route_of(state), state.get("mode")
     drafters = _drafters(route, mode)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
 
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from orchestrator.budget import AnswerCut
 from orchestrator.errors import ModelCut, describe
+from orchestrator.structured import find_object
+
+log = logging.getLogger("antiphon.model")
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
@@ -93,33 +100,127 @@ def _broke_off(error: BaseException) -> bool:
 
 
 class StructuredOutput:
-    """Asks a model for an object of a schema, in the first way that its endpoint understands; remembers which one."""
+    """Asks a model for an object of a schema, in the first way that its endpoint understands; remembers which one.
+
+    It reads the stream itself, within bounds: a model that chats instead is stopped.
+    """
 
     def __init__(self, model: BaseChatModel, schema: dict[str, Any]) -> None:
-        self._ways = [model.with_structured_output(schema, **options) for options in _ways(model)]
+        self._model = model
+        self._schema = schema
+        is_openai = model._llm_type == "openai-chat"
+        self._ways = ["json_schema", "function_calling", "json_mode"] if is_openai else ["any_tool"]
+        self._limits = ["max_completion_tokens", "max_tokens", ""] if is_openai else ["max_tokens"]
+        """Names of the parameter that bounds an answer: an endpoint may know one of them, or none."""
 
-    async def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> Any | None:
+    async def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
         """The object, or None where the endpoint gives none in any way. Raises when it cannot be reached."""
-        for way in list(self._ways):
+        try:
+            async with asyncio.timeout(OBJECT_SECONDS):
+                for way in list(self._ways):
+                    if (found := await self._ask(way, messages, config)) is not None:
+                        return found
+        except (_TooLong, TimeoutError):
+            log.warning("a model that was asked for an object answered at length, and was stopped")
+        return None
+
+    async def _ask(self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
+        """The object that one way gives, if any. Ways and limits that are refused are not tried again."""
+        for limit in list(self._limits):
             try:
-                if (found := await way.ainvoke(list(messages), config)) is not None:
-                    return found
+                return await _read_object(self._request(way, limit), messages, config)
+            except (_TooLong, TimeoutError):
+                raise
             except Exception as error:
                 code = describe(error).code
                 if code not in NO_STRUCTURE:
                     raise
+                if code in REFUSED and _is_about_limit(error):
+                    if limit and not _is_about_length(error):
+                        self._limits = [other for other in self._limits if other != limit]
+                    continue
                 if code in REFUSED:
-                    self._ways = [other for other in self._ways if other is not way]
+                    self._ways = [other for other in self._ways if other != way]
+                return None
         return None
 
+    def _request(self, way: str, limit: str) -> Runnable[Any, Any]:
+        """The model, bound to what one way sends.
 
+        Formats go into the body as they stand: given otherwise, the client parses the whole answer again
+        with each piece.
+        """
+        schema, name = self._schema, self._schema["title"]
+        if way == "any_tool":
+            return self._model.bind_tools([schema], tool_choice="any").bind(**{limit: OBJECT_TOKENS})
+        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
+        if limit:
+            body[limit] = OBJECT_TOKENS
+        if way == "function_calling":
+            return self._model.bind_tools([schema], tool_choice=name).bind(extra_body=body)
+        body["response_format"] = {"type": "json_object"}
+        if way == "json_schema":
+            described = {"name": name, "description": schema.get("description", ""), "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": described}
+        return self._model.bind(extra_body=body)
+
+
+OBJECT_TOKENS = 4096
+"""Tokens of an answer that is to be an object, thoughts included."""
+OBJECT_CHARACTERS = 32 * 1024
+OBJECT_SECONDS = 60.0
+"""Bounds for endpoints that do not keep to the number of tokens, and for slow ones."""
+PAUSE_PIECES = 32
+"""Pieces of an answer that are read before everybody else has a turn."""
 REFUSED = frozenset({"MODEL_REFUSED", "MODEL_NOT_FOUND"})
 """Failures that mean "never in this way"."""
 NO_STRUCTURE = frozenset({"MODEL_REFUSED", "MODEL_GARBAGE", "MODEL_NOT_FOUND", "AGENT_FAILED"})
 """Failures that mean "not in this way", as opposed to "not now"."""
 
 
-def _ways(model: BaseChatModel) -> list[dict[str, Any]]:
-    if model._llm_type != "openai-chat":
-        return [{}]
-    return [{"method": method} for method in ("json_schema", "function_calling", "json_mode")]
+class _TooLong(Exception):
+    """An answer went beyond its bounds."""
+
+
+async def _read_object(
+    model: Runnable[Any, Any], messages: Sequence[BaseMessage], config: RunnableConfig
+) -> dict[str, Any] | None:
+    """The object that a model says, or gives as arguments of a tool call; None if there is none.
+
+    Raises `_TooLong`, which stops the model, if it says too much.
+    """
+    pieces: list[str] = []
+    size, end = 0, ""
+    answer: Any = model.astream(list(messages), config)
+    async with aclosing(answer):
+        async for message in answer:
+            pieces.append(f"{message.text}{_take_arguments(message)}")
+            size += len(pieces[-1]) + len(str(message.additional_kwargs.get("reasoning_content", "")))
+            end = message.response_metadata.get("finish_reason") or end
+            if size > OBJECT_CHARACTERS:
+                raise _TooLong
+            if len(pieces) % PAUSE_PIECES == 0:
+                await asyncio.sleep(0)  # much may have come at once
+    found = find_object("".join(pieces))
+    if found is None and end == "length":
+        raise _TooLong
+    return found[0] if found else None
+
+
+def _take_arguments(message: AIMessage) -> str:
+    """The arguments of a piece's tool calls. They are taken out, so that LangChain does not parse them all again."""
+    if not isinstance(message, AIMessageChunk):  # a whole answer, of a model that does not stream
+        return "".join(json.dumps(call["args"]) for call in message.tool_calls)
+    pieces, message.tool_call_chunks = message.tool_call_chunks, []
+    return "".join(piece["args"] or "" for piece in pieces)
+
+
+def _is_about_limit(error: Exception) -> bool:
+    """Whether a request was refused because of its limit, not because of the way in which it asks."""
+    text = str(error)
+    return "max_tokens" in text or "max_completion_tokens" in text or _is_about_length(error)
+
+
+def _is_about_length(error: Exception) -> bool:
+    """Whether prompt and limit together were too much for the model, which says nothing about other prompts."""
+    return "context length" in str(error)

@@ -27,6 +27,7 @@ from orchestrator.served_team import serve_team
 from orchestrator.store import check_config, open_graph_store
 from orchestrator.team import Team
 from orchestrator.tracing import Export
+from orchestrator.watch import watched_loop
 from rag import open_store
 from rag.ingest import ingest_sample
 from rag.retriever import Retriever
@@ -72,8 +73,7 @@ async def open_engine(
     served = await asyncio.to_thread(load_graphs, graphs)  # users' modules may run an event loop of their own
     knowledge = None
     if retriever is None:
-        knowledge = await asyncio.to_thread(_knowledge, url)
-        retriever = Retriever(knowledge)
+        retriever = knowledge = Retriever(await asyncio.to_thread(_knowledge, url))
     configured = store or _store_config(served)
     own = serve_team(team, chat, retriever)
     served.append(own)
@@ -97,7 +97,7 @@ async def open_engine(
             store=kept,
         )
         try:
-            with exits_contained():
+            with exits_contained(), watched_loop(observe):
                 engine.begin()
                 try:
                     yield engine

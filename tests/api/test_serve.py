@@ -15,9 +15,21 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from api.protocol import HEADER_BYTES
-from api.serve import SEND_BUFFER, listen
+from api.serve import CLOSE_SECONDS, SEND_BUFFER, listen
 from tests.api.wire import SOON, socket
-from tests.support.server import LiveServer, jwt_settings, running_server, server_process, token
+from tests.support.model_server import Reply
+from tests.support.server import (
+    ROOT,
+    LiveServer,
+    ProcessServer,
+    Teller,
+    jwt_settings,
+    model_environment,
+    running_server,
+    server_process,
+    token,
+    wait_until,
+)
 
 PATIENCE = 0.4
 
@@ -144,3 +156,82 @@ def test_ctrl_c_ends_it_with_status_0(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
         assert "Traceback" not in server.log
+
+
+ROUGH = ROOT / "tests/support/rough_graphs.py"
+DRAIN = {"ANTIPHON_DRAIN_SECONDS": "0.5"}
+FORCED_SECONDS = 0.5 + CLOSE_SECONDS + 4
+
+
+def ask(server: LiveServer | ProcessServer, message: object, graph: str) -> str:
+    """Send a message to a graph, and return the run's id."""
+    body = {"message": str(message), "graph": graph}
+    return str(httpx.post(f"{server.url}/api/v1/runs", json=body, trust_env=False).json()["run_id"])
+
+
+def ended(server: LiveServer | ProcessServer, run_id: str) -> dict[str, object]:
+    """The record of a run, once it has ended."""
+    record: dict[str, object] = {}
+
+    def is_over() -> bool:
+        record.update(httpx.get(f"{server.url}/api/v1/runs/{run_id}", trust_env=False).json())
+        return record["status"] not in {"running", "queued"}
+
+    wait_until(is_over, "the run did not end")
+    return record
+
+
+@pytest.mark.parametrize(
+    ("graph", "status"),
+    [
+        ("sleeps", 0),
+        ("spins", 0),
+        ("spins_on_loop", 1),
+        ("backtracks_on_loop", 1),
+        ("backtracks", -signal.SIGKILL),
+    ],
+)
+def test_sigterm_ends_it_whatever_is_stuck_and_the_run_goes_on_at_the_next_server(
+    tmp_path: Path, graph: str, status: int
+) -> None:
+    """0 where the event loop could end everything in order; otherwise it is cut off."""
+    marker = tmp_path / "began"
+    with server_process(tmp_path, DRAIN, "--graph", f"{ROUGH}:{graph}") as server:
+        run_id = ask(server, marker, graph)
+        wait_until(marker.exists, "the node did not begin")
+        begun = time.monotonic()
+        assert server.terminate() == status
+        assert time.monotonic() - begun < FORCED_SECONDS
+        if status == 1:
+            assert ROUGH.name in server.log, "it says where it was stuck"
+        server.start()
+        record = ended(server, run_id)
+    assert (record["status"], record["text"]) == ("completed", "done")
+
+
+def test_models_that_chat_instead_of_routing_hold_nobody_up(tmp_path: Path, teller: Teller) -> None:
+    chatter = Reply(chunks=["The best specialist is the one who knows about engines. " * 20] * 700, burst=True)
+    questions = [teller.answer(f"chatty {number}", f"answer {number}") for number in range(3)]
+    for question in questions:
+        teller.answer(question, chatter, agent="route")
+    with server_process(tmp_path, model_environment(teller)) as server:
+        runs = [ask(server, question, "team") for question in questions]
+        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=5).status_code == 200
+        assert [ended(server, run_id)["text"] for run_id in runs] == ["answer 0", "answer 1", "answer 2"]
+        assert server.terminate() == 0
+
+
+def test_thirty_plain_functions_wait_at_the_same_time(tmp_path: Path) -> None:
+    with running_server(tmp_path, graphs=(f"{ROUGH}:meets",)) as server:
+        runs = [ask(server, "hello", "meets") for _ in range(30)]
+        assert {ended(server, run_id)["text"] for run_id in runs} == {"done"}
+
+
+@pytest.mark.parametrize("graph", ["exits", "exits_on_loop"])
+def test_a_node_that_exits_fails_its_run_and_nothing_else(tmp_path: Path, graph: str) -> None:
+    with server_process(tmp_path, None, "--graph", f"{ROUGH}:{graph}") as server:
+        for number in range(3):
+            assert ended(server, ask(server, tmp_path / f"{number}", graph))["status"] == "failed"
+            assert ended(server, ask(server, tmp_path / f"{number}", graph))["text"] == "done"
+            assert httpx.get(f"{server.url}/health", trust_env=False).json()["status"] == "ok"
+        assert server.terminate() == 0

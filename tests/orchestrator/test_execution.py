@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +13,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from pydantic import AfterValidator, BaseModel
 
+from orchestrator import execution
 from orchestrator.errors import AnswerInvalid, UnknownQuestion
 from orchestrator.events import (
     AgentChunk,
@@ -20,6 +22,7 @@ from orchestrator.events import (
     Interrupt,
     InterruptAnswered,
     RunAttempt,
+    RunCancelled,
     RunComplete,
 )
 from tests.orchestrator.support import (
@@ -450,3 +453,37 @@ async def test_an_answer_that_no_message_holds_is_what_was_said(url: str) -> Non
         run = await engine.start("hello")
         assert await run.text() == "only said"
         assert [message.content for message in await engine.messages(run.thread_id)] == ["hello", "only said"]
+
+
+# -- a graph that does not stop ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["cancelled", "handed back"])
+async def test_a_graph_that_catches_its_cancellation_is_left_behind(
+    url: str, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(execution, "STOP_SECONDS", 0.1)
+    begun, released, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def goes_on(state: MessagesState) -> dict[str, Any]:
+        begun.set()
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+        over.set()
+        return {"messages": [AIMessage("I went on")]}
+
+    async with opened(url, chain(node=goes_on)) as engine:
+        run = await engine.start("hello")
+        await begun.wait()
+        if end == "cancelled":
+            run.cancel()
+            assert isinstance((await events_of(run))[-1], RunCancelled)
+            released.set()
+            await over.wait()
+            await asyncio.sleep(0.1)
+            assert await run.status() == "cancelled", "what it does afterwards is fenced"
+    released.set()
+    if end == "handed back":
+        async with opened(url, chain(node=goes_on)) as engine:
+            assert await (await engine.run(run.id)).text() == "I went on"

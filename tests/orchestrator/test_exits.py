@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -221,6 +222,17 @@ async def test_only_tasks_of_runs_are_wrapped() -> None:
     with exits_contained():
         assert (await asyncio.create_task(name())).endswith("name")
         assert await asyncio.create_task(name(), context=run_context()) == "_contained"
+
+
+async def test_a_task_that_is_cancelled_before_it_begins_leaves_nothing_behind() -> None:
+    """Warnings are errors here: Python warns of a coroutine that nobody awaited."""
+    with exits_contained():
+        task = asyncio.create_task(asyncio.sleep(0), context=run_context())
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        del task
+        gc.collect()
 
 
 # -- a real Ctrl-C ----------------------------------------------------------------------------------------------

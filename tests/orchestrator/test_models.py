@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
+from orchestrator import models
 from orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -22,6 +24,7 @@ from orchestrator.events import (
 from orchestrator.models import ATTEMPTS, chat_model
 from orchestrator.offline import OfflineModel
 from tests.orchestrator.support import (
+    asker_of,
     askers,
     crew,
     events_of,
@@ -175,6 +178,105 @@ async def test_a_route_to_nobody_is_decided_by_words(url: str) -> None:
     async with served_team(url, crew(classifier=nobody)) as (_, engine):
         events = await events_of(await engine.start(POWER))
     assert (events[-1].primary_agent, route_reason(events)) == ("specs", "nearest by words")
+
+
+CHATTER = "The best specialist is the one who knows about engines. " * 16_000
+"""800,000 characters of no object."""
+WAYS = ["json_schema", "json_object", "tool"]
+
+
+def way_of(request: ModelRequest) -> str:
+    """How a request asks for an object."""
+    return "tool" if request.forced_tool else str(request.body["response_format"]["type"])
+
+
+def answering(way: str, text: str) -> Callable[[ModelRequest], Reply]:
+    """An endpoint that understands one way, and says this in pieces of 200 characters."""
+    pieces = [text[at : at + 200] for at in range(0, len(text), 200)]
+
+    def classify(request: ModelRequest) -> Reply:
+        if way_of(request) != way:
+            return REFUSED
+        if way == "tool":
+            return Reply(tool_calls=[{"name": "route", "arguments": text}], burst=True)
+        return Reply(chunks=pieces, burst=True)
+
+    return classify
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [32_000, 800_000])
+@pytest.mark.parametrize("begin", ["", "{", '{"primary": "'])
+async def test_a_model_that_chats_instead_of_routing_is_stopped(url: str, way: str, size: int, begin: str) -> None:
+    script = crew(classifier=answering(way, f"{begin}{CHATTER}"[:size]))
+    async with served_team(url, script) as (_, engine):
+        events = await events_of(await engine.start(POWER))
+    assert isinstance(events[-1], RunComplete)
+    assert (events[-1].primary_agent, route_reason(events)) == ("specs", "nearest by words")
+
+
+async def test_the_stream_of_a_model_that_said_too_much_is_closed(url: str) -> None:
+    pieces = [CHATTER[:1000]] * (models.OBJECT_CHARACTERS // 1000 + 1)
+    async with served_team(url, crew(classifier=Reply(chunks=pieces, hang_after=len(pieces)))) as (server, engine):
+        assert route_reason(await events_of(await engine.start(POWER))) == "nearest by words"
+        assert (await server.wait_ended(0)).outcome == "closed_by_client"
+        assert askers(server) == ["classifier", "specs"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "around",
+    ["{}", "```json\n{}\n```", "Let me think: it is about faults.\n\n```\n{}\n```\nThat is my choice.", "So: {}!"],
+)
+async def test_a_route_is_found_in_a_fence_and_in_prose(url: str, way: str, around: str) -> None:
+    text = around.replace("{}", route("troubleshooting"))
+    async with served_team(url, crew(classifier=answering(way, text))) as (_, engine):
+        assert route_reason(await events_of(await engine.start(POWER))) == "chosen by the model"
+
+
+async def test_routing_does_not_wait_for_a_model_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "OBJECT_SECONDS", 0.3)
+    async with served_team(url, crew(classifier=Reply("{", hang_after=1))) as (server, engine):
+        events = await events_of(await engine.start(POWER))
+        assert (await server.wait_ended(0)).outcome == "closed_by_client"
+    assert route_reason(events) == "nearest by words"
+
+
+async def test_a_model_that_reached_its_limit_is_not_asked_in_other_ways(url: str) -> None:
+    script = crew(classifier=Reply("Let me think about it", finish_reason="length"))
+    async with served_team(url, script) as (server, engine):
+        await (await engine.start(POWER)).wait()
+        assert askers(server) == ["classifier", "specs"]
+
+
+LIMITS = {"max_completion_tokens", "max_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("known", "requests"), [({"max_completion_tokens"}, 1), (LIMITS, 1), ({"max_tokens"}, 2), (set[str](), 3)]
+)
+async def test_an_endpoint_may_know_one_name_of_the_limit_or_none(url: str, known: set[str], requests: int) -> None:
+    def classify(request: ModelRequest) -> Reply:
+        unknown = LIMITS & set(request.body) - known
+        if unknown:
+            return Reply(status=400, error=f"Unrecognized request argument supplied: {unknown.pop()}")
+        return Reply(route("troubleshooting"))
+
+    async with served_team(url, crew(classifier=classify)) as (server, engine):
+        assert route_reason(await events_of(await engine.start(POWER))) == "chosen by the model"
+        assert askers(server) == ["classifier"] * requests + ["troubleshooting"]
+        await (await engine.start(POWER)).wait()
+        assert askers(server)[requests + 1 :] == ["classifier", "troubleshooting"], "it is remembered"
+
+
+async def test_a_limit_that_was_too_much_for_one_prompt_is_used_for_the_next(url: str) -> None:
+    too_long = Reply(status=400, error="This model's maximum context length is 4096 tokens")
+    script = crew(classifier=by_turn([too_long, too_long, route("troubleshooting"), route("troubleshooting")]))
+    async with served_team(url, script) as (server, engine):
+        assert route_reason(await events_of(await engine.start(POWER))) == "chosen by the model"
+        await (await engine.start(POWER)).wait()
+        limits = [LIMITS & set(one.body) for one in server.requests if asker_of(one) == "classifier"]
+    assert limits == [{"max_completion_tokens"}, {"max_tokens"}, set(), {"max_completion_tokens"}]
 
 
 # -- failures ---------------------------------------------------------------------------------------------------
