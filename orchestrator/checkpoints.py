@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import NS_END
+from langgraph._internal._constants import CONFIG_KEY_CHECKPOINT_MAP, CONFIG_KEY_RESUMING, NS_END
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     BaseCheckpointSaver,
@@ -180,7 +180,11 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
 
     async def _get(self, config: RunnableConfig) -> CheckpointTuple | None:
         stored = await self._stored(self._namespace(config), get_checkpoint_id(config))
-        return self._tuple(stored) if stored else None
+        if stored is None:
+            return None
+        found = self._tuple(stored)
+        _begin_anew_unless_begun(config, found)
+        return found
 
     async def _stored(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
         """A checkpoint of this run, else of what was left to it."""
@@ -354,6 +358,19 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         ]
         record = self._record(self._namespace(config), None, earlier, {"source": "loop"})
         return StoredCheckpoint(checkpoint=record, writes=tuple(writes))
+
+
+def _begin_anew_unless_begun(config: RunnableConfig, last: CheckpointTuple) -> None:
+    """Let a subgraph take its input in, unless its last checkpoint is of the very call that is made again.
+
+    When a run goes on after a crash or a question, LangGraph tells every subgraph to go on too. One that keeps its
+    state then takes what it had left in an earlier turn, or in an earlier step, for this call's, and ignores its input.
+    LangGraph takes the word back in this way itself where it replays a run.
+    """
+    conf = config["configurable"]
+    same_call = (last.metadata.get("parents") or {}) == conf.get(CONFIG_KEY_CHECKPOINT_MAP, {})
+    if conf.get("checkpoint_ns") and not same_call:
+        conf.pop(CONFIG_KEY_RESUMING, None)
 
 
 def _lasts(namespace: str) -> bool:

@@ -28,7 +28,7 @@ from typing_extensions import TypedDict
 
 from orchestrator import Engine, Run
 from orchestrator.checkpoints import RunCheckpoints, unpack
-from orchestrator.events import AgentStart, RunComplete
+from orchestrator.events import AgentStart, Interrupt, RunComplete
 from orchestrator.graphs import HistoryMessage, serve_graph
 from tests.orchestrator.support import (
     UNHURRIED,
@@ -562,3 +562,27 @@ async def test_a_graph_may_begin_each_turn_from_the_messages_alone(url: str) -> 
         assert end.text == "graph 1", "the counter begins anew"
         record = await engine.record(run.id, "local")
         assert await engine.database.graph_state("graph", record.reply_message_id) is None
+
+
+async def test_a_subgraph_that_keeps_its_state_takes_its_input_in_when_the_run_goes_on(url: str) -> None:
+    """LangGraph itself ignores it (1.2): what the subgraph did in the turn before counts as the answer."""
+    inner = counting(True)
+
+    def call(state: MessagesState) -> Any:
+        told = AIMessage(f"called {inner.invoke({'called': 0})['called']}")
+        return Command(
+            goto=END if isinstance(state["messages"][-1], AIMessage) else "call", update={"messages": [told]}
+        )
+
+    made = StateGraph(MessagesState).add_node("call", call, destinations=("call", END)).add_edge(START, "call")
+    graph = made.compile(interrupt_before=["call"])
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        for turn in range(3):
+            for _ in range(2):
+                assert isinstance((await events_of(run))[-1], Interrupt)
+                await engine.answer(run.id, "continue")
+            end = (await events_of(run))[-1]
+            assert isinstance(end, RunComplete)
+            assert end.text == f"called {2 + 2 * turn}"
+            run = await engine.start("hello", thread_id=run.thread_id)
