@@ -224,7 +224,11 @@ class RunWriter:
         return successor
 
     async def close(self) -> None:
-        """Stop committing. What was not committed is lost on purpose: call `flush` or `finish` first."""
+        """Stop committing. What was not committed is lost on purpose: call `flush` or `finish` first.
+
+        A thread of a plain function may go on when its run has ended; whatever it wants to store is refused.
+        """
+        self.error = self.error or Fenced(self.fence.run_id)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
 
@@ -270,11 +274,11 @@ class RunWriter:
         cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
         """
         async with self._lock:
-            if self.error is not None:
-                raise self.error
+            self._check()
             batch = self._take(tasks) + [self._seen(event) for event in last]
             events = [pending.numbered_next() for pending in batch]
             for delay in backoff():
+                self._check()
                 try:
                     result = await store(events)
                 except Fenced as error:
@@ -289,6 +293,10 @@ class RunWriter:
                         self.last_seq = result
                     return result
         return None
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
 
     def _take(self, tasks: Collection[str] | None) -> list[_Pending]:
         batch, self._pending, self._pending_text = self._pending, [], 0

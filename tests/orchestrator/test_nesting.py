@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -16,12 +17,22 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import interrupt
 
-from orchestrator.events import AgentChunk, AgentComplete, AgentStart, Interrupt, RunComplete, RunError
+from data.base import Fenced
+from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
+    Interrupt,
+    RunCancelled,
+    RunComplete,
+    RunError,
+)
 from tests.orchestrator.support import (
     Scripted,
     events_of,
     of_type,
     opened,
+    reach,
     side_by_side,
     spoken,
     tool_call,
@@ -176,3 +187,33 @@ async def test_a_coroutine_that_calls_a_graph_without_awaiting_it_is_told_so(url
     assert isinstance(end, RunError)
     assert end.code == "SYNC_IN_ASYNC"
     assert "ainvoke" in end.message
+
+
+async def test_a_thread_that_goes_on_after_its_run_stores_nothing_and_ends(url: str) -> None:
+    goes_on, ended = threading.Event(), threading.Event()
+    failures: list[BaseException] = []
+
+    def wait(state: Work) -> Any:
+        goes_on.wait()
+        return {"messages": [AIMessage("too late")]}
+
+    inner = StateGraph(Work).add_node(wait).add_edge(START, "wait").compile()
+
+    def outer(state: MessagesState) -> Any:
+        try:
+            return inner.invoke({"messages": ["go"]})
+        except BaseException as error:
+            failures.append(error)
+            raise
+        finally:
+            ended.set()
+
+    graph = StateGraph(MessagesState).add_node(outer).add_edge(START, "outer").compile()
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        await reach(run, lambda events: any(start.agent == "wait" for start in of_type(events, AgentStart)))
+        await engine.cancel(run.id)
+        assert isinstance((await events_of(run))[-1], RunCancelled)
+        goes_on.set()
+        await asyncio.to_thread(ended.wait, 30)
+        assert [type(error) for error in failures] == [Fenced]

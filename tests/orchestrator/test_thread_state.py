@@ -586,3 +586,48 @@ async def test_a_subgraph_that_keeps_its_state_takes_its_input_in_when_the_run_g
             assert isinstance(end, RunComplete)
             assert end.text == f"called {2 + 2 * turn}"
             run = await engine.start("hello", thread_id=run.thread_id)
+
+
+async def test_a_run_that_stops_between_its_last_node_and_its_end_is_completed_by_the_next_process(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[str] = []
+
+    async def note() -> None:
+        executed.append("node")
+
+    graph = serve_graph("graph", talking(hello=note))
+    leave, reached = RunCheckpoints.leave, asyncio.Event()
+
+    async def never(self: RunCheckpoints) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(RunCheckpoints, "leave", never)
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        await reached.wait()
+    monkeypatch.setattr(RunCheckpoints, "leave", leave)
+    async with opened(url, graph) as engine:
+        run = await engine.run(run.id)
+        end = (await events_of(run))[-1]
+        assert isinstance(end, RunComplete)
+        assert (end.text, executed) == ("graph 1", ["node"])
+        assert await said_by(engine, talking(), run) == [("human", "hello"), ("ai", "graph 1"), ("turns", 1)]
+
+
+async def test_a_graph_sees_the_thread_and_the_run_that_it_works_for(url: str) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def answer(state: MessagesState, config: RunnableConfig) -> Any:
+        conf = config["configurable"]
+        seen.append((conf["thread_id"], conf["run_id"]))
+        return {"messages": [AIMessage(f"hello {len(seen)}")]}
+
+    graph = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").compile()
+    async with opened(url, graph) as engine:
+        first = await engine.start("hello")
+        await events_of(first)
+        second = await engine.start("hello", thread_id=first.thread_id)
+        await events_of(second)
+    assert seen == [(first.thread_id, first.id), (first.thread_id, second.id)]
