@@ -236,14 +236,17 @@ class Execution:
             context = self._served.make_context(given, writer.emit)
             state = await _run_graph(graph, entry, config, context, writer)
         if self._served.state == "thread" and not handler.waits:
-            follows = base.message_id if base else None
-            self._left = GraphState(
-                graph=self.run.graph,
-                message_id=self.run.reply_message_id,
-                value=pack(await saver.leave()),
-                follows=follows,
-            )
+            self._left = await self._leave(saver, base)
         return state
+
+    async def _leave(self, saver: RunCheckpoints, base: GraphState | None) -> GraphState:
+        """The state for the thread's next run. Raises `StateTooLarge`."""
+        return GraphState(
+            graph=self.run.graph,
+            message_id=self.run.reply_message_id,
+            value=pack(await saver.leave()),
+            follows=base.message_id if base else None,
+        )
 
     def _meet(self, graph: Graph, given: RunInput, handler: EventHandler, first: bool) -> None:
         """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""

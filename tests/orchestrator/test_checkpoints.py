@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, Checkpoin
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.test_utils import generate_checkpoint, generate_config, generate_metadata
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._loop import AsyncPregelLoop
 
@@ -215,7 +216,9 @@ async def test_what_was_left_is_read_until_the_run_has_written(database: Databas
     assert unpack(pack(left)) == left
     async with writing(database) as writer:
         second = RunCheckpoints(database, writer, "thread", base=left, fresh=True)
-        copy = second.with_allowlist([])
+        second.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        copy = second.with_allowlist([("module", "Class")])
+        assert copy is not second
         config: RunnableConfig = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
         found = await second.aget_tuple(config)
         assert found is not None
