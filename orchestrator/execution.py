@@ -15,7 +15,7 @@ from data.base import Database, Fenced, StorageError
 from data.records import Fence, GraphState, Message, Row, Run, RunStatus
 from orchestrator.budget import Limits
 from orchestrator.callbacks import EventHandler, custom_event
-from orchestrator.checkpoints import RunCheckpoints, pack, unpack
+from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.clock import Clock, Observe
 from orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
 from orchestrator.events import (
@@ -37,6 +37,7 @@ from orchestrator.inputs import Graph
 from orchestrator.replies import Output, expected_texts
 from orchestrator.run_config import run_config
 from orchestrator.texts import GAP
+from orchestrator.thread_state import pack, unpack
 from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
 from orchestrator.values import plain, storable
 from orchestrator.view import BREAKPOINT, RECOVERED, RESUMED, RunView
@@ -222,8 +223,9 @@ class Execution:
         given = msgspec.structs.replace(given, message_id=self.run.input_message_id)
         fresh = self.run.attempt <= 1 and writer.view.resume is None
         base = await self._base()
-        earlier = unpack(base.value) if base else ()
-        saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
+        left = unpack(base.value) if base else ()
+        thread_id = self.run.thread_id
+        saver = RunCheckpoints(self._database, writer, thread_id, base=left, fresh=fresh)
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         config = run_config(self.run, given)
         async with self._served.opened(config, given.context_values) as opened:
@@ -256,12 +258,18 @@ class Execution:
         self._served.check(given, first)
 
     async def _base(self) -> GraphState | None:
-        """The state that the run begins from: what the graph has left on this branch of the conversation."""
+        """The state that the run begins from: what the graph left on this branch of messages."""
         if self._served.state == "messages":
             return None
         return await self._database.graph_state(self.run.graph, self.run.input_message_id)
 
-    async def _entry(self, given: RunInput, view: RunView, base: GraphState | None, fresh: bool) -> Any:
+    async def _entry(
+        self,
+        given: RunInput,
+        view: RunView,
+        base: GraphState | None,
+        fresh: bool,
+    ) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             left = await self._database.thread_state(self.run.thread_id)
@@ -269,14 +277,15 @@ class Execution:
         return Command(resume=view.resume) if view.resume else None
 
     async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
-        """The conversation before this run's message, along its branch of the tree, as far as `base` has not seen it.
+        """The messages before this run's one, along its branch, that `base` has not seen.
 
-        A client that keeps the conversation itself sends it anew each time: it counts where there is no state yet.
+        A client that keeps the conversation sends it each time: it counts if there is no state.
         """
         if given.history and base is None:
             return given.history
-        branch = await self._database.branch(self.run.input_message_id, base.message_id if base else None)
-        return [HistoryMessage(role=one.role, content=one.content, id=one.id) for one in branch[:-1]]
+        seen = base.message_id if base else None
+        *earlier, _ = await self._database.branch(self.run.input_message_id, seen)
+        return [HistoryMessage(role=m.role, content=m.content, id=m.id) for m in earlier]
 
     async def _complete(self, writer: RunWriter, handler: EventHandler, output: Any) -> None:
         """End with the answer that the graph's output gives, which is what then stands as shown."""

@@ -203,7 +203,7 @@ class RunWriter:
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` and `graph_state` are what the thread's next run is given, as `EventLog.finish` takes them.
+        `state` and `graph_state` are for the thread's next run, as `EventLog.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
@@ -224,9 +224,9 @@ class RunWriter:
         return successor
 
     async def close(self) -> None:
-        """Stop committing. What was not committed is lost on purpose: call `flush` or `finish` first.
+        """Stop committing. What was not committed is lost: call `flush` or `finish` first.
 
-        A thread of a plain function may go on when its run has ended; whatever it wants to store is refused.
+        A plain function's thread may outlive its run. What it wants to store then is refused.
         """
         self.error = self.error or Fenced(self.fence.run_id)
         self._pump.cancel()

@@ -1,7 +1,7 @@
 """A graph that keeps its state from turn to turn, and what must be true of that state afterwards.
 
-Each turn adds its message, the model's answer, and a note in two places: in the graph's own state, and in that of a
-graph which a plain function calls.
+Each turn adds its message, the model's answer, and a note in two places: in the graph's own state,
+and in that of a graph which a plain function calls.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
-from orchestrator.checkpoints import unpack
 from orchestrator.serde import load_checkpoint, serializer
+from orchestrator.thread_state import unpack
 
 INNER = "remember"
 
@@ -51,7 +51,7 @@ def compiled() -> Any:
 
 
 def wrong(packed: bytes, conversation: Sequence[tuple[str, str]]) -> str | None:
-    """What a thread's state has lost or doubled, compared with its messages as `(role, content)`."""
+    """What a thread's state has lost or doubled; its messages are `(role, content)`."""
     states = {one.checkpoint.namespace: one.checkpoint for one in unpack(packed)}
     values = {
         name: load_checkpoint(serializer(), stored.kind, stored.value)["channel_values"]
@@ -60,7 +60,9 @@ def wrong(packed: bytes, conversation: Sequence[tuple[str, str]]) -> str | None:
     asked = [content for role, content in conversation if role == "user"]
     messages: list[BaseMessage] = values[""]["messages"]
     roles = {"human": "user", "ai": "assistant"}
-    if (known := [(roles[message.type], message.content) for message in messages]) != list(conversation):
+    if (known := [(roles[message.type], message.content) for message in messages]) != list(
+        conversation,
+    ):
         return f"messages {known} of {conversation}"
     for name in ("", INNER):
         if values[name]["noted"] != asked:

@@ -19,9 +19,10 @@ from langgraph.pregel._loop import AsyncPregelLoop
 
 from data import open_database
 from data.base import Database, Fenced
-from orchestrator.checkpoints import RunCheckpoints, pack, unpack
+from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.errors import SyncInAsync
 from orchestrator.events import AgentComplete
+from orchestrator.thread_state import pack, unpack
 from orchestrator.view import RunView
 from orchestrator.writer import RunWriter
 from tests.orchestrator.support import accepted, logged, writing
@@ -261,7 +262,7 @@ async def test_writes_to_a_checkpoint_that_was_left_are_the_runs_own(database: D
 async def test_langgraph_alone_waits_for_a_save_that_an_inner_graph_does_not_make(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If this begins to fail, `_NothingToSave` can go."""
+    """If this begins to fail, `allow_graphs_that_save_nothing` can go."""
     inner = StateGraph(MessagesState).add_node("node", lambda state: {}).add_edge(START, "node")
     outer = StateGraph(MessagesState).add_node("inner", inner.compile(checkpointer=False)).add_edge(START, "inner")
     graph = outer.compile(checkpointer=InMemorySaver())
