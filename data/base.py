@@ -110,9 +110,10 @@ class EventLog(Protocol):
     ) -> str | None:
         """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any.
 
-        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is. `graph_state` is
-        what the graph's next run in the thread begins from; of the earlier states of this graph in this thread, only
-        the one that it follows is kept, for a message that takes the last turn back.
+        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is.
+        `graph_state` is what the graph's next run in the thread begins from. Of this graph's earlier
+        states in the thread only the one that it follows is kept, for a message that takes the last
+        turn back.
         """
 
     async def pause(
@@ -177,7 +178,12 @@ class Checkpoints(Protocol):
     ) -> list[StoredCheckpoint]:
         """Checkpoints of a run, newest first."""
 
-    async def checkpoint_writes(self, run_id: str, namespace: str, checkpoint_id: str) -> tuple[CheckpointWrite, ...]:
+    async def checkpoint_writes(
+        self,
+        run_id: str,
+        namespace: str,
+        checkpoint_id: str,
+    ) -> tuple[CheckpointWrite, ...]:
         """What tasks of a run have written after a checkpoint, which may be another run's."""
 
     async def namespaces(self, run_id: str) -> list[str]:
@@ -212,10 +218,13 @@ class Conversations(Protocol):
         """What the thread's last run left for the next one; empty where it left nothing."""
 
     async def graph_state(self, graph: str, message_id: str) -> GraphState | None:
-        """What the graph's last run has left on the branch of messages that ends with `message_id`."""
+        """The nearest state of the graph on the branch of messages that ends with this one."""
 
     async def branch(self, message_id: str, after: str | None = None) -> list[Message]:
-        """A message and what it follows, the oldest first: from the thread's first message, or from behind `after`."""
+        """A message and what it follows, the oldest first, back to the thread's first message.
+
+        If the message `after` is among them, those after it.
+        """
 
     async def run(self, run_id: str) -> Run | None:
         """A run by id."""

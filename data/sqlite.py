@@ -252,10 +252,17 @@ class SqliteDatabase:
         writes = await self.checkpoint_writes(run_id, row.namespace, row.id)
         return StoredCheckpoint(checkpoint=_record(Checkpoint, row), writes=writes)
 
-    async def checkpoint_writes(self, run_id: str, namespace: str, checkpoint_id: str) -> tuple[CheckpointWrite, ...]:
+    async def checkpoint_writes(
+        self,
+        run_id: str,
+        namespace: str,
+        checkpoint_id: str,
+    ) -> tuple[CheckpointWrite, ...]:
         table = schema.checkpoint_writes
         query = select(table).where(
-            table.c.run_id == run_id, table.c.namespace == namespace, table.c.checkpoint_id == checkpoint_id
+            table.c.run_id == run_id,
+            table.c.namespace == namespace,
+            table.c.checkpoint_id == checkpoint_id,
         )
         writes = await self._rows(query.order_by(table.c.task_path, table.c.task_id, table.c.position))
         return tuple(
@@ -323,19 +330,20 @@ class SqliteDatabase:
         return bytes(found[0].value) if found else b""
 
     async def graph_state(self, graph: str, message_id: str) -> GraphState | None:
-        messages, states = schema.messages, schema.graph_states
-        here = and_(states.c.thread_id == messages.c.thread_id, states.c.message_id == messages.c.id)
-        left = exists().where(here, states.c.graph == graph)
-        start = select(messages.c.id, messages.c.parent_id, messages.c.thread_id, left.label("found"))
-        path = start.where(messages.c.id == message_id).cte("path", recursive=True)
-        path = path.union_all(start.where(messages.c.id == path.c.parent_id, ~path.c.found))
-        query = select(states).where(
-            states.c.thread_id == path.c.thread_id, states.c.message_id == path.c.id, states.c.graph == graph
-        )
-        found = await self._rows(query.where(path.c.found))
-        if not found:
+        m, states = schema.messages, schema.graph_states
+
+        def left_at(message: FromClause) -> ColumnElement[bool]:
+            same_thread = states.c.thread_id == message.c.thread_id
+            return and_(same_thread, states.c.message_id == message.c.id, states.c.graph == graph)
+
+        found = exists().where(left_at(m)).label("found")
+        step = select(m.c.id, m.c.parent_id, m.c.thread_id, found)
+        path = step.where(m.c.id == message_id).cte("path", recursive=True)
+        path = path.union_all(step.where(m.c.id == path.c.parent_id, ~path.c.found))
+        rows = await self._rows(select(states).where(path.c.found, left_at(path)))
+        if not rows:
             return None
-        return GraphState(graph=graph, message_id=found[0].message_id, value=bytes(found[0].value))
+        return GraphState(graph=graph, message_id=rows[0].message_id, value=bytes(rows[0].value))
 
     async def branch(self, message_id: str, after: str | None = None) -> list[Message]:
         table = schema.messages

@@ -285,7 +285,7 @@ def finish(
     state: bytes | None = None,
     graph_state: GraphState | None = None,
 ) -> str | None:
-    """End a run: last events, reply, status, spending and states together; its checkpoints are no longer needed."""
+    """End a run: last events, reply, status, spending and states; its checkpoints can go."""
     if append(tx, fence, expected, events) is not None:
         if message is not None:
             _store_reply(tx, message)

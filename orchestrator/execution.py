@@ -17,7 +17,7 @@ from data.records import Fence, GraphState, Message, Row, Run, RunStatus
 from orchestrator.asking import Asking
 from orchestrator.budget import Limits
 from orchestrator.callbacks import EventHandler, custom_event
-from orchestrator.checkpoints import RunCheckpoints, pack, unpack
+from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.clock import Clock, Observe
 from orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
 from orchestrator.events import (
@@ -45,6 +45,7 @@ from orchestrator.questions import stopped_text
 from orchestrator.replies import Output, expected_texts
 from orchestrator.run_config import run_config
 from orchestrator.texts import GAP
+from orchestrator.thread_state import pack, unpack
 from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
 from orchestrator.values import storable
 from orchestrator.view import RECOVERED, RESUMED, RunView
@@ -325,7 +326,7 @@ class Execution:
         return RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
 
     async def _keep_state(self, saver: RunCheckpoints, base: GraphState | None) -> None:
-        """Note the graph's state for the thread's next run, if it keeps one there."""
+        """Note the state for the thread's next run, if the graph keeps one there. Raises `StateTooLarge`."""
         if self._served.state == "thread":
             self._left = GraphState(
                 graph=self.run.graph,
@@ -342,12 +343,18 @@ class Execution:
         self._served.check(given, first)
 
     async def _base(self) -> GraphState | None:
-        """The state that the run begins from: what the graph has left on this branch of the conversation."""
+        """The state that the run begins from: what the graph left on this branch of messages."""
         if self._served.state == "messages":
             return None
         return await self._database.graph_state(self.run.graph, self.run.input_message_id)
 
-    async def _entry(self, given: RunInput, view: RunView, base: GraphState | None, fresh: bool) -> Any:
+    async def _entry(
+        self,
+        given: RunInput,
+        view: RunView,
+        base: GraphState | None,
+        fresh: bool,
+    ) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             left = await self._database.thread_state(self.run.thread_id)
@@ -355,14 +362,15 @@ class Execution:
         return Command(resume=view.resume) if view.resume else None
 
     async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
-        """The conversation before this run's message, along its branch of the tree, as far as `base` has not seen it.
+        """The messages before this run's one, along its branch, that `base` has not seen.
 
-        A client that keeps the conversation itself sends it anew each time: it counts where there is no state yet.
+        A client that keeps the conversation sends it each time: it counts if there is no state.
         """
         if given.history and base is None:
             return given.history
-        branch = await self._database.branch(self.run.input_message_id, base.message_id if base else None)
-        return [HistoryMessage(role=one.role, content=one.content, id=one.id) for one in branch[:-1]]
+        seen = base.message_id if base else None
+        *earlier, _ = await self._database.branch(self.run.input_message_id, seen)
+        return [HistoryMessage(role=m.role, content=m.content, id=m.id) for m in earlier]
 
     async def _complete(self, writer: RunWriter, handler: EventHandler, output: Any) -> None:
         """End with the answer that the graph's output gives, which is what then stands as shown."""

@@ -247,7 +247,7 @@ class RunWriter:
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` and `graph_state` are what the thread's next run is given, as `EventLog.finish` takes them.
+        `state` and `graph_state` are for the thread's next run, as `EventLog.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
@@ -268,7 +268,11 @@ class RunWriter:
         return successor
 
     async def close(self) -> None:
-        """Stop committing. What was not committed is lost on purpose: call `flush` or `finish` first."""
+        """Stop committing. What was not committed is lost: call `flush` or `finish` first.
+
+        A plain function's thread may outlive its run. What it wants to store then is refused.
+        """
+        self.error = self.error or Fenced(self.fence.run_id)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
 
@@ -314,11 +318,11 @@ class RunWriter:
         cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
         """
         async with self._lock:
-            if self.error is not None:
-                raise self.error
+            self._check()
             batch = self._take(tasks) + [self._seen(event) for event in last]
             events = [pending.numbered_next() for pending in batch]
             for delay in backoff():
+                self._check()
                 try:
                     result = await store(events)
                 except Fenced as error:
@@ -333,6 +337,10 @@ class RunWriter:
                         self.last_seq = result
                     return result
         return None
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
 
     def _take(self, tasks: Collection[str] | None) -> list[_Pending]:
         batch, self._pending, self._pending_text = self._pending, [], 0
