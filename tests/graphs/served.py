@@ -19,7 +19,7 @@ Event = dict[str, Any]
 ENDS = ("run_complete", "run_error", "run_cancelled", "interrupt", "refused")
 LOST = (httpx.TransportError, OSError, TimeoutError)
 PATIENCE = 20.0
-"""Seconds after which a turn that has not ended counts as lost."""
+"""Seconds after which a turn that has not ended counts as lost, while there is a server."""
 
 
 @dataclass
@@ -121,10 +121,13 @@ class NativeTalk:
         body |= {"thread_id": self._thread} if self._thread else {}
         body |= {"context": dict(turn.context)} if turn.context is not None else {}
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE) as patience:
                 cursor = ""
                 while not heard.events or heard.events[-1]["type"] not in ENDS:
-                    await self._up.wait()
+                    if not self._up.is_set():
+                        patience.reschedule(None)
+                        await self._up.wait()
+                        patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
                     cursor = await self._listen(body, key, cursor, heard.events)
                 await self._sum_up(heard)
         except TimeoutError:
