@@ -21,7 +21,10 @@ from tests.graphs.model import GalleryModel
 from tests.graphs.served import FlowTalk, Heard, NativeTalk, until, wrong, wrong_in_flows
 from tests.support.server import ProcessServer
 
-pytestmark = pytest.mark.filterwarnings("ignore::langgraph.warnings.LangGraphDeprecationWarning")
+pytestmark = [
+    pytest.mark.timeout(300),  # the first test has all conversations
+    pytest.mark.filterwarnings("ignore::langgraph.warnings.LangGraphDeprecationWarning"),
+]
 
 AT_ONCE = 12
 """Conversations at the same time, while nothing is killed."""
