@@ -8,7 +8,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.graphs.example import Example
 
 GALLERY = Path(__file__).parent / "gallery"
 PROJECT_ENVIRONMENT = {"WEATHER_UNITS": "degrees", "MEMORY_LIMIT": "10"}
-"""What the projects' own `env` sets; the server must find it there by itself."""
+"""What the projects' own `env` sets, for plain LangGraph; a server must find it there by itself."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class Entry:
     """One graph of the gallery."""
 
     name: str
-    text: str
     example: Example
     module: ModuleType
 
@@ -46,16 +45,13 @@ def projects() -> list[Path]:
     return sorted(GALLERY.glob("*/langgraph.json"))
 
 
-def listing() -> dict[str, Any]:
-    """Return the `langgraph.json` of all graphs that are one file each."""
-    files = (name for name in names() if not (GALLERY / name).is_dir())
-    return {"graphs": {name: f"{GALLERY / name}.py:{_attribute(name)}" for name in files}}
-
-
-def _attribute(name: str) -> str:
-    """Return the graph's name in its file, without importing it."""
-    is_factory = name.startswith("factory_")
-    return "make_graph" if is_factory else "graph"
+def write_listing(folder: Path, entries: Iterable[Entry]) -> Path:
+    """Write a `langgraph.json` of all graphs that are one file each, and return its path."""
+    files = {entry.name: f"{GALLERY / entry.name}.py:{entry.example.graph}" for entry in entries}
+    found = {name: spec for name, spec in files.items() if not (GALLERY / name).is_dir()}
+    path = folder / "langgraph.json"
+    path.write_text(json.dumps({"graphs": found}, indent=1))
+    return path
 
 
 @contextmanager
@@ -76,7 +72,7 @@ def load(name: str) -> Entry:
     shows = _import_file(f"gallery_{name}", folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py"))
     example: Example = shows.SHOWS
     module = _import_from(folder, example.module) if example.module else shows
-    return Entry(name, inspect.cleandoc(shows.__doc__ or ""), example, module)
+    return Entry(name, example, module)
 
 
 def _import_file(name: str, path: Path) -> ModuleType:
@@ -108,10 +104,3 @@ async def made(entry: Entry, config: Mapping[str, Any]) -> AsyncIterator[Pregel[
             yield graph
     else:
         yield found
-
-
-def write_listing(folder: Path) -> Path:
-    """Write the `langgraph.json` of the files into a folder, and return its path."""
-    path = folder / "langgraph.json"
-    path.write_text(json.dumps(listing(), indent=1))
-    return path

@@ -28,7 +28,8 @@ class Turn:
     by: the author of the stored answer; not compared if empty.
     custom: names of custom events that must come.
     resume: what plain LangGraph is resumed with instead of `says`.
-    context: the request's `context`; the turn is played in vocabularies that can carry one.
+    request: what the request has beside the message: `context`, `inputs`, `config`; such a turn is
+        played in the native vocabulary only.
     fresh: whether the turn begins a new thread.
     """
 
@@ -39,7 +40,7 @@ class Turn:
     by: str = ""
     custom: Sequence[str] = ()
     resume: Any = SAME
-    context: Mapping[str, Any] | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
 
     def is_answered_by(self, text: str) -> bool:

@@ -17,15 +17,16 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, Interrupt, StateSnapshot
 from pydantic import BaseModel
 
-from tests.graphs.example import SAME, Example, Turn
+from tests.graphs.catalogue import Entry, made
+from tests.graphs.example import SAME, Turn
 
 
 class Conversation:
     """One example, turn by turn, on threads of its own."""
 
-    def __init__(self, example: Example, graph: Pregel[Any, Any, Any, Any]) -> None:
-        own = {"checkpointer": InMemorySaver(), "store": InMemoryStore()}
-        self._example, self._graph = example, graph.copy(update=own)
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._own = {"checkpointer": InMemorySaver(), "store": InMemoryStore()}
         self._threads = 0
         self.asks: list[str] = []
         """Texts of the questions that are open."""
@@ -35,15 +36,20 @@ class Conversation:
         """Ids of the messages that the turn has found."""
 
     async def take(self, turn: Turn) -> None:
-        """Play the next turn."""
+        """Play the next turn, with a graph that is made for it if there is a factory."""
         self._threads += turn.fresh
-        config: RunnableConfig = {"configurable": {"thread_id": f"thread-{self._threads}"}}
-        state = await self._graph.aget_state(config)
+        configurable = {"thread_id": f"thread-{self._threads}"}
+        config: RunnableConfig = {"configurable": configurable | turn.request.get("config", {}).get("configurable", {})}
+        async with made(self._entry, config) as graph:
+            await self._take(turn, graph.copy(update=self._own), config)
+
+    async def _take(self, turn: Turn, graph: Pregel[Any, Any, Any, Any], config: RunnableConfig) -> None:
+        state = await graph.aget_state(config)
         self.known = {message.id for message in _messages(state.values)}
         self.given = self._input(turn, state)
-        context = None if self._graph.context_schema is None else dict(turn.context or {})
-        self.output = await self._graph.ainvoke(self.given, config, context=context)
-        state = await self._graph.aget_state(config)
+        context = None if graph.context_schema is None else turn.request.get("context", {})
+        self.output = await graph.ainvoke(self.given, config, context=context)
+        state = await graph.aget_state(config)
         waits = [one for task in state.tasks for one in task.interrupts] or state.next
         self.asks = [_text(one.value) if isinstance(one, Interrupt) else one for one in waits]
 
@@ -54,12 +60,12 @@ class Conversation:
             return Command(resume={state.interrupts[0].id: says})
         if state.next:
             return None
-        takes = self._example.takes
+        takes = self._entry.example.takes
         if callable(takes):
             return takes(turn.says)
         if takes == "messages":
-            return {"messages": [HumanMessage(turn.says)]}
-        return {takes: turn.says} if takes else turn.says
+            return {"messages": [HumanMessage(turn.says)], **turn.request.get("inputs", {})}
+        return {takes: turn.says, **turn.request.get("inputs", {})} if takes else turn.says
 
     def answer(self, said: Sequence[str]) -> str:
         """Return what the output gives; `said` are the texts of the turn's plain model calls."""

@@ -85,8 +85,11 @@ def wrong(turn: Turn, heard: Heard) -> list[str]:
     return [one for one in found if one]
 
 
-def wrong_in_flows(turn: Turn, heard: Heard) -> list[str]:
-    """Return what is wrong with a turn in the flow vocabulary; it cannot take back what it has shown."""
+def wrong_in_flows(turn: Turn, heard: Heard, streams_all: bool) -> list[str]:
+    """Return what is wrong with a turn in the flow vocabulary.
+
+    It cannot take back what it has shown: only if nothing was taken back, the chunks add up to the answer.
+    """
     found = [_differs("end", "flow_completed", heard.end)]
     if heard.end != "flow_completed":
         return [*filter(None, found), json.dumps(heard.events[-1] if heard.events else None)]
@@ -95,6 +98,8 @@ def wrong_in_flows(turn: Turn, heard: Heard) -> list[str]:
     elif not turn.is_answered_by(heard.text):
         found.append(_differs("answer", turn.answer, heard.text))
     found.append(_differs("stored", heard.text, heard.stored))
+    if streams_all:
+        found.append(_differs("chunks", heard.text, heard.shown))
     seen = {event["data"]["element_name"] for event in heard.of_type("element_started")}
     if turn.agents:
         found.append(_differs("elements", sorted(turn.agents), sorted(seen)))
@@ -117,9 +122,8 @@ class NativeTalk:
         heard, key = Heard(), new_id()
         if turn.fresh:
             self._thread = None
-        body = {"message": turn.says, "graph": self._name}
+        body = {"message": turn.says, "graph": self._name, **turn.request}
         body |= {"thread_id": self._thread} if self._thread else {}
-        body |= {"context": dict(turn.context)} if turn.context is not None else {}
         try:
             async with asyncio.timeout(PATIENCE) as patience:
                 cursor = ""

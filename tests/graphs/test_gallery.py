@@ -72,7 +72,7 @@ class Gallery:
             talk = FlowTalk(name, client, self._server.ws)
             for turn in self.entries[name].example.turns:
                 self._model.begin(name)
-                if turn.context is None:  # which this vocabulary cannot carry
+                if not turn.request:  # which this vocabulary cannot carry
                     self.flows[name].append(await talk.take(turn))
 
     async def _play_round(self, number: int, talks: dict[str, NativeTalk]) -> None:
@@ -103,24 +103,25 @@ class Gallery:
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
     folder = tmp_path_factory.mktemp("gallery")
-    with GalleryModel() as model, catalogue.model_environment(model.base_url):
-        entries = {name: catalogue.load(name) for name in catalogue.names()}
+    with GalleryModel() as model:
+        with catalogue.model_environment(model.base_url):
+            entries = {name: catalogue.load(name) for name in catalogue.names()}
         for entry in entries.values():
             model.know(entry.name, entry.example)
         yield asyncio.run(_played(folder, model, entries))
 
 
 async def _played(folder: Path, model: GalleryModel, entries: dict[str, Entry]) -> Gallery:
-    async with _serving(folder, model) as server:
+    async with _serving(folder, model, entries) as server:
         gallery = Gallery(server, model, entries)
         await gallery.play()
         return gallery
 
 
 @asynccontextmanager
-async def _serving(folder: Path, model: GalleryModel) -> AsyncIterator[ProcessServer]:
+async def _serving(folder: Path, model: GalleryModel, entries: dict[str, Entry]) -> AsyncIterator[ProcessServer]:
     environment = {"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "sk-gallery"}
-    listings = [catalogue.write_listing(folder), *catalogue.projects()]
+    listings = [catalogue.write_listing(folder, entries.values()), *catalogue.projects()]
     options = [part for path in listings for part in ("--graph", str(path))]
     server = ProcessServer(folder, environment, *options)
     try:
@@ -138,8 +139,9 @@ def test_a_graph_answers_over_native_sse(name: str, gallery: Gallery) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_in_the_flow_vocabulary(name: str, gallery: Gallery) -> None:
-    turns = [turn for turn in gallery.entries[name].example.turns if turn.context is None]
-    found = [wrong_in_flows(turn, heard) for turn, heard in zip(turns, gallery.flows[name], strict=True)]
+    turns = [turn for turn in gallery.entries[name].example.turns if not turn.request]
+    heard = zip(turns, gallery.flows[name], gallery.native[name], strict=False)
+    found = [wrong_in_flows(turn, flow, not native.of_type("run_attempt")) for turn, flow, native in heard]
     assert found == [[]] * len(turns)
 
 

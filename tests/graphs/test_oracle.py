@@ -31,15 +31,14 @@ def model() -> Iterator[GalleryModel]:
 async def test_an_example_is_what_plain_langgraph_gives(name: str, model: GalleryModel) -> None:
     entry = catalogue.load(name)
     model.know(name, entry.example)
-    async with catalogue.made(entry, {"configurable": {}}) as graph:
-        conversation = Conversation(entry.example, graph)
-        for turn in entry.example.turns:
-            model.begin(name)
-            await conversation.take(turn)
-            assert len(conversation.asks) == len(turn.asks), conversation.asks
-            for question, part in zip(conversation.asks, turn.asks, strict=True):
-                assert part in question
-            if not turn.asks:
-                answer = conversation.answer(model.said(name))
-                assert turn.is_answered_by(answer), (turn.says, answer)
+    conversation = Conversation(entry)
+    for turn in entry.example.turns:
+        model.begin(name)
+        await conversation.take(turn)
+        assert len(conversation.asks) == len(turn.asks), conversation.asks
+        for question, part in zip(conversation.asks, turn.asks, strict=True):
+            assert part in question
+        if not turn.asks:
+            answer = conversation.answer(model.said(name))
+            assert turn.is_answered_by(answer), (turn.says, answer)
     assert model.problems == []

@@ -21,6 +21,17 @@ SHOWS = Example(
     turns=[
         Turn("Hello", "Hello.", agents=["speaker"], by="speaker"),
         Turn("Bye", "Bye.", agents=["speaker"], by="speaker"),
+        Turn(
+            "Again",
+            "Hallo.",
+            agents=["speaker"],
+            by="speaker",
+            request={"config": {"configurable": {"language": "German"}}},
+        ),
     ],
-    model={"Speak English.\nuser: Hello": "Hello.", "Hello.\nuser: Bye": "Bye."},
+    model={
+        "Speak English.\nuser: Hello": "Hello.",
+        "Hello.\nuser: Bye": "Bye.",
+        "Speak German. ... user: Again": "Hallo.",
+    },
 )

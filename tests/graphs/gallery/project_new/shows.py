@@ -13,7 +13,7 @@ SHOWS = Example(
             "once more",
             "ONCE MORE, set up with blue.",
             agents=["call_model"],
-            context={"my_configurable_param": "blue"},
+            request={"context": {"my_configurable_param": "blue"}},
         ),
     ],
 )
