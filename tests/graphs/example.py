@@ -24,7 +24,8 @@ class Turn:
     says: the message; an answer, if the turn before has ended with a question.
     answer: the whole answer, exactly; a dictionary if it is a JSON object in any spelling.
     asks: texts that stand in the questions that are open when the turn ends, one for each question.
-    agents: everybody who must have begun to work in this turn, and nobody else.
+    agents: everybody who must have begun to work in this turn, and nobody else; empty if that
+        depends on what has been asked before.
     by: the author of the stored answer; not compared if empty.
     custom: names of custom events that must come.
     resume: what plain LangGraph is resumed with instead of `says`.

@@ -150,6 +150,8 @@ def test_a_graph_answers_all_the_same_if_the_server_is_killed(name: str, gallery
     turns = gallery.entries[name].example.turns
     assert [wrong(turn, heard) for turn, heard in zip(turns, gallery.killed[name], strict=True)] == [[]] * len(turns)
     for number, (before, after) in enumerate(zip(gallery.native[name], gallery.killed[name], strict=True)):
+        if not turns[number].agents:
+            continue  # what is cached is done the first time only
         assert after.done == before.done, "what was done is done again"
         if number < KILLS and before.requests:
             assert after.recovered, "the kill has missed the run"
