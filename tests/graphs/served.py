@@ -222,7 +222,7 @@ def shown(events: Sequence[Event]) -> str:
             case "run_attempt":
                 gone = event["supersedes"]
                 parts = {(one["span"], one.get("part", 0)) for one in gone.get("texts", ())}
-                spans = set() if parts else set(gone["spans"])
+                spans = set(gone["spans"])
                 texts = {at: text for at, text in texts.items() if at not in parts and at[0] not in spans}
             case "interrupt_answered":
                 texts.clear()

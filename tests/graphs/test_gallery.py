@@ -8,7 +8,7 @@ when the last reply of a model is under way, and of the second, when the first o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -131,26 +131,34 @@ async def _serving(folder: Path, model: GalleryModel, entries: dict[str, Entry])
         await asyncio.to_thread(server.kill)
 
 
+def _report(problems: Iterable[list[str]]) -> str:
+    """Return what is wrong, turn by turn; empty if nothing is."""
+    return "\n".join(f"turn {number}: {one}" for number, found in enumerate(problems, 1) for one in found)
+
+
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_over_native_sse(name: str, gallery: Gallery) -> None:
     turns = gallery.entries[name].example.turns
-    assert [wrong(turn, heard) for turn, heard in zip(turns, gallery.native[name], strict=True)] == [[]] * len(turns)
+    problems = _report(wrong(turn, heard) for turn, heard in zip(turns, gallery.native[name], strict=True))
+    assert not problems, problems
 
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_in_the_flow_vocabulary(name: str, gallery: Gallery) -> None:
     turns = [turn for turn in gallery.entries[name].example.turns if not turn.request]
     heard = zip(turns, gallery.flows[name], gallery.native[name], strict=False)
-    found = [wrong_in_flows(turn, flow, not native.of_type("run_attempt")) for turn, flow, native in heard]
-    assert found == [[]] * len(turns)
+    problems = _report(wrong_in_flows(turn, flow, not native.of_type("run_attempt")) for turn, flow, native in heard)
+    assert not problems, problems
 
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_all_the_same_if_the_server_is_killed(name: str, gallery: Gallery) -> None:
     turns = gallery.entries[name].example.turns
-    assert [wrong(turn, heard) for turn, heard in zip(turns, gallery.killed[name], strict=True)] == [[]] * len(turns)
-    for number, (before, after) in enumerate(zip(gallery.native[name], gallery.killed[name], strict=True)):
-        if not turns[number].agents:
+    problems = _report(wrong(turn, heard) for turn, heard in zip(turns, gallery.killed[name], strict=True))
+    assert not problems, problems
+    for number, turn in enumerate(turns):
+        before, after = gallery.native[name][number], gallery.killed[name][number]
+        if not turn.agents:
             continue  # what is cached is done the first time only
         assert after.done == before.done, "what was done is done again"
         if number < KILLS and before.requests:
