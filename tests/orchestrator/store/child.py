@@ -7,6 +7,7 @@ It prints `NAMESPACE KEY` of an item once `put` has returned.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from itertools import count
 
@@ -14,16 +15,20 @@ from data import open_database
 from orchestrator.store import GraphStore, open_graph_store
 
 
+def acknowledge(namespace: str, number: int) -> None:
+    os.write(1, f"{namespace} {number}\n".encode())  # at once, whatever another thread writes
+
+
 async def on_the_loop(store: GraphStore) -> None:
     for number in count():
         await store.aput(("loop",), str(number), {"n": number})
-        print("loop", number, flush=True)
+        acknowledge("loop", number)
 
 
 def in_a_thread(store: GraphStore) -> None:
     for number in count():
         store.put(("thread",), str(number), {"n": number})
-        print("thread", number, flush=True)
+        acknowledge("thread", number)
 
 
 async def main(database: str) -> None:
