@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from data.records import (
     Acceptance,
@@ -14,7 +15,10 @@ from data.records import (
     Fence,
     Flow,
     GraphState,
+    Item,
+    ItemWrite,
     Message,
+    Namespace,
     NewEvent,
     Row,
     Run,
@@ -22,6 +26,8 @@ from data.records import (
     StoredCheckpoint,
     Thread,
 )
+
+T = TypeVar("T")
 
 
 class StorageError(Exception):
@@ -104,17 +110,24 @@ class EventLog(Protocol):
     ) -> str | None:
         """Store a run's last events, its reply and its status at once. Returns the thread's next queued run, if any.
 
-        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is. `graph_state` is
-        what the graph's next run in the thread begins from; of the earlier states of this graph in this thread, only
-        the one that it follows is kept, for a message that takes the last turn back.
+        `state` is what the thread's next run is given; empty for nothing, None to leave it as it is.
+        `graph_state` is what the graph's next run in the thread begins from. Of this graph's earlier
+        states in the thread only the one that it follows is kept, for a message that takes the last
+        turn back.
         """
 
     async def pause(
-        self, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        message: Message | None = None,
+        writes: Sequence[tuple[str, str, CheckpointWrite]] = (),
     ) -> None:
         """Store events that end with a question to a human, and give up the run until it is answered.
 
-        `message` is the question as the run's reply so far.
+        `message` is the question as the run's reply so far; `writes` are what the tasks that ask wrote, as `append`
+        takes them.
         """
 
     async def answer(
@@ -165,7 +178,12 @@ class Checkpoints(Protocol):
     ) -> list[StoredCheckpoint]:
         """Checkpoints of a run, newest first."""
 
-    async def checkpoint_writes(self, run_id: str, namespace: str, checkpoint_id: str) -> tuple[CheckpointWrite, ...]:
+    async def checkpoint_writes(
+        self,
+        run_id: str,
+        namespace: str,
+        checkpoint_id: str,
+    ) -> tuple[CheckpointWrite, ...]:
         """What tasks of a run have written after a checkpoint, which may be another run's."""
 
     async def namespaces(self, run_id: str) -> list[str]:
@@ -200,10 +218,13 @@ class Conversations(Protocol):
         """What the thread's last run left for the next one; empty where it left nothing."""
 
     async def graph_state(self, graph: str, message_id: str) -> GraphState | None:
-        """What the graph's last run has left on the branch of messages that ends with `message_id`."""
+        """The nearest state of the graph on the branch of messages that ends with this one."""
 
     async def branch(self, message_id: str, after: str | None = None) -> list[Message]:
-        """A message and what it follows, the oldest first: from the thread's first message, or from behind `after`."""
+        """A message and what it follows, the oldest first, back to the thread's first message.
+
+        If the message `after` is among them, those after it.
+        """
 
     async def run(self, run_id: str) -> Run | None:
         """A run by id."""
@@ -292,7 +313,44 @@ class Flows(Protocol):
         """Store it, or forget it for None."""
 
 
-class Database(EventLog, Checkpoints, Conversations, Positions, Workers, Access, Flows, Protocol):
+class Items(Protocol):
+    """What graphs keep across threads and users: values by namespace and key. Times in ms.
+
+    Every method can be called in any thread and returns at once. A thread of the database's own completes
+    the future, which may be waited for anywhere: also on the event loop, which is not needed for that.
+    An item whose time is over at `now` is not there any more, whether or not it is swept already.
+    """
+
+    def put_items(self, writes: Sequence[ItemWrite], at: int) -> Future[None]:
+        """Store and forget items, all or none. An item that was there keeps its time of creation."""
+
+    def items(self, places: Sequence[tuple[Namespace, str]], now: int) -> Future[list[Item]]:
+        """The items at these places, in any order; a place where nothing is kept has none."""
+
+    def scan_items(
+        self,
+        prefix: Namespace,
+        now: int,
+        embedder: str | None,
+        fold: Callable[[Iterator[tuple[Item, bytes]]], T],
+    ) -> Future[T]:
+        """What `fold` makes of the items in a namespace and inside it, the last written first.
+
+        Each comes with its vectors, which are empty if it has none of this embedder. `fold` sees one
+        state of the database, and may stop early; what it raises is raised.
+        """
+
+    def item_namespaces(self, prefix: Namespace, now: int) -> Future[list[Namespace]]:
+        """Namespaces that hold an item, in a namespace and inside it, in any order."""
+
+    def refresh_items(self, places: Sequence[tuple[Namespace, str]], now: int) -> Future[None]:
+        """Begin the time of these items anew, if they have one."""
+
+    def sweep_items(self, now: int, limit: int) -> Future[int]:
+        """Delete items whose time is over, at most `limit`, and return how many."""
+
+
+class Database(EventLog, Checkpoints, Conversations, Positions, Workers, Access, Flows, Items, Protocol):
     """One backend: everything above on one store."""
 
     @property

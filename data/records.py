@@ -198,3 +198,32 @@ class StoredCheckpoint(Record, frozen=True):
 
     checkpoint: Checkpoint
     writes: tuple[CheckpointWrite, ...]
+
+
+Namespace = tuple[str, ...]
+"""The place of an item, from the outermost label to the innermost. No label is empty or has a period."""
+
+
+class Item(Record, frozen=True):
+    """A value that graphs keep across threads, by namespace and key. `ttl` is in ms; None is for ever."""
+
+    namespace: Namespace
+    key: str
+    value: bytes
+    created_at: int
+    updated_at: int
+    ttl: int | None = None
+
+
+class ItemWrite(Record, frozen=True):
+    """A value to keep in place of an earlier one, or None to forget it.
+
+    `vectors` are what the value is found by; they compare only with others of the same `embedder`.
+    """
+
+    namespace: Namespace
+    key: str
+    value: bytes | None
+    ttl: int | None = None
+    vectors: bytes | None = None
+    embedder: str | None = None

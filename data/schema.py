@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
-VERSION = 4
+VERSION = 5
 """Grows with every change of a table; a database of a newer version is refused."""
 
 metadata = MetaData()
@@ -137,6 +149,23 @@ graph_states = Table(
     Column("graph", String, primary_key=True),
     Column("message_id", String, primary_key=True, comment="the reply of the run that left it"),
     Column("value", LargeBinary, nullable=False),
+)
+
+store_items = Table(
+    "store_items",
+    metadata,
+    Column("revision", Integer, primary_key=True, comment="grows with every write: the newest is the largest"),
+    Column("namespace", String, nullable=False, comment="labels, joined by periods, which no label has"),
+    Column("key", String, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Column("ttl", Integer, comment="ms from the last use to the end; null is for ever"),
+    Column("expires_at", Integer),
+    Column("embedder", String, comment="what made the vectors: others do not compare"),
+    Column("value", LargeBinary, nullable=False),
+    Column("vectors", LargeBinary),
+    UniqueConstraint("namespace", "key"),
+    Index("store_items_by_end", "expires_at"),
 )
 
 flows = Table(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,15 +22,19 @@ from sqlalchemy import (
     FromClause,
     Select,
     and_,
+    case,
     create_engine,
     event,
     exists,
     func,
     literal,
     literal_column,
+    or_,
     select,
     text,
+    tuple_,
 )
+from sqlalchemy import Engine as SqlEngine
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -46,7 +51,10 @@ from data.records import (
     Fence,
     Flow,
     GraphState,
+    Item,
+    ItemWrite,
     Message,
+    Namespace,
     NewEvent,
     Row,
     Run,
@@ -61,10 +69,16 @@ from data.writer import Writer
 
 BUSY_MS = 10_000
 """How long a statement waits for another process's transaction."""
+SCANNED_ROWS = 100
+"""How many rows of a scan are fetched at once."""
+SCANNERS = 4
+"""How many reads of stored items are under way at once; others wait, and hold up nothing else."""
 BLOCKED_SECONDS = 1.0
 """How long taking over may be blocked by the very worker whose lease is over, before that one is killed."""
 
 R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
+Place = tuple[Namespace, str]
 
 
 class SqliteDatabase:
@@ -77,6 +91,9 @@ class SqliteDatabase:
         self._tail = Tail()
         self._hints = Hints()
         self._reader = _reading_engine(path)
+        self._scanned = _scanned_engine(path)
+        self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="antiphon-scan")
+        self._scans: set[Future[Any]] = set()
         self._writer = Writer(
             connect=lambda: _writing_connection(path),
             on_commit=self._committed,
@@ -151,9 +168,14 @@ class SqliteDatabase:
         return successor
 
     async def pause(
-        self, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+        self,
+        fence: Fence,
+        expected: int,
+        events: Sequence[NewEvent],
+        message: Message | None = None,
+        writes: Writes = (),
     ) -> None:
-        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events, message))
+        await self._writer.submit(lambda tx: transactions.pause(tx, fence, expected, events, message, writes))
 
     async def answer(
         self,
@@ -230,10 +252,17 @@ class SqliteDatabase:
         writes = await self.checkpoint_writes(run_id, row.namespace, row.id)
         return StoredCheckpoint(checkpoint=_record(Checkpoint, row), writes=writes)
 
-    async def checkpoint_writes(self, run_id: str, namespace: str, checkpoint_id: str) -> tuple[CheckpointWrite, ...]:
+    async def checkpoint_writes(
+        self,
+        run_id: str,
+        namespace: str,
+        checkpoint_id: str,
+    ) -> tuple[CheckpointWrite, ...]:
         table = schema.checkpoint_writes
         query = select(table).where(
-            table.c.run_id == run_id, table.c.namespace == namespace, table.c.checkpoint_id == checkpoint_id
+            table.c.run_id == run_id,
+            table.c.namespace == namespace,
+            table.c.checkpoint_id == checkpoint_id,
         )
         writes = await self._rows(query.order_by(table.c.task_path, table.c.task_id, table.c.position))
         return tuple(
@@ -301,19 +330,20 @@ class SqliteDatabase:
         return bytes(found[0].value) if found else b""
 
     async def graph_state(self, graph: str, message_id: str) -> GraphState | None:
-        messages, states = schema.messages, schema.graph_states
-        here = and_(states.c.thread_id == messages.c.thread_id, states.c.message_id == messages.c.id)
-        left = exists().where(here, states.c.graph == graph)
-        start = select(messages.c.id, messages.c.parent_id, messages.c.thread_id, left.label("found"))
-        path = start.where(messages.c.id == message_id).cte("path", recursive=True)
-        path = path.union_all(start.where(messages.c.id == path.c.parent_id, ~path.c.found))
-        query = select(states).where(
-            states.c.thread_id == path.c.thread_id, states.c.message_id == path.c.id, states.c.graph == graph
-        )
-        found = await self._rows(query.where(path.c.found))
-        if not found:
+        m, states = schema.messages, schema.graph_states
+
+        def left_at(message: FromClause) -> ColumnElement[bool]:
+            same_thread = states.c.thread_id == message.c.thread_id
+            return and_(same_thread, states.c.message_id == message.c.id, states.c.graph == graph)
+
+        found = exists().where(left_at(m)).label("found")
+        step = select(m.c.id, m.c.parent_id, m.c.thread_id, found)
+        path = step.where(m.c.id == message_id).cte("path", recursive=True)
+        path = path.union_all(step.where(m.c.id == path.c.parent_id, ~path.c.found))
+        rows = await self._rows(select(states).where(path.c.found, left_at(path)))
+        if not rows:
             return None
-        return GraphState(graph=graph, message_id=found[0].message_id, value=bytes(found[0].value))
+        return GraphState(graph=graph, message_id=rows[0].message_id, value=bytes(rows[0].value))
 
     async def branch(self, message_id: str, after: str | None = None) -> list[Message]:
         table = schema.messages
@@ -454,6 +484,60 @@ class SqliteDatabase:
     async def save_profile(self, user_id: str, value: bytes | None, at: int) -> None:
         await self._writer.submit(lambda tx: transactions.save_profile(tx, user_id, value, at))
 
+    # -- items --------------------------------------------------------------------------------------------------
+
+    def put_items(self, writes: Sequence[ItemWrite], at: int) -> Future[None]:
+        return self._writer.submit_from_thread(lambda tx: transactions.put_items(tx, writes, at))
+
+    def items(self, places: Sequence[Place], now: int) -> Future[list[Item]]:
+        table = schema.store_items
+        named = tuple_(table.c.namespace, table.c.key)
+        wanted = [(transactions.namespace_text(namespace), key) for namespace, key in places]
+        query = select(*_item_columns()).where(*_kept(now), named.in_(wanted))
+        return self._scan(query, lambda rows: [_item(row) for row in rows])
+
+    def scan_items(
+        self,
+        prefix: Namespace,
+        now: int,
+        embedder: str | None,
+        fold: Callable[[Iterator[tuple[Item, bytes]]], T],
+    ) -> Future[T]:
+        table = schema.store_items
+        vectors = case((table.c.embedder == embedder, table.c.vectors))
+        query = select(*_item_columns(), vectors).where(*_kept(now), *_inside(prefix))
+        newest_first = query.order_by(table.c.revision.desc())
+        return self._scan(newest_first, lambda rows: fold((_item(row), row[-1] or b"") for row in rows))
+
+    def item_namespaces(self, prefix: Namespace, now: int) -> Future[list[Namespace]]:
+        query = select(schema.store_items.c.namespace).where(*_kept(now), *_inside(prefix))
+        return self._scan(query.distinct(), lambda rows: [_namespace(row[0]) for row in rows])
+
+    def _scan(self, query: Select[Any], fold: Callable[[Iterator[SqlRow[Any]]], T]) -> Future[T]:
+        """Fold the rows of a query in another thread: they may be many, and folding them may take long."""
+
+        def scan() -> T:
+            try:
+                with self._scanned.connect() as connection:
+                    rows = connection.execution_options(yield_per=SCANNED_ROWS).execute(query)
+                    return fold(iter(rows))
+            except SQLAlchemyError as error:
+                raise StorageError(f"cannot read: {error}") from error
+
+        try:
+            scanning = self._scanners.submit(scan)
+        except RuntimeError:  # its threads have ended
+            raise StorageError("the database is closed") from None
+        self._scans.add(scanning)
+        scanning.add_done_callback(self._scans.discard)
+        return scanning
+
+    def refresh_items(self, places: Sequence[Place], now: int) -> Future[None]:
+        return self._writer.submit_from_thread(lambda tx: transactions.refresh_items(tx, places, now))
+
+    def sweep_items(self, now: int, limit: int) -> Future[int]:
+        return self._writer.submit_from_thread(lambda tx: transactions.sweep_items(tx, now, limit))
+
     # -- access -------------------------------------------------------------------------------------------------
 
     async def revoke(self, kind: str, value: str, at: int) -> None:
@@ -485,6 +569,9 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         await self._writer.close()
+        self._scanners.shutdown(wait=False)
+        await asyncio.gather(*map(asyncio.wrap_future, list(self._scans)), return_exceptions=True)
+        self._scanned.dispose()
         await self._reader.dispose()
         self._lock.release()
 
@@ -492,6 +579,39 @@ class SqliteDatabase:
 def _record(record: type[R], row: SqlRow[Any]) -> R:
     values = row._mapping
     return record(**{field: values[field] for field in record.__struct_fields__})
+
+
+def _item_columns() -> list[ColumnElement[Any]]:
+    return [schema.store_items.c[name] for name in Item.__struct_fields__]
+
+
+def _item(row: SqlRow[Any]) -> Item:
+    """An item, of a row that begins with its columns."""
+    namespace, *others = row[: len(Item.__struct_fields__)]
+    return Item(**dict(zip(Item.__struct_fields__, (_namespace(namespace), *others), strict=True)))
+
+
+def _namespace(text: str) -> Namespace:
+    return tuple(text.split("."))
+
+
+def _kept(now: int) -> list[ColumnElement[bool]]:
+    """The condition of an item whose time is not over."""
+    ends = schema.store_items.c.expires_at
+    return [or_(ends.is_(None), ends > now)]
+
+
+def _inside(prefix: Namespace) -> list[ColumnElement[bool]]:
+    """The condition of an item in a namespace or inside it.
+
+    The subquery is one range of the index, whose revisions SQLite then walks from the newest: no value is read for
+    sorting, and none that a fold does not come to. `/` is the character after the period.
+    """
+    if not prefix:
+        return []
+    name, column = transactions.namespace_text(prefix), schema.store_items.c.namespace
+    inside = and_(column >= name, column < f"{name}/", or_(column == name, column >= f"{name}."))
+    return [schema.store_items.c.revision.in_(select(schema.store_items.c.revision).where(inside))]
 
 
 def _unsaid(messages: FromClause) -> ColumnElement[bool]:
@@ -513,13 +633,21 @@ def _writing_connection(path: Path) -> sqlite3.Connection:
 
 def _reading_engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), pool_size=4, max_overflow=12)
+    _only_reads(engine.sync_engine)
+    return engine
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def _scanned_engine(path: Path) -> SqlEngine:
+    engine = create_engine(URL.create("sqlite", database=str(path)), pool_size=SCANNERS)
+    _only_reads(engine)
+    return engine
+
+
+def _only_reads(engine: SqlEngine) -> None:
+    @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         for pragma in (f"busy_timeout = {BUSY_MS}", "query_only = ON", "wal_autocheckpoint = 0"):
             connection.execute(f"PRAGMA {pragma}")
-
-    return engine
 
 
 def _path_of(url: str) -> Path:

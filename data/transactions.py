@@ -23,7 +23,9 @@ from data.records import (
     Fence,
     Flow,
     GraphState,
+    ItemWrite,
     Message,
+    Namespace,
     NewEvent,
     Row,
     Run,
@@ -283,7 +285,7 @@ def finish(
     state: bytes | None = None,
     graph_state: GraphState | None = None,
 ) -> str | None:
-    """End a run: last events, reply, status, spending and states together; its checkpoints are no longer needed."""
+    """End a run: last events, reply, status, spending and states; its checkpoints can go."""
     if append(tx, fence, expected, events) is not None:
         if message is not None:
             _store_reply(tx, message)
@@ -365,10 +367,15 @@ def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0
 
 
 def pause(
-    tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], message: Message | None = None
+    tx: Transaction,
+    fence: Fence,
+    expected: int,
+    events: Sequence[NewEvent],
+    message: Message | None = None,
+    writes: Writes = (),
 ) -> None:
     """Store events that end with a question, the question as the reply so far, and let go of the run."""
-    if append(tx, fence, expected, events) is not None:
+    if append(tx, fence, expected, events, writes, completed=bool(writes)) is not None:
         if message is not None:
             _store_reply(tx, message)
         tx.connection.execute(
@@ -517,6 +524,48 @@ def save_profile(tx: Transaction, user_id: str, value: bytes | None, at: int) ->
     tx.connection.execute("DELETE FROM profiles WHERE user_id = ?", (user_id,))
     if value is not None:
         tx.connection.execute("INSERT INTO profiles VALUES (?,?,?)", (user_id, value, at))
+
+
+def namespace_text(namespace: Namespace) -> str:
+    """A namespace as it is stored: text, so that all namespaces inside another one are a range."""
+    return ".".join(namespace)
+
+
+def put_items(tx: Transaction, writes: Sequence[ItemWrite], at: int) -> None:
+    """Store items, each as the newest of all, or forget them."""
+    for w in writes:
+        namespace = namespace_text(w.namespace)
+        former = tx.one(
+            "DELETE FROM store_items WHERE namespace = ? AND key = ? RETURNING created_at, expires_at",
+            *(namespace, w.key),
+        )
+        if w.value is None:
+            continue
+        stays = former is not None and (former[1] is None or former[1] > at)
+        created_at = former[0] if former and stays else at
+        expires_at = None if w.ttl is None else at + w.ttl
+        tx.connection.execute(
+            "INSERT INTO store_items"
+            " (namespace, key, created_at, updated_at, ttl, expires_at, embedder, value, vectors)"
+            " VALUES (?,?,?,?,?,?,?,?,?)",
+            (namespace, w.key, created_at, at, w.ttl, expires_at, w.embedder, w.value, w.vectors),
+        )
+
+
+def refresh_items(tx: Transaction, places: Sequence[tuple[Namespace, str]], now: int) -> None:
+    """Begin the time of items anew, unless it is over."""
+    tx.connection.executemany(
+        "UPDATE store_items SET expires_at = ? + ttl WHERE namespace = ? AND key = ? AND expires_at > ?",
+        [(now, namespace_text(namespace), key, now) for namespace, key in places],
+    )
+
+
+def sweep_items(tx: Transaction, now: int, limit: int) -> int:
+    """Delete items whose time is over."""
+    return tx.connection.execute(
+        "DELETE FROM store_items WHERE revision IN (SELECT revision FROM store_items WHERE expires_at <= ? LIMIT ?)",
+        (now, limit),
+    ).rowcount
 
 
 def _marks(values: Sequence[Any]) -> str:

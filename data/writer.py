@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
@@ -24,8 +25,8 @@ from data.transactions import Transaction
 log = logging.getLogger("antiphon.data")
 
 Command = Callable[[Transaction], Any]
-_Job = tuple[Command, "asyncio.Future[Any]"]
-_Outcome = tuple["asyncio.Future[Any]", Any, BaseException | None]
+_Job = tuple[Command, "asyncio.Future[Any] | Future[Any]"]
+_Outcome = tuple["asyncio.Future[Any] | Future[Any]", Any, BaseException | None]
 
 GROUP = 512
 """Commands in one transaction at most: bounds how long a commit can take."""
@@ -63,6 +64,8 @@ class Writer:
         self._version: int | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting: set[asyncio.Future[Any]] = set()
+        self._waiting_threads: set[Future[Any]] = set()
+        self._over = False
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         self._turned_at = time.monotonic()
@@ -82,14 +85,30 @@ class Writer:
 
         Raises `StorageError` if the writer is closed, gone or stuck: nobody would answer.
         """
-        if self._closed:
-            raise StorageError("the database is closed")
-        if (problem := self.problem) is not None:
-            raise StorageError(f"nothing can be stored: {problem}")
+        self._check()
         future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.add(future)
         self._jobs.put((command, future))
         return future
+
+    def submit_from_thread(self, command: Command) -> Future[Any]:
+        """Like `submit`, from any thread, for a command that adds no events.
+
+        The writer's own thread completes the future: the event loop may be what waits for it.
+        """
+        self._check()
+        future: Future[Any] = Future()
+        self._waiting_threads.add(future)
+        self._jobs.put((command, future))
+        if self._over:  # the thread has ended meanwhile, and may not have seen it
+            self._give_up()
+        return future
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StorageError("the database is closed")
+        if (problem := self.problem) is not None:
+            raise StorageError(f"nothing can be stored: {problem}")
 
     async def close(self) -> None:
         """Commit what was submitted, then end the thread."""
@@ -105,7 +124,13 @@ class Writer:
         except BaseException:  # of whatever kind: the process lives on, and its health tells
             log.exception("the writer ended: nothing can be stored until the process is started again")
         finally:
+            self._over = True
+            self._give_up()
             self._call(self._end)
+
+    def _give_up(self) -> None:
+        for future in list(self._waiting_threads):
+            self._complete(future, None, StorageError("the writer ended"))
 
     def _end(self) -> None:
         self._settle([], [(future, None, StorageError("the writer ended")) for future in list(self._waiting)])
@@ -125,7 +150,7 @@ class Writer:
                 _close(connection)
                 connection = self._version = None
             if outcomes:
-                self._call(self._settle, rows, outcomes)
+                self._deliver(rows, outcomes)
         _close(connection)
 
     def _next_group(self) -> list[_Job] | None:
@@ -176,13 +201,24 @@ class Writer:
         except RuntimeError:  # the loop is gone: nobody waits any more
             return
 
+    def _deliver(self, rows: list[Row], outcomes: list[_Outcome]) -> None:
+        """Complete the futures of threads here, and the others on the loop, behind the rows."""
+        if on_loop := [outcome for outcome in outcomes if not isinstance(outcome[0], Future)]:
+            self._call(self._settle, rows, on_loop)
+        for future, result, error in outcomes:
+            if isinstance(future, Future):
+                self._complete(future, result, error)
+
     def _settle(self, rows: list[Row], outcomes: list[_Outcome]) -> None:
         if rows:
             self._on_commit(rows)
         for future, result, error in outcomes:
-            self._waiting.discard(future)
-            if future.cancelled():
-                continue
+            self._complete(future, result, error)
+
+    def _complete(self, future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
+        waiting: set[Any] = self._waiting_threads if isinstance(future, Future) else self._waiting
+        waiting.discard(future)
+        with suppress(asyncio.InvalidStateError, InvalidStateError):  # whoever waited was cancelled
             if error is None:
                 future.set_result(result)
             else:

@@ -23,7 +23,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
-from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from langgraph.types import Command, Interrupt, RetryPolicy
 
 from orchestrator.budget import UNLIMITED, AnswerCut, BudgetExceeded, Limits, Meter
@@ -398,8 +398,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
 
     def _end_with_error(self, span: _Span, error: Exception) -> None:
         self._close_inside(span)
-        if isinstance(error, GraphBubbleUp):
-            asks = isinstance(error, GraphInterrupt)
+        if isinstance(error, GraphBubbleUp) or is_invalid_resume(error):
+            asks = not isinstance(error, GraphBubbleUp) or isinstance(error, GraphInterrupt)
             self._writer.emit(self._completion(span, "interrupted" if asks else span.finish_reason))
         else:
             self._fail(span, error)
@@ -679,9 +679,8 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._within.pop(run_id, None)
         self._aside.discard(run_id)
         called = self._tools.pop(run_id, None)
-        if called is not None and not isinstance(
-            error, GraphBubbleUp
-        ):  # that one asks a human, and will be called again
+        asks = isinstance(error, GraphBubbleUp) or is_invalid_resume(error)  # it will be called again
+        if called is not None and not asks:
             span, call_id, name = called
             self._writer.emit(ToolError(span=span.id, call_id=call_id, name=name, code="TOOL_FAILED"))
 

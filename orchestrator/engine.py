@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from langgraph.store.base import BaseStore
 
 from data import records as data_records
 from data.base import Database, Watch
@@ -42,6 +43,7 @@ from orchestrator.flows.compile import bound_flow
 from orchestrator.flows.library import PREFIX, FlowLibrary
 from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
 from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
+from orchestrator.questions import read_answer
 from orchestrator.requests import (
     check_agents,
     checked_config,
@@ -83,6 +85,7 @@ class Engine:
         limits: Limits = UNLIMITED,
         flows: FlowLibrary | None = None,
         export: Export | None = None,
+        store: BaseStore | None = None,
     ) -> None:
         if not graphs:
             raise ValueError("an engine needs a graph to serve")
@@ -94,7 +97,9 @@ class Engine:
         self.default_graph = graphs[0].name
         self.database = database
         self._clock = clock
-        self._runner = Runner(database, self._graph, clock, lease_seconds, max_attempts, observe, limits, export)
+        self.store = store
+        """What graphs keep across threads, unless they were compiled with a store of their own."""
+        self._runner = Runner(database, self._graph, clock, lease_seconds, max_attempts, observe, limits, export, store)
         self.draining = False
         """Whether readers are being sent away, to come back to another process."""
 
@@ -240,17 +245,34 @@ class Engine:
             await asyncio.wait([ending])  # it had said something already, which is for its execution to keep
 
     async def answer(
-        self, run_id: str, answer: Any, user: str = LOCAL_USER, *, idempotency_key: str | None = None
+        self,
+        run_id: str,
+        answer: Any,
+        user: str = LOCAL_USER,
+        *,
+        question: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Run:
-        """Answer the question that a run waits with. Raises `ThingNotFound`, `NotInterrupted`, `BadRequest`."""
-        return await self._answer(
-            await self.record(run_id, user), checked_value(answer, "The answer"), user, idempotency_key
-        )
+        """Answer a question that a run waits with: the one with id `question`, or the oldest one.
+
+        An object whose keys are ids of open questions answers all of these. The others stay open. Raises
+        `ThingNotFound`, `NotInterrupted`, `BadRequest`; and `UnknownQuestion`, `AnswerUnclear` and `AnswerInvalid`,
+        after which the run waits as before.
+        """
+        waiting, answer = await self.record(run_id, user), checked_value(answer, "The answer")
+        request = [waiting.id, answer, *([question] if question is not None else [])]
+        digest = hashlib.sha256(msgspec.json.encode(request)).digest()
+        return await self._answer(waiting, answer, user, idempotency_key, digest, question)
 
     async def _answer(
-        self, waiting: data_records.Run, answer: Any, user: str, key: str | None = None, digest: bytes | None = None
+        self,
+        waiting: data_records.Run,
+        answer: Any,
+        user: str,
+        key: str | None,
+        digest: bytes,
+        question: str | None = None,
     ) -> Run:
-        digest = digest or hashlib.sha256(msgspec.json.encode([waiting.id, answer])).digest()
         idempotency = (user, key, digest) if key else None
         if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
             return await self._repeated(waiting, user, key or "")
@@ -260,6 +282,7 @@ class Engine:
         asked, asked_at = await self._open_question(waiting)
         if asked is None:
             raise NotInterrupted
+        reading = read_answer(asked, answer, question)
         message = Message(
             id=_answer_id(user, key) if key else new_id(),
             thread_id=waiting.thread_id,
@@ -272,7 +295,15 @@ class Engine:
             created_at=self._clock(),
         )
         reply_id = new_id()
-        answered = InterruptAnswered(id=asked.id, answer=answer, by=user, message_id=message.id, reply_id=reply_id)
+        answered = InterruptAnswered(
+            id=reading.id,
+            answer=answer,
+            by=user,
+            message_id=message.id,
+            reply_id=reply_id,
+            resume=reading.resume,
+            stops=reading.stops,
+        )
         events = [self._new_event(answered), self._new_event(MessageSaved(message=body_of(message)))]
         record = await translated(
             self.database.answer(waiting.id, self.database.worker_id, events, message, reply_id, idempotency)

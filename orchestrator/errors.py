@@ -93,6 +93,34 @@ class NotInterrupted(AntiphonError):
     message = "The run is not waiting for an answer."
 
 
+class UnknownQuestion(AntiphonError):
+    """The run does not wait for an answer to this question, but for one to another."""
+
+    code = "UNKNOWN_QUESTION"
+    message = "The run is not waiting for an answer to this question."
+
+
+class AnswerUnclear(AntiphonError):
+    """The words do not say what is to be done. The question stays open."""
+
+    code = "ANSWER_UNCLEAR"
+    message = "It is not clear what the answer means."
+
+
+class AnswerInvalid(AntiphonError):
+    """The answer does not fit what was asked for. The question stays open."""
+
+    code = "ANSWER_INVALID"
+    message = "The answer does not fit the question."
+
+
+class AnswerLost(AntiphonError):
+    """A step was executed again, and did not call the tool whose question had been answered."""
+
+    code = "ANSWER_LOST"
+    message = "The answer could not be given to the tool that asked for it."
+
+
 class Unavailable(AntiphonError):
     """The store cannot take anything right now."""
 
@@ -147,6 +175,13 @@ class SyncInAsync(AntiphonError):
 
     code = "SYNC_IN_ASYNC"
     message = "A coroutine calls a graph with `invoke` or `stream`; it must await `ainvoke` or use `astream`."
+
+
+class StoreRefused(AntiphonError, ValueError):
+    """A graph asked its store for something that it cannot do."""
+
+    code = "STORE_REFUSED"
+    message = "The graph's store cannot do this."
 
 
 class Failure(NamedTuple):

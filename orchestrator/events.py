@@ -261,31 +261,81 @@ class WorkflowUpdate(Event, frozen=True):
     message: str = ""
 
 
+class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A question that a run waits with.
+
+    An answer must fit `schema` if it is `strict`; else `schema` and `options` are hints. `call_id` is
+    the tool call that asks, if one does.
+    """
+
+    id: str
+    question: Any
+    options: list[Any] | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool = False
+    call_id: str | None = None
+
+
+class ToolOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """In which order tool calls of one task asked, which were under way beside them, and which had ended.
+
+    LangGraph numbers the answers of a task; so they must ask in this order again if it is resumed.
+    """
+
+    task: str
+    asked: list[str] = []
+    beside: list[str] = []
+    ended: list[str] = []
+
+
 class Interrupt(Event, frozen=True):
-    """The graph asks a human and waits. `questions` holds every open question by id where there are several."""
+    """The graph asks a human and waits.
+
+    The fields up to `call_id` are those of the oldest open question, `others` are the rest. `value` is
+    all that the graph said with the question; `questions` holds the value of each open question by id
+    if there are several. `prompt` is the question with all that must be read before answering it, if
+    that is more than `question`.
+    """
 
     id: str
     question: Any
     reason: str = "input_required"
     schema: dict[str, Any] | None = None
     options: list[Any] | None = None
-    expires_at: int | None = None
+    strict: bool = False
+    call_id: str | None = None
+    value: Any = None
+    prompt: str = ""
+    others: list[OpenQuestion] = []
     questions: dict[str, Any] = {}
+    tool_order: list[ToolOrder] = []
+
+    @property
+    def open(self) -> list[OpenQuestion]:
+        """Every question that the run waits with, the oldest first."""
+        names = OpenQuestion.__struct_fields__
+        return [OpenQuestion(**{name: getattr(self, name) for name in names}), *self.others]
 
     @property
     def text(self) -> str:
-        """The question as a text; never empty."""
-        return as_text(self.question) or "?"
+        """The question as people read it, and the others below it; never empty."""
+        return self.prompt or as_text(self.question) or "?"
 
 
 class InterruptAnswered(Event, frozen=True):
-    """The human answered, by message `message_id`. `reply_id` is the id that the message behind it will have."""
+    """The human answered question `id`, by message `message_id`.
+
+    `resume` is what the graph is given: answers by question; none if it goes on from a breakpoint.
+    `stops` says that it does not. `reply_id` is the id that the run's next message will have.
+    """
 
     id: str
     answer: Any
     by: str
     message_id: str | None = None
     reply_id: str | None = None
+    resume: dict[str, Any] = {}
+    stops: bool = False
 
 
 class RunComplete(Event, frozen=True):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import is_invalid_resume
+from langgraph.store.base import BaseStore
 from langgraph.types import Command
-from langgraph.types import Interrupt as GraphInterrupt
 
 from data.base import Database, Fenced, StorageError
 from data.records import Fence, GraphState, Message, Row, Run, RunStatus
+from orchestrator.asking import Asking
 from orchestrator.budget import Limits
 from orchestrator.callbacks import EventHandler, custom_event
-from orchestrator.checkpoints import RunCheckpoints, pack, unpack
+from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.clock import Clock, Observe
 from orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
 from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
     AnyEvent,
     Interrupt,
     MessageBody,
@@ -35,12 +40,15 @@ from orchestrator.events import (
 from orchestrator.generators import without_generators
 from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
 from orchestrator.inputs import Graph
+from orchestrator.pausing import breakpoint_at, breakpoint_missed, question_of
+from orchestrator.questions import stopped_text
 from orchestrator.replies import Output, expected_texts
 from orchestrator.run_config import run_config
 from orchestrator.texts import GAP
+from orchestrator.thread_state import pack, unpack
 from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
-from orchestrator.values import plain, storable
-from orchestrator.view import BREAKPOINT, RECOVERED, RESUMED, RunView
+from orchestrator.values import storable
+from orchestrator.view import RECOVERED, RESUMED, RunView
 from orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
@@ -48,7 +56,15 @@ log = logging.getLogger("antiphon.run")
 PAGE = 1000
 STOP_SECONDS = 5.0
 """How long a graph that was stopped may take to end."""
-GO_ON = "The graph has stopped at a breakpoint. Shall it go on?"
+
+
+class _Invocation(NamedTuple):
+    """A graph and what it is invoked with."""
+
+    graph: Graph
+    entry: Any
+    config: RunnableConfig
+    context: Any
 
 
 class Execution:
@@ -65,6 +81,7 @@ class Execution:
         limits: Limits,
         export: Export | None = None,
         took_over: bool = False,
+        store: BaseStore | None = None,
     ) -> None:
         self.run = run
         self.successor: str | None = None
@@ -77,6 +94,7 @@ class Execution:
         self._limits = limits
         self._export = export
         self._took_over = took_over
+        self._store = store
         self._spans: RunSpans | None = None
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
@@ -85,6 +103,9 @@ class Execution:
         self._graph_task: asyncio.Task[Any] | None = None
         self._left: GraphState | None = None
         """The graph's state for the thread's next run, once the graph has come to its end."""
+        self._asking: Asking | None = None
+        self._question: Interrupt | None = None
+        """What the graph asks a human, once it has stopped for one."""
 
     def cancel(self, by: str) -> None:
         """Stop the graph; the run ends as cancelled, with what was said so far."""
@@ -97,6 +118,8 @@ class Execution:
         self._stop()
 
     def _stop(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
         if self._graph_task is not None:
             self._graph_task.cancel()
             if not self._stopped.done():
@@ -199,6 +222,9 @@ class Execution:
         if hopeless := self._hopeless():
             await self._end_early(writer, handler, "failed", hopeless)
             return
+        if view.stopped and view.asked is not None:
+            await self._stop_at(writer, view.asked)
+            return
         self._graph_task = asyncio.create_task(self._drive(writer, handler), name=f"run {self.run.id}")
         if self._handing_back:
             self._stop()
@@ -214,11 +240,8 @@ class Execution:
             await self._end_early(writer, handler, "cancelled", None)
         elif error is not None or cancelled:
             await self._end_early(writer, handler, "failed", error or asyncio.CancelledError())
-        elif handler.interrupts:
-            await self._ask_human(writer, _question(handler.interrupts))
-        elif handler.breakpoint is not None:
-            go_on = Interrupt(id=handler.breakpoint, question=GO_ON, reason=BREAKPOINT, options=["continue"])
-            await self._ask_human(writer, go_on)
+        elif self._question is not None:
+            await self._ask_human(writer, self._question)
         else:
             await self._complete(writer, handler, self._graph_task.result())
 
@@ -227,6 +250,23 @@ class Execution:
         said = writer.view.answer
         reply = self._reply(writer, f"{said}{GAP}{question.text}" if said else question.text, None, partial=False)
         await writer.pause(reply, MessageSaved(message=body_of(reply)), question)
+
+    async def _stop_at(self, writer: RunWriter, asked: Interrupt) -> None:
+        """End at a breakpoint, because the human said no. What comes next is not executed; nothing went wrong.
+
+        The graph's state is the one that it stopped with.
+        """
+        base = await self._base()
+        await self._keep_state(self._saver(writer, base, fresh=False), base)
+        reply = self._reply(writer, stopped_text(asked), None, partial=False)
+        span, agent, text = f"{writer.fence.epoch}.0", self._served.name, reply.content
+        writer.emit(AgentStart(span=span, agent=agent))
+        writer.emit(AgentChunk(span=span, agent=agent, text=text))
+        writer.emit(AgentComplete(span=span, agent=agent, text=text))
+        terminal = RunComplete(
+            message_id=reply.id, text=reply.content, usage=writer.view.usage, execution_order=writer.view.order
+        )
+        await self._finish(writer, "completed", terminal, reply)
 
     def _hopeless(self) -> AntiphonError | None:
         """Why a run that was lost with its process is not tried again, if it is not."""
@@ -240,28 +280,60 @@ class Execution:
         given = msgspec.structs.replace(given, message_id=self.run.input_message_id)
         fresh = self.run.attempt <= 1 and writer.view.resume is None
         base = await self._base()
-        earlier = unpack(base.value) if base else ()
-        saver = RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
+        saver = self._saver(writer, base, fresh)
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         config = run_config(self.run, given)
-        async with self._served.opened(config, given.context_values) as opened:
+        async with self._served.opened(config, given.context_values, self._store) as opened:
             self._meet(opened, given, handler, first=base is None)
             if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
                 config["recursion_limit"] = limit
-            config["callbacks"] = [handler]
-            graph = without_generators(opened).copy(update={"checkpointer": saver})
+            store = self._store if opened.store is None else opened.store
+            graph = without_generators(opened).copy(update={"checkpointer": saver, "store": store})
             entry = await self._entry(given, writer.view, base, fresh)
+            if entry is None and (missed := await breakpoint_missed(graph, config, writer.view)) is not None:
+                self._question = await breakpoint_at(graph, config, missed)
+                return None
             context = self._served.make_context(given, writer.emit)
-            state = await _run_graph(graph, entry, config, context, writer)
-        if self._served.state == "thread" and not handler.waits:
-            follows = base.message_id if base else None
+            state = await self._run_or_ask(_Invocation(graph, entry, config, context), writer, handler)
+        if self._question is None:
+            await self._keep_state(saver, base)
+        return state
+
+    async def _run_or_ask(self, run: _Invocation, writer: RunWriter, handler: EventHandler) -> Any:
+        """Run the graph until it ends or stops for a human, and return its output."""
+        asking = self._asking = Asking(writer.view.tool_order)
+        run.config["callbacks"] = [*asking.handlers, handler]
+        refused = False
+        try:
+            output = await _run_graph(run, writer)
+        except Exception as error:
+            refused = is_invalid_resume(error)
+            if not refused:
+                raise
+            await writer.store_questions()
+            output = await _run_graph(run._replace(entry=None), writer)  # the graph asks again
+        finally:
+            asking.close()
+        if handler.interrupts:
+            self._question = question_of(handler.interrupts, asking, writer.view, refused)
+        elif handler.breakpoint is not None:
+            self._question = await breakpoint_at(run.graph, run.config, handler.breakpoint)
+        return output
+
+    def _saver(self, writer: RunWriter, base: GraphState | None, fresh: bool) -> RunCheckpoints:
+        """The graph's checkpointer; `base` is what it begins from."""
+        earlier = unpack(base.value) if base else ()
+        return RunCheckpoints(self._database, writer, self.run.thread_id, base=earlier, fresh=fresh)
+
+    async def _keep_state(self, saver: RunCheckpoints, base: GraphState | None) -> None:
+        """Note the state for the thread's next run, if the graph keeps one there. Raises `StateTooLarge`."""
+        if self._served.state == "thread":
             self._left = GraphState(
                 graph=self.run.graph,
                 message_id=self.run.reply_message_id,
                 value=pack(await saver.leave()),
-                follows=follows,
+                follows=base.message_id if base else None,
             )
-        return state
 
     def _meet(self, graph: Graph, given: RunInput, handler: EventHandler, first: bool) -> None:
         """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""
@@ -271,12 +343,18 @@ class Execution:
         self._served.check(given, first)
 
     async def _base(self) -> GraphState | None:
-        """The state that the run begins from: what the graph has left on this branch of the conversation."""
+        """The state that the run begins from: what the graph left on this branch of messages."""
         if self._served.state == "messages":
             return None
         return await self._database.graph_state(self.run.graph, self.run.input_message_id)
 
-    async def _entry(self, given: RunInput, view: RunView, base: GraphState | None, fresh: bool) -> Any:
+    async def _entry(
+        self,
+        given: RunInput,
+        view: RunView,
+        base: GraphState | None,
+        fresh: bool,
+    ) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
         if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
             left = await self._database.thread_state(self.run.thread_id)
@@ -284,14 +362,15 @@ class Execution:
         return Command(resume=view.resume) if view.resume else None
 
     async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
-        """The conversation before this run's message, along its branch of the tree, as far as `base` has not seen it.
+        """The messages before this run's one, along its branch, that `base` has not seen.
 
-        A client that keeps the conversation itself sends it anew each time: it counts where there is no state yet.
+        A client that keeps the conversation sends it each time: it counts if there is no state.
         """
         if given.history and base is None:
             return given.history
-        branch = await self._database.branch(self.run.input_message_id, base.message_id if base else None)
-        return [HistoryMessage(role=one.role, content=one.content, id=one.id) for one in branch[:-1]]
+        seen = base.message_id if base else None
+        *earlier, _ = await self._database.branch(self.run.input_message_id, seen)
+        return [HistoryMessage(role=m.role, content=m.content, id=m.id) for m in earlier]
 
     async def _complete(self, writer: RunWriter, handler: EventHandler, output: Any) -> None:
         """End with the answer that the graph's output gives, which is what then stands as shown."""
@@ -393,15 +472,15 @@ class Execution:
         )
 
 
-async def _run_graph(graph: Graph, entry: Any, config: RunnableConfig, context: Any, writer: RunWriter) -> Any:
+async def _run_graph(run: _Invocation, writer: RunWriter) -> Any:
     """Run a graph until it ends or stops, and return its output."""
     state: Any = None
-    async for namespace, mode, part in graph.astream(
-        entry,
-        config,
-        context=context,
+    async for namespace, mode, part in run.graph.astream(
+        run.entry,
+        run.config,
+        context=run.context,
         stream_mode=["values", "custom"],
-        output_keys=graph.output_channels,
+        output_keys=run.graph.output_channels,
         durability="sync",
         subgraphs=True,
     ):
@@ -411,22 +490,6 @@ async def _run_graph(graph: Graph, entry: Any, config: RunnableConfig, context: 
         elif not namespace:
             state = part
     return state
-
-
-def _question(interrupts: list[GraphInterrupt]) -> Interrupt:
-    """What a graph asks a human: what the first of its nodes asks, and the others' questions with it."""
-    questions = {interrupt.id: plain(interrupt.value) for interrupt in interrupts}
-    first = interrupts[0].id
-    value = questions[first]
-    details = value if isinstance(value, dict) else {}
-    options, schema = details.get("options"), details.get("schema")
-    return Interrupt(
-        id=first,
-        question=details.get("question", value),
-        options=options if isinstance(options, list) else None,
-        schema=schema if isinstance(schema, dict) else None,
-        questions=questions if len(questions) > 1 else {},
-    )
 
 
 def body_of(message: Message) -> MessageBody:

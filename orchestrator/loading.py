@@ -84,6 +84,7 @@ def _plans(given: Any) -> Iterator[Plan]:
 def _listed(path: Path) -> Iterator[Plan]:
     """The graphs of a `langgraph.json`."""
     entries, folders, store = read_listing(path)
+    store = _with_place(store, path.parent)
     for name, entry in entries.items():
         try:
             _names_of(entry.path)
@@ -92,6 +93,17 @@ def _listed(path: Path) -> Iterator[Plan]:
         options = msgspec.structs.asdict(entry) | {"store": store}
         spec = options.pop("path")
         yield Plan([name], spec=spec, base=path.parent, folders=folders, options=options)
+
+
+def _with_place(store: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
+    """A store's configuration whose embedder, if it is a file, is found from anywhere."""
+    index = store.get("index") if store else None
+    if store is None or not isinstance(index, dict):
+        return store
+    embed = index.get("embed")
+    if not isinstance(embed, str) or not _is_file(embed.rpartition(":")[0]):
+        return store
+    return store | {"index": index | {"embed": str(folder.resolve() / embed)}}
 
 
 def _names_of(spec: str) -> list[str]:
@@ -150,6 +162,16 @@ def _place(name: str, plan: Plan) -> None:
     plan.roots = [register(folder, folders, name, package if is_project else None)]
 
 
+def import_object(spec: str) -> Any:
+    """What `path.py:name` or `package.module:name` names, imported as graphs are, and after them.
+
+    Raises `FileNotFoundError`, `ValueError`, and whatever the module raises.
+    """
+    plan = Plan(_names_of(spec), spec=spec, folders=with_src(Path.cwd()))
+    _place(plan.names[0], plan)
+    return _imported(plan)
+
+
 def _served(name: str, plan: Plan) -> ServedGraph:
     if isinstance(plan.graph, ServedGraph):
         return plan.graph
@@ -162,7 +184,7 @@ def _served(name: str, plan: Plan) -> ServedGraph:
         if place is None and isinstance(error, TypeError | ValueError):  # it is our own
             raise type(error)(f"{where}: {error}") from error
         line = f"{place}: " if place else ""
-        raise GraphError(f"{where} cannot be loaded: {line}{_reason(error)}") from error
+        raise GraphError(f"{where} cannot be loaded: {line}{reason_of(error)}") from error
 
 
 def _imported(plan: Plan) -> Any:
@@ -189,7 +211,8 @@ def _place_of(error: BaseException) -> str | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What is wrong, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:REASON_LIMIT]}" if text else type(error).__name__
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from orchestrator.models import READ_SECONDS, chat_model
 from orchestrator.nodes.context import Search
 from orchestrator.served_team import NAME as TEAM_GRAPH
 from orchestrator.served_team import serve_team
+from orchestrator.store import check_config, open_graph_store
 from orchestrator.team import Team
 from orchestrator.tracing import Export
 from orchestrator.watch import watched_loop
@@ -52,6 +53,7 @@ async def open_engine(
     observe: Observe = unobserved,
     limits: Limits = UNLIMITED,
     export: Export | None = None,
+    store: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine for as long as the `async with` block lasts.
 
@@ -59,7 +61,8 @@ async def open_engine(
     beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or a `langgraph.json`.
     `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins
     with the shipped sample. `limits` bound what each run may spend; `observe` is told what happens, for metrics;
-    `export` is given the runs' spans, for traces.
+    `export` is given the runs' spans, for traces. `store` configures what graphs keep across threads, as in a
+    `langgraph.json`: `{"index": …, "ttl": …}`.
     """
     url = database or default_database()
     chat = (
@@ -71,33 +74,40 @@ async def open_engine(
     knowledge = None
     if retriever is None:
         retriever = knowledge = Retriever(await asyncio.to_thread(_knowledge, url))
+    configured = store or _store_config(served)
     own = serve_team(team, chat, retriever)
     served.append(own)
-    log_database = await open_database(url, beat_seconds=min(2.0, lease_seconds / 4))
-    flows = FlowLibrary(log_database, team, chat, clock, own.make_context, [one.name for one in served])
-    engine = Engine(
-        log_database,
-        served,
-        clock=clock,
-        lease_seconds=lease_seconds,
-        max_attempts=max_attempts,
-        observe=observe,
-        limits=limits,
-        export=export,
-        flows=flows,
-    )
-    try:
-        with exits_contained(), watched_loop(observe):
-            engine.begin()
-            try:
-                yield engine
-            finally:
-                await engine.close()
-    finally:
-        if isinstance(model, str) and (client := getattr(chat, "root_async_client", None)) is not None:
-            await client.close()
-        if knowledge is not None:
-            knowledge.close()
+    async with AsyncExitStack() as closing:
+        log_database = await open_database(url, beat_seconds=min(2.0, lease_seconds / 4))
+        closing.push_async_callback(log_database.close)
+        kept = await closing.enter_async_context(
+            open_graph_store(log_database, configured, clock=clock, api_key=api_key, base_url=base_url)
+        )
+        flows = FlowLibrary(log_database, team, chat, clock, own.make_context, [one.name for one in served])
+        engine = Engine(
+            log_database,
+            served,
+            clock=clock,
+            lease_seconds=lease_seconds,
+            max_attempts=max_attempts,
+            observe=observe,
+            limits=limits,
+            export=export,
+            flows=flows,
+            store=kept,
+        )
+        try:
+            with exits_contained(), watched_loop(observe):
+                engine.begin()
+                try:
+                    yield engine
+                finally:
+                    await engine.close()
+        finally:
+            if isinstance(model, str) and (client := getattr(chat, "root_async_client", None)) is not None:
+                await client.close()
+            if knowledge is not None:
+                knowledge.close()
 
 
 @asynccontextmanager
@@ -117,7 +127,18 @@ def _no_context(*_: Any) -> Any:
 def check(model: str, graphs: Iterable[str | Any]) -> list[ServedGraph]:
     """Load graphs. Raise what is wrong with them or with a model's spec, before anything is opened."""
     chat_model(model)
-    return load_graphs(graphs)
+    served = load_graphs(graphs)
+    for one in served:
+        check_config(one.store)
+    return served
+
+
+def _store_config(served: Iterable[ServedGraph]) -> Mapping[str, Any] | None:
+    """How a `langgraph.json` configures the store: the first one that does."""
+    found = [one.store for one in served if one.store]
+    if any(config != found[0] for config in found):
+        log.warning("more than one langgraph.json configures the store: the first one counts")
+    return found[0] if found else None
 
 
 def default_database() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from data.records import RunStatus
-from orchestrator.events import AnyEvent, Recorded, RunCancelled, RunComplete, RunError
+from orchestrator.events import AnyEvent, Interrupt, Recorded, RunCancelled, RunComplete, RunError
 
 if TYPE_CHECKING:
     from orchestrator.engine import Engine
@@ -77,7 +77,7 @@ class Run:
             last = batch[-1].event
         if isinstance(last, RunError | RunCancelled):
             raise RunFailed(last)
-        return last.text if isinstance(last, RunComplete) else str(getattr(last, "question", ""))
+        return last.text if isinstance(last, RunComplete | Interrupt) else ""
 
     async def status(self) -> RunStatus:
         """Where the run stands now."""
@@ -92,6 +92,6 @@ class Run:
         """Stop the run. It is under way when this returns; awaiting the result waits for the request to be stored."""
         return asyncio.ensure_future(self._engine.cancel(self.id, self.user_id))
 
-    async def answer(self, answer: Any) -> None:
-        """Answer the question that the run waits with. Raises `NotInterrupted`."""
-        await self._engine.answer(self.id, answer, self.user_id)
+    async def answer(self, answer: Any, question: str | None = None) -> None:
+        """Answer a question that the run waits with, by its id, or the oldest one. Raises as `Engine.answer` does."""
+        await self._engine.answer(self.id, answer, self.user_id, question=question)

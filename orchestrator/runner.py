@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from langgraph.store.base import BaseStore
+
 from data.base import Database, StorageError
 from data.records import Run
 from orchestrator.budget import Limits
@@ -41,6 +43,7 @@ class Runner:
         observe: Observe,
         limits: Limits,
         export: Export | None,
+        store: BaseStore | None,
     ) -> None:
         self._database = database
         self._graph = graph
@@ -50,6 +53,7 @@ class Runner:
         self._observe = observe
         self._limits = limits
         self._export = export
+        self._store = store
         self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
         self._claims: set[asyncio.Future[asyncio.Task[None] | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,6 +98,7 @@ class Runner:
             self._limits,
             self._export,
             took_over,
+            self._store,
         )
         task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}", context=run_context())
         self._executions[record.id] = (execution, task)

@@ -1,7 +1,8 @@
 """Values of a graph's state as bytes, and back: what can be stored, and how large it may be.
 
-Each channel of a checkpoint is encoded by itself. So an odd value needs nothing of its neighbours, and an error can
-name the key. What LangGraph's own serializer cannot take (a data frame, a complex number) is pickled.
+Each channel of a checkpoint is encoded by itself. So an odd value needs nothing of its neighbours,
+and an error can name the key. What LangGraph's own serializer cannot take (a data frame, a complex
+number) is pickled.
 """
 
 from __future__ import annotations
@@ -40,23 +41,25 @@ WORDS = {
 
 
 def serializer() -> SerializerProtocol:
-    """LangGraph's serializer. It falls back on pickle, unless LangGraph was told to be strict about types."""
+    """LangGraph's serializer. It falls back on pickle, unless LangGraph is to be strict."""
     return JsonPlusSerializer(pickle_fallback=not STRICT_MSGPACK_ENABLED)
 
 
 def dump_value(serde: SerializerProtocol, key: str, value: Any) -> tuple[str, bytes]:
-    """A value as its kind and bytes. Raises `StateNotStorable`, which names `key` and the type that cannot be."""
+    """A value as its kind and bytes. Raises `StateNotStorable`, which names `key` and a type."""
     try:
         return serde.dumps_typed(value)
     except Exception as error:
         odd = type(_odd_member(serde, value, DEPTH))
-        name = odd.__qualname__ if odd.__module__ == "builtins" else f"{odd.__module__}.{odd.__qualname__}"
-        raise StateNotStorable(f"The graph's state cannot be stored: {_called(key)} holds a {name}.") from error
+        module = "" if odd.__module__ == "builtins" else f"{odd.__module__}."
+        what = f"{_called(key)} holds a {module}{odd.__qualname__}"
+        raise StateNotStorable(f"The graph's state cannot be stored: {what}.") from error
 
 
 def dump_checkpoint(serde: SerializerProtocol, checkpoint: Checkpoint) -> tuple[str, bytes]:
     """A checkpoint as its kind and bytes. Raises `StateNotStorable` and `StateTooLarge`."""
-    channels = {key: dump_value(serde, key, value) for key, value in checkpoint["channel_values"].items()}
+    values = checkpoint["channel_values"]
+    channels = {key: dump_value(serde, key, value) for key, value in values.items()}
     check_size({key: len(blob) for key, (_, blob) in channels.items()})
     _, blob = serde.dumps_typed({**checkpoint, "channel_values": channels})
     return CHANNELS, blob
@@ -67,12 +70,16 @@ def dump_metadata(serde: SerializerProtocol, metadata: CheckpointMetadata) -> by
     kind, blob = serde.dumps_typed(metadata)
     if kind == "msgpack":
         return blob
-    plain = {key: value for key, value in metadata.items() if serde.dumps_typed(value)[0] != "pickle"}
+    kinds = {key: serde.dumps_typed(value)[0] for key, value in metadata.items()}
+    plain = {key: value for key, value in metadata.items() if kinds[key] != "pickle"}
     return serde.dumps_typed(plain)[1]
 
 
 def load_checkpoint(serde: SerializerProtocol, kind: str, blob: bytes) -> Checkpoint:
-    """A checkpoint from its kind and bytes. A channel that cannot be read back is left out, and the log says so."""
+    """A checkpoint from its kind and bytes.
+
+    A channel that cannot be read back is left out, and the log says so.
+    """
     if kind != CHANNELS:  # written before channels were encoded one by one
         stored: Checkpoint = serde.loads_typed((kind, blob))
         return stored

@@ -20,6 +20,7 @@ from orchestrator.events import (
     RunAttempt,
     Sources,
     Superseded,
+    ToolOrder,
     Usage,
     WorkflowUpdate,
 )
@@ -37,16 +38,23 @@ class RunView:
         self.usage = Usage()
         self.hits: dict[str, Hit] = {}
         self.resume: dict[str, Any] | None = None
-        """The human's answers by interrupt id, once given; none at a breakpoint, where any answer means to go on."""
+        """The human's last answers by question, once given; empty to go on from a breakpoint."""
         self.updates: set[WorkflowUpdate] = set()
         """What was told of a conversation in steps: each update comes once in a run, also when a node runs again."""
         self.wrote = False
         """Whether the graph wrote something of its own to its stream."""
+        self.asked: Interrupt | None = None
+        """The last question, open or answered."""
         self.waiting = False
-        """Whether there is an open question."""
+        """Whether it is open."""
+        self.stopped = False
+        """Whether the human said at a breakpoint that the run is to end there."""
+        self.passed: set[str] = set()
+        """Breakpoints that the human said to go on from, by their checkpoints."""
+        self.tool_order: dict[str, ToolOrder] = {}
+        """In which order tool calls asked, by task."""
         self.reply_to: str | None = None
         """The human's last answer, as a message."""
-        self._questions: tuple[str, ...] = ()
         self._open: dict[str, tuple[AgentStart, int]] = {}
         self._over: set[str] = set()
         self.texts = Texts()
@@ -85,18 +93,26 @@ class RunView:
                 self.progress = max(self.progress, event.value)
             case Sources():
                 self.hits.update({hit.id: hit for hit in event.hits})
-            case Interrupt():
-                self.waiting = True
-                self._questions = () if event.reason == BREAKPOINT else tuple(event.questions) or (event.id,)
             case Custom():
                 self.wrote = True
             case WorkflowUpdate():
                 self.updates.add(event)
-            case InterruptAnswered():
-                self.texts.divide()
-                self.waiting = False
-                self.reply_to = event.message_id
-                self.resume = _by_question(self._questions, event.answer)
+            case Interrupt() | InterruptAnswered():
+                self._see_question(event)
+
+    def _see_question(self, event: Interrupt | InterruptAnswered) -> None:
+        if isinstance(event, Interrupt):
+            self.waiting = True
+            self.asked = event
+            self.tool_order |= {order.task: order for order in event.tool_order}
+        else:
+            self.texts.divide()
+            self.waiting = False
+            self.reply_to = event.message_id
+            self.resume = event.resume
+            self.stopped = event.stops
+            if not event.resume:
+                self.passed.add(event.id)
 
     def is_over(self, span: str) -> bool:
         """Whether a span has ended."""
@@ -136,8 +152,6 @@ class RunView:
         return sorted(found.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
 
 
-BREAKPOINT = "breakpoint"
-"""The reason of an interrupt without a question: `interrupt_before` or `interrupt_after` of a compiled graph."""
 RESUMED = "resumed"
 """The reason of an attempt that begins with a human's answer."""
 NO_ANSWER = "no_answer"
@@ -149,10 +163,3 @@ RECOVERED = "recovered"
 def _superseded(spans: dict[str, tuple[str, int]]) -> Superseded:
     after = min((seq for _, seq in spans.values()), default=1) - 1
     return Superseded(after=max(after, 0), agents=sorted({agent for agent, _ in spans.values()}), spans=list(spans))
-
-
-def _by_question(questions: tuple[str, ...], answer: Any) -> dict[str, Any]:
-    """One answer for one question; for several, a dictionary by question id."""
-    if len(questions) > 1 and isinstance(answer, dict) and set(answer) <= set(questions):
-        return answer
-    return dict.fromkeys(questions, answer)

@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from data.base import EventLog, Fenced, StorageError
-from data.records import Checkpoint, CheckpointWrite, Fence, GraphState, Message, NewEvent, Run, RunStatus
+from data.records import (
+    Checkpoint,
+    CheckpointWrite,
+    Fence,
+    GraphState,
+    Message,
+    NewEvent,
+    Run,
+    RunStatus,
+    StoredCheckpoint,
+)
 from orchestrator.clock import Clock, Observe, unobserved
 from orchestrator.events import (
     AgentChunk,
@@ -31,6 +41,10 @@ from orchestrator.events import (
 from orchestrator.tracing import ModelAnswered, ModelAsked, Trace, untraced
 from orchestrator.view import RunView
 
+CheckpointRow = tuple[str, str, CheckpointWrite]
+"""Namespace, checkpoint and one thing that a task wrote."""
+INTERRUPT = "__interrupt__"
+"""The channel of LangGraph's that a task writes to if it asks a human."""
 HIGH_WATER = 64 * 1024
 """Characters of uncommitted text beyond which `drain` holds back whoever produces it."""
 
@@ -75,6 +89,8 @@ class RunWriter:
         self._pending: list[_Pending] = []
         self._pending_text = 0
         self._held: dict[str, list[_Pending]] = {}
+        self._questions: list[CheckpointRow] = []
+        """What tasks wrote that ask a human; see `put_writes`."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lock = asyncio.Lock()
@@ -175,22 +191,50 @@ class RunWriter:
     async def put_writes(
         self, namespace: str, checkpoint_id: str, writes: Sequence[CheckpointWrite], completed: bool = True
     ) -> None:
-        """Commit a task's result together with the events that announce it."""
+        """Commit a task's result together with the events that announce it.
+
+        What a task writes that asks a human waits for `pause`: its last answer counts as used only if its next question
+        is stored. If a process died between the two, that answer would be given to the next question as well.
+        """
         rows = [(namespace, checkpoint_id, write) for write in writes]
+        if any(write.channel == INTERRUPT for write in writes):
+            asking = {(place, write.task_id) for place, _, write in rows}
+            self._questions = [row for row in self._questions if (row[0], row[2].task_id) not in asking] + rows
+            return
         tasks = {write.task_id for write in writes}
         await _undisturbed(
             self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows, completed), tasks)
         )
 
+    def writes_of(self, stored: StoredCheckpoint) -> list[CheckpointWrite]:
+        """What tasks wrote at a stored checkpoint, with what waits for `pause`."""
+        place = (stored.checkpoint.namespace, stored.checkpoint.id)
+        waiting = {(write.task_id, write.position): write for *at, write in self._questions if tuple(at) == place}
+        written = {(write.task_id, write.position): write for write in stored.writes}
+        return list((written | waiting).values())
+
     async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Commit a checkpoint, and what was emitted before it."""
+        if any(_goes_on(checkpoint.namespace, row[0]) for row in self._questions):
+            await self.store_questions()
         await _undisturbed(
             self._commit(lambda events: self._log.put_checkpoint(self.fence, self._expected, events, checkpoint), ())
         )
 
+    async def store_questions(self) -> None:
+        """Commit what waits for `pause` now: the graph goes on without asking."""
+        rows, self._questions = self._questions, []
+        if rows:
+            await _undisturbed(
+                self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows), ())
+            )
+
     async def pause(self, message: Message | None, *last: AnyEvent) -> None:
         """Commit everything, the question last, with the run waiting for a human; `message` is its reply so far."""
-        await self._commit(lambda events: self._log.pause(self.fence, self._expected, events, message), None, last)
+        rows, self._questions = self._questions, []
+        await self._commit(
+            lambda events: self._log.pause(self.fence, self._expected, events, message, rows), None, last
+        )
 
     async def finish(
         self,
@@ -203,7 +247,7 @@ class RunWriter:
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` and `graph_state` are what the thread's next run is given, as `EventLog.finish` takes them.
+        `state` and `graph_state` are for the thread's next run, as `EventLog.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
@@ -224,7 +268,11 @@ class RunWriter:
         return successor
 
     async def close(self) -> None:
-        """Stop committing. What was not committed is lost on purpose: call `flush` or `finish` first."""
+        """Stop committing. What was not committed is lost: call `flush` or `finish` first.
+
+        A plain function's thread may outlive its run. What it wants to store then is refused.
+        """
+        self.error = self.error or Fenced(self.fence.run_id)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
 
@@ -270,11 +318,11 @@ class RunWriter:
         cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
         """
         async with self._lock:
-            if self.error is not None:
-                raise self.error
+            self._check()
             batch = self._take(tasks) + [self._seen(event) for event in last]
             events = [pending.numbered_next() for pending in batch]
             for delay in backoff():
+                self._check()
                 try:
                     result = await store(events)
                 except Fenced as error:
@@ -289,6 +337,10 @@ class RunWriter:
                         self.last_seq = result
                     return result
         return None
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
 
     def _take(self, tasks: Collection[str] | None) -> list[_Pending]:
         batch, self._pending, self._pending_text = self._pending, [], 0
@@ -306,6 +358,11 @@ def _readable(event: AnyEvent) -> bytes:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TypeError(f"{event.type} cannot be stored: {error}") from error
     return payload
+
+
+def _goes_on(namespace: str, asking: str) -> bool:
+    """Whether a new checkpoint of a graph means that a question inside it was dealt with there."""
+    return not namespace or asking == namespace or asking.startswith(f"{namespace}|")
 
 
 async def _undisturbed(commit: Coroutine[Any, Any, Any]) -> None:

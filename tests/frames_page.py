@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from inspect import cleandoc
 from typing import Any
 
 from api.dialects import DIALECTS
@@ -55,7 +56,7 @@ def _given(dialect: Dialect) -> dict[str, list[str]]:
 def _dialect(dialect: Dialect, schemas: dict[str, Schema]) -> Iterator[str]:
     yield f"## {dialect.name}"
     yield ""
-    if text := (type(dialect).__doc__ or ""):
+    if text := cleandoc(type(dialect).__doc__ or ""):
         yield text
         yield ""
     for title, frames in (("the server sends", dialect.frames), ("the client sends, on a WebSocket", dialect.asks)):
@@ -78,7 +79,7 @@ def _parts(parts: dict[str, Schema]) -> Iterator[str]:
 
 
 def _fields(schema: Schema) -> Iterator[str]:
-    yield schema.get("description", "")
+    yield cleandoc(schema.get("description", ""))
     yield ""
     fields = dict(schema.get("properties", {}))
     if len(fields.get("type", {}).get("enum", ())) == 1:

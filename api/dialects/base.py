@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -140,16 +140,32 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, event: Interrupt) -> Question:
+    def all(cls, event: Interrupt) -> list[Self]:
+        """What a run asks, the oldest question first."""
+        details = (
+            {"id": one.id, "question": one.question, "options": one.options, "schema": one.schema} for one in event.open
+        )
+        return [cls(**one) for one in details]
+
+
+class Questions(Question, frozen=True, kw_only=True):
+    """The oldest open question; the client's next message answers it. `questions` are all, if there are several."""
+
+    questions: list[Question] | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, event: Interrupt) -> Questions:
         """What a run asks."""
-        return cls(id=event.id, question=event.question, options=event.options, schema=event.schema)
+        asked = Question.all(event)
+        return cls(**msgspec.structs.asdict(asked[0]), questions=asked if len(asked) > 1 else UNSET)
 
 
 class AnswerQuestion(msgspec.Struct, frozen=True, kw_only=True):
-    """A human's answer to a run that waits."""
+    """A human's answer to a run that waits; to question `id`, if it says so."""
 
     run_id: str
     answer: Any
+    id: str | None = None
 
 
 class Ping(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from api.dialects.base import (
     Login,
     Name,
     Ping,
-    Question,
+    Questions,
     Received,
     Resume,
     Sent,
@@ -90,7 +90,7 @@ class ChatMetadata(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | UnsetType = UNSET
     context: ChatContext | UnsetType = UNSET
     citations: list[Hit] | UnsetType = UNSET
-    interrupt: Question | UnsetType = UNSET
+    interrupt: Questions | UnsetType = UNSET
 
 
 class ChatComplete(Sent, frozen=True, kw_only=True, tag="complete"):
@@ -193,7 +193,7 @@ class _ChatFold:
             case Progress(stage=stage) if stage != "finishing":
                 return self._until(stage)
             case Interrupt():
-                asked = Question.of(event)
+                asked = Questions.of(event)
                 return [
                     *self._until("generating"),
                     *self._flush(recorded.at),

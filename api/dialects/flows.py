@@ -24,7 +24,7 @@ from api.dialects.base import (
     Leave,
     Login,
     Ping,
-    Question,
+    Questions,
     Received,
     Resume,
     Sent,
@@ -176,7 +176,7 @@ class FlowEndData(msgspec.Struct, frozen=True, kw_only=True):
     element_outputs: dict[str, Any]
     final_output: FinalText
     execution_time: float
-    interrupt: Question | UnsetType = UNSET
+    interrupt: Questions | UnsetType = UNSET
 
 
 class FlowCompleted(FlowFrame, frozen=True, kw_only=True, tag="flow_completed"):
@@ -401,12 +401,12 @@ class _FlowFold:
         """A question to the human ends the turn, behind what was said in it; the client's next message answers it."""
         shown = self._shown.shown
         asking = self._elements[self._asking[-1]].id if self._asking else ""
-        details = Question.of(event)
+        details = Questions.of(event)
         waiting = _status("Waiting for your answer.", self._state or "executing")
         text = f"{shown}\n\n{event.text}" if shown else event.text
         return [waiting, *self._end(text, asking, at, details)]
 
-    def _end(self, text: str, speaker: str, at: int, question: Question | UnsetType = UNSET) -> list[FlowFrame]:
+    def _end(self, text: str, speaker: str, at: int, question: Questions | UnsetType = UNSET) -> list[FlowFrame]:
         """What was not shown yet, and the end: the chunks of a turn add up to its final output."""
         rest = self._shown.rest(text)
         completed = FlowEndData(

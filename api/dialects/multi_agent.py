@@ -25,7 +25,7 @@ from api.dialects.base import (
     Name,
     Names,
     Ping,
-    Question,
+    Questions,
     Received,
     Resume,
     Sent,
@@ -158,7 +158,7 @@ class TeamMetadata(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[TeamSource] | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
     partial: bool | UnsetType = UNSET
-    interrupt: Question | UnsetType = UNSET
+    interrupt: Questions | UnsetType = UNSET
 
 
 class TeamComplete(TeamFrame, frozen=True, kw_only=True, tag="complete"):
@@ -314,7 +314,7 @@ class _MultiAgentFold:
     def _question(self, event: Interrupt, at: int) -> list[TeamFrame]:
         """A question to the human ends the turn; the client's next message answers it."""
         asked = Interaction(source="team", target="user", kind="handoff", query=event.text, reason=event.reason)
-        details = Question.of(event)
+        details = Questions.of(event)
         interaction = self._interaction(asked, at)
         return [interaction, self._complete(event.text, TeamMetadata(interrupt=details))]
 

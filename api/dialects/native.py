@@ -135,10 +135,11 @@ class NativeCancel(Received, frozen=True, kw_only=True, tag="cancel"):
 
 
 class NativeAnswer(Received, frozen=True, kw_only=True, tag="answer"):
-    """Answer the question that a run waits with."""
+    """Answer a question that a run waits with: the one with this `id`, or the oldest one."""
 
     run_id: str
     answer: Any
+    id: str | None = None
 
 
 class NativePing(Received, frozen=True, kw_only=True, tag="ping"):
@@ -232,7 +233,7 @@ class Native(Dialect):
                 run_id = name_field(frame, "run_id")
                 if run_id is None or "answer" not in frame:
                     raise Problem("BAD_REQUEST", "answer takes run_id and answer.")
-                return AnswerQuestion(run_id=run_id, answer=frame["answer"])
+                return AnswerQuestion(run_id=run_id, answer=frame["answer"], id=name_field(frame, "id"))
             case "ping":
                 return Ping()
             case "disconnect":

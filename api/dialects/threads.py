@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.dialects.base import GOING_ON, STOPPED, Dialect, Frame, Sent, ShownText, iso, numbered
+from api.dialects.base import GOING_ON, STOPPED, Dialect, Frame, Question, Sent, ShownText, iso, numbered
 from api.problems import Problem
 from orchestrator.events import (
     AgentComplete,
@@ -43,13 +43,23 @@ class ThreadsData(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     """What stands in a frame or in a response; fields without a value are left out."""
 
 
-class ThreadsQuestion(ThreadsData, frozen=True, kw_only=True):
-    """A question to the human; the client's next message answers it."""
+class ThreadsOpenQuestion(ThreadsData, frozen=True, kw_only=True):
+    """One of several questions to the human."""
 
     id: str
     question: Any
     options: list[Any] | None = None
     schema: dict[str, Any] | None = None
+
+
+class ThreadsQuestion(ThreadsData, frozen=True, kw_only=True):
+    """The oldest question to the human, which the client's next message answers; `questions` are all of several."""
+
+    id: str
+    question: Any
+    options: list[Any] | None = None
+    schema: dict[str, Any] | None = None
+    questions: list[ThreadsOpenQuestion] = []
 
 
 class ThreadsMetadata(ThreadsData, frozen=True, kw_only=True):
@@ -230,8 +240,7 @@ class _ThreadsFold:
         """The question stands behind what was said before, in a paragraph of its own."""
         shown = self._shown.shown
         rest = f"\n\n{event.text}" if shown else event.text
-        asked = ThreadsQuestion(id=event.id, question=event.question, options=event.options, schema=event.schema)
-        last = ThreadsText(content="", is_complete=True, accumulated=shown + rest, interrupt=asked)
+        last = ThreadsText(content="", is_complete=True, accumulated=shown + rest, interrupt=_asked(event))
         return [*_pieces(rest), ThreadsAiResponse(data=last), _done(True)]
 
     def _complete(self, event: RunComplete) -> list[ThreadsFrame]:
@@ -278,6 +287,13 @@ def _status(event: object) -> ThreadsStatus | None:
                 message=event.message or f"{event.step or 'workflow'}: {status}",
             )
     return None
+
+
+def _asked(event: Interrupt) -> ThreadsQuestion:
+    """What a run asks, in detail."""
+    asked = [msgspec.structs.asdict(one) for one in Question.all(event)]
+    questions = [ThreadsOpenQuestion(**one) for one in asked] if len(asked) > 1 else []
+    return ThreadsQuestion(**asked[0], questions=questions)
 
 
 def _connected(recorded: Recorded) -> ThreadsConnected:

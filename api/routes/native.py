@@ -65,9 +65,13 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A human's answer to a run that waits."""
+    """A human's answer to a run that waits: to the question with this `id`, or to the oldest one.
+
+    An object whose keys are ids of open questions answers all of these.
+    """
 
     answer: Any
+    id: Name | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,7 +236,7 @@ async def cancel_run(
     return Stopped(run_id=run_id, status=(await services.engine.record(run_id, principal.id)).status)
 
 
-@post("/api/v1/runs/{run_id:str}/resume", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (409,)})
+@post("/api/v1/runs/{run_id:str}/resume", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (409, 422)})
 async def resume_run(
     request: Request[Any, Any, Any],
     run_id: FromPath[str],
@@ -241,10 +245,12 @@ async def resume_run(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
 ) -> Response[Any]:
-    """Answer the question that a run waits with. With `Accept: text/event-stream`, what follows is the response."""
+    """Answer a question that a run waits with. With `Accept: text/event-stream`, what follows is the response."""
     if _wants_stream(request):
         services.limits.check_connections(principal.id)
-    run = await services.engine.answer(run_id, data.answer, principal.id, idempotency_key=idempotency_key(request))
+    run = await services.engine.answer(
+        run_id, data.answer, principal.id, question=data.id or None, idempotency_key=idempotency_key(request)
+    )
     if _wants_stream(request):
         return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, start_of(run), tick))
     return Response(_accepted(run), status_code=202)

@@ -228,7 +228,9 @@ class _Talk:
                 case Cancel():
                     await self._cancel(command, principal)
                 case AnswerQuestion():
-                    run = await self._services.engine.answer(command.run_id, command.answer, principal.id)
+                    run = await self._services.engine.answer(
+                        command.run_id, command.answer, principal.id, question=command.id
+                    )
                     self._follow(run, start_of(run))
         except (Problem, AntiphonError) as error:
             await self._act(self._conversation.problem(as_problem(error), self._now()))

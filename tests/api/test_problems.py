@@ -9,7 +9,8 @@ from api.services import as_problem
 from orchestrator import errors
 from orchestrator.errors import AntiphonError
 
-ENDS = {"MODEL_CUT", "CRASH_LOOP", "CRASHED", "BUDGET_EXCEEDED", "RUN_TIMEOUT"}
+ENDS = {"MODEL_CUT", "CRASH_LOOP", "CRASHED", "BUDGET_EXCEEDED", "RUN_TIMEOUT", "NO_ANSWER"}
+ENDS |= {"STATE_NOT_STORABLE", "STATE_TOO_LARGE", "SYNC_IN_ASYNC"}
 """Codes that end runs: they come as recorded events, never as an answer to a request."""
 ERRORS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, AntiphonError)]
 

@@ -245,9 +245,9 @@ async def asked(server: ProcessServer, graph: str, message: str, **body: Any) ->
         return await sse_all(client, "POST", RUNS, json={"message": message, "graph": graph, **body})
 
 
-def outputs(blocks: list[Block]) -> dict[str, Any]:
-    """What the last node of a run has left in the graph's state."""
-    return [block.data["outputs"] for block in blocks if block.event == "agent_complete"][-1]
+def text(blocks: list[Block]) -> str:
+    """What a run has answered."""
+    return str(blocks[-1].data["text"])
 
 
 def test_all_are_served(server: ProcessServer) -> None:
@@ -256,16 +256,16 @@ def test_all_are_served(server: ProcessServer) -> None:
 
 
 async def test_a_new_project_takes_the_message_as_its_one_text(server: ProcessServer) -> None:
-    assert outputs(await asked(server, "new", "hello")) == {"changeme": "hello None"}
+    assert text(await asked(server, "new", "hello")) == "hello None"
     turned = await asked(server, "new", "hello", context={"knob": "turned", "unknown": 1})
-    assert outputs(turned) == {"changeme": "hello turned"}
+    assert text(turned) == "hello turned"
     older = await asked(server, "new", "hello", config={"configurable": {"knob": "older"}})
-    assert outputs(older) == {"changeme": "hello older"}
+    assert text(older) == "hello older"
 
 
 async def test_a_react_agent_answers_with_the_model_of_its_context(server: ProcessServer, teller: Teller) -> None:
     question = teller.answer("Who reacts?", "I do.")
-    assert (await asked(server, "react", question))[-1].data["text"] == "I do."
+    assert text(await asked(server, "react", question)) == "I do."
     await asked(server, "react", question, context={"role": "terse", "model": "openai/other"})
     first, second = (one.body for one in teller.asked(question))
     assert (first["model"], first["messages"][0]["content"]) == ("gpt-4o-mini", "You are a bot.")
@@ -274,7 +274,7 @@ async def test_a_react_agent_answers_with_the_model_of_its_context(server: Proce
 
 async def test_a_memory_agent_remembers_by_the_user_of_its_context(server: ProcessServer) -> None:
     ends = [
-        (await asked(server, "memory", message, **body))[-1].data["text"]
+        text(await asked(server, "memory", message, **body))
         for message, body in (("one", {}), ("two", {}), ("three", {"context": {"user_id": "ada"}}))
     ]
     assert ends == ["default: []", "default: ['one']", "ada: []"]
@@ -288,5 +288,5 @@ def test_an_enrichment_agent_needs_its_schema_with_the_topic(server: ProcessServ
 
 async def test_an_enrichment_agent_takes_its_schema_with_the_topic(server: ProcessServer) -> None:
     request = {"inputs": {"extraction_schema": {"legs": "int"}}, "config": {"configurable": {"loops": 2}}}
-    found = outputs(await asked(server, "enrichment", "birds", **request))
+    found = json.loads(text(await asked(server, "enrichment", "birds", **request)))
     assert found == {"info": {"topic": "birds", "schema": {"legs": "int"}, "loops": 2}}

@@ -14,6 +14,7 @@ BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
 SHOWN = ("trials", "faults", "deliveries", "lost", "duplicated", "changed", "not one terminal", "re-executed")
 TITLES = {
     "kill_any": "runs killed with `kill -9` at random instants",
+    "states": "turns of graphs with a state, killed with `kill -9`",
     "kill_on_ack": "messages whose server was killed on the acknowledgement",
     "zombies": "frozen workers that wake up after the takeover",
     "cuts": "connections cut, SSE and WebSocket",

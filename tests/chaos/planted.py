@@ -5,6 +5,7 @@ find. The product itself knows nothing of this.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import sys
 import time
@@ -142,6 +143,13 @@ def unsaved() -> None:
     transactions._store_reply = lambda tx, message: None if message.partial else store(tx, message)
 
 
+def forgetful() -> None:
+    """What a run leaves for the next one is not stored, one time in three."""
+    store = transactions._store_graph_state
+    calls = itertools.count()
+    transactions._store_graph_state = lambda *given: store(*given) if next(calls) % 3 else None
+
+
 def hasty() -> None:
     """Every other worker counts as dead, whatever its lock and its lease say."""
     SqliteDatabase._is_gone = lambda *_: True
@@ -175,6 +183,7 @@ def boundless() -> None:
 PLANTS = {
     "cancelled_again": cancelled_again,
     "unsaved": unsaved,
+    "forgetful": forgetful,
     "hasty": hasty,
     "skipping": skipping,
     "charged": charged,

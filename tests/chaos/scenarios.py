@@ -25,8 +25,9 @@ from websockets.asyncio.client import connect
 from orchestrator.runner import QUARANTINE_SECONDS, SCAN_SECONDS
 from tests.chaos.ledger import COMPLETE, KINDS, Ask, Ledger
 from tests.chaos.proxy import Proxy
+from tests.chaos.remembering import wrong
 from tests.chaos.wire import LOST, PATIENCE, exchange, text
-from tests.chaos.world import Server, World, until
+from tests.chaos.world import ROOT, Server, World, until
 
 Scenario = Callable[[World, int], Awaitable[int]]
 BATCH = 10
@@ -115,6 +116,47 @@ async def _some_way(world: World, deliveries: int, following: asyncio.Future[obj
 def _attempts(world: World) -> str:
     per_run = [n for (n,) in world.query("SELECT attempt FROM runs")]
     return ", ".join(f"{n} kills: {per_run.count(n + 1)}" for n in range(max(per_run)))
+
+
+async def states(world: World, trials: int) -> int:
+    """kill -9 inside turns and between them, with a graph that keeps its state: nothing of it is lost or doubled."""
+    server = await world.server(graph=f"{ROOT / 'tests/chaos/remembering.py'}:graph")
+    threads: list[str | None] = [None] * min(BATCH, trials)
+    killed: set[Ask] = set()
+    life = 0
+    while len(killed) < trials or not life:
+        asks = [world.ask(into=thread, words=world.rng.randint(3, 30), supporting=()) for thread in threads]
+        before = world.ledger.deliveries
+        following = world.follow(asks, 1)
+        if life:
+            await _some_way(world, world.rng.randrange(life), following)
+            killed |= {ask for ask in asks if ask.end is None}
+            world.faults += 1
+            await server.kill()
+            await server.start()
+        await following
+        life = world.ledger.deliveries - before
+        threads = [ask.thread_id for ask in asks]
+        world.faults += 1
+        await server.kill()  # between turns
+        await server.start()
+    world.facts["turns of each thread"] = len(world.asks) // len(threads)
+    _compare_states(world)
+    return len(killed)
+
+
+def _compare_states(world: World) -> None:
+    """The state that each thread's last run has left, with the thread's messages."""
+    for thread in {ask.thread_id for ask in world.asks}:
+        rows = world.query(
+            "SELECT m.role, m.content, s.value FROM messages m LEFT JOIN graph_states s ON s.message_id = m.id"
+            f" WHERE m.thread_id = '{thread}' ORDER BY m.rowid"
+        )
+        kept = [value for *_, value in rows if value is not None]
+        if len(kept) != 2 or rows[-1][2] is None:
+            world.ledger.problem("lost", f"thread {thread} keeps {len(kept)} states")
+        elif problem := wrong(kept[-1], [(role, content) for role, content, _ in rows]):
+            world.ledger.problem("changed", f"the state of thread {thread}: {problem}")
 
 
 async def kill_on_ack(world: World, trials: int) -> int:
@@ -585,6 +627,7 @@ class Plan:
 
 SCENARIOS = {
     "kill_any": Plan(kill_any, 10, 300),
+    "states": Plan(states, 10, 100),
     "kill_on_ack": Plan(kill_on_ack, 10, 200),
     "zombies": Plan(zombies, 5, 50),
     "cuts": Plan(cuts, 60, 500),

@@ -13,6 +13,7 @@ TOGETHER = {
     "disk_full": 2,
     "poison": 1,
     "kill_any": 3,
+    "states": 4,
     "kill_on_ack": 10,
     "zombies": 3,
     "cuts": 20,

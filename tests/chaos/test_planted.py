@@ -16,6 +16,7 @@ FOUND = {
         ("skipped_number", "cuts", 1),
         ("acknowledged_early", "kill_on_ack", 3),
         ("unsaved", "cancels", 4),
+        ("forgetful", "states", 2),
     ],
     "duplicated": [("duplicate", "cuts", 1), ("twice", "cuts", 3)],
     "changed": [("changed", "cuts", 1), ("no_fence", "zombies", 1), ("delivered_early", "kill_any", 2)],

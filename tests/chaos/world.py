@@ -30,7 +30,10 @@ MARKS = {"maintenance specialist": "maintenance", "specification specialist": "s
 class Server:
     """`antiphon serve` as a process; killed, stopped and started again on the same port and database."""
 
-    def __init__(self, folder: Path, name: str, environment: dict[str, str], plant: str | None) -> None:
+    def __init__(
+        self, folder: Path, name: str, environment: dict[str, str], plant: str | None, graph: str | None = None
+    ) -> None:
+        self._graph = ["--graph", graph] if graph else []
         self._command = ["tests.chaos.planted", plant] if plant else ["api"]
         self._folder, self._environment, self.name = folder, environment, name
         with socket.socket() as probe:
@@ -44,7 +47,7 @@ class Server:
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("ANTIPHON_", "OPENAI_", "OTEL_"))
         }
-        options = ["--port", str(self.port), "--db", f"sqlite:///{self._folder / 'log.db'}"]
+        options = ["--port", str(self.port), "--db", f"sqlite:///{self._folder / 'log.db'}", *self._graph]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", *self._command, "serve", *options),
@@ -138,8 +141,8 @@ class World:
         await self.model.server.stop()
         self._folder.cleanup()
 
-    async def server(self, **settings: Any) -> Server:
-        """Start one more server on the database of this world."""
+    async def server(self, graph: str | None = None, **settings: Any) -> Server:
+        """Start one more server on the database of this world, with a graph of its own if there is one."""
         environment = {
             "ANTIPHON_MODEL": "openai:x",
             "OPENAI_API_KEY": "sk-chaos-0123456789",
@@ -147,7 +150,7 @@ class World:
             "ANTIPHON_HEARTBEAT_SECONDS": "0.5",
             **{f"ANTIPHON_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        server = Server(self.folder, f"server{len(self.servers)}", environment, self.plant)
+        server = Server(self.folder, f"server{len(self.servers)}", environment, self.plant, graph)
         self.servers.append(server)
         return await server.start()
 

@@ -380,10 +380,10 @@ async def test_a_graph_begins_from_the_nearest_state_on_its_branch(database):
         thread = {"thread_id": runs[0].thread_id} if runs else {}
         run, _ = await running(database, **thread)
         found = await database.graph_state("team", run.input_message_id)
-        assert found == (
-            GraphState(graph="team", message_id=runs[-1].reply_message_id, value=b"%d" % (number - 1)) if runs else None
-        )
-        await leave(database, run, b"%d" % number, runs[-1].reply_message_id if runs else None)
+        last = runs[-1].reply_message_id if runs else None
+        value = b"%d" % (number - 1)
+        assert found == (GraphState(graph="team", message_id=last, value=value) if last else None)
+        await leave(database, run, b"%d" % number, last)
         runs.append(run)
     states = [await database.graph_state("team", run.reply_message_id) for run in runs]
     assert [state and state.value for state in states] == [None, b"1", b"2"]

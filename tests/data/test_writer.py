@@ -402,3 +402,51 @@ async def test_a_closed_writer_is_gone_and_closing_needs_no_thread_of_the_pool(p
         gate.set()
         recorder.outside.close()
     assert recorder.writer.problem == writer.GONE
+
+
+# -- commands of threads, and of an event loop that waits ------------------------------------------------------
+
+
+async def test_a_thread_and_a_blocked_loop_get_their_results_after_the_commit(recorder, path):
+    def stored(number: int) -> list[tuple[Any, ...]]:
+        recorder.writer.submit_from_thread(lambda tx: note_user(tx, number)).result(PATIENCE)
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("SELECT jti FROM notes WHERE jti = ?", (number,)).fetchall()
+
+    def note_user(tx: Transaction, number: int) -> None:
+        tx.connection.execute("CREATE TABLE IF NOT EXISTS notes (jti INTEGER)")
+        tx.connection.execute("INSERT INTO notes VALUES (?)", (number,))
+
+    assert stored(1) == [(1,)], "on the loop, which can do nothing else meanwhile"
+    assert await asyncio.to_thread(stored, 2) == [(2,)]
+
+
+async def test_a_threads_command_that_raises_is_undone_and_its_error_is_raised_there(recorder):
+    run = await recorder.start()
+    refused = recorder.writer.submit_from_thread(lambda tx: transactions.claim(tx, "nobody", "w", None))
+    appended = recorder.append(run, 1)
+    with pytest.raises(NotFound):
+        refused.result(PATIENCE)
+    await appended
+
+
+async def test_a_threads_command_that_was_cancelled_disturbs_nobody(recorder):
+    gate = await held(recorder)
+    cancelled = recorder.writer.submit_from_thread(lambda tx: "nobody waits")
+    other = recorder.writer.submit_from_thread(lambda tx: "somebody waits")
+    assert cancelled.cancel()
+    await gate.let_go()
+    assert other.result(PATIENCE) == "somebody waits"
+
+
+async def test_a_thread_that_waits_for_a_dying_writer_gets_an_error_whatever_the_loop_does(recorder):
+    gate = await held(recorder)
+    left = [recorder.writer.submit_from_thread(lambda tx: None) for _ in range(3)]
+    recorder.writer._jobs.put(("no job",))
+    gate._open.set()
+    for future in left:  # on the loop, which is needed for nothing of it
+        with pytest.raises(StorageError):
+            future.result(PATIENCE)
+    with pytest.raises(StorageError, match="WRITER_GONE"):
+        while True:
+            recorder.writer.submit_from_thread(lambda tx: None).exception(PATIENCE)

@@ -1,7 +1,8 @@
-"""A graph whose state holds what people put into states, for a process that is killed in the middle.
+"""A graph whose state holds what people put into states, for a process that is killed.
 
-A message names a folder. `make` fills the state, `wait` stops for ever unless there is a file `waited` in the folder,
-and `check` says which values are not what they were. What is executed is noted in the folder.
+A message names a folder. `make` fills the state, `wait` stops for ever unless there is a file
+`waited` in the folder, and `check` says which values are not what they were. What is executed is
+noted in the folder.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def odd_values() -> dict[str, Any]:
         import pandas
     except ImportError:
         return values
-    return values | {"matrix": numpy.arange(6).reshape(2, 3), "frame": pandas.DataFrame({"a": [1, 2]})}
+    return values | {
+        "matrix": numpy.arange(6).reshape(2, 3),
+        "frame": pandas.DataFrame({"a": [1, 2]}),
+    }
 
 
 NAMES = tuple(odd_values())
@@ -131,7 +135,7 @@ def check(state: Odd) -> Any:
 
 
 def wrong(state: Any) -> str:
-    """The names of values that are not what was stored; a lone surrogate is replaced, its neighbours are not."""
+    """The names of values that are not what was stored; of a text a lone surrogate is replaced."""
     values = odd_values()
     names = [name for name in NAMES if not same(values[name], state.get(name))]
     if state.get("surrogate") not in ("a?b", "a\ud800b"):

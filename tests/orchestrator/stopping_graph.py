@@ -1,8 +1,8 @@
 """A graph that keeps its state and stops where a message says, for a process that is killed there.
 
-A message is `folder|label|node`. Each node notes in the folder that it is executed, then in the state; the one that is
-named stops for ever unless there is a file `go on` in the folder. `b` and `c` belong to a graph that a plain function
-calls, and which keeps a state of its own.
+A message is `folder|label|node`. Each node notes in the folder that it is executed, then in the
+state; the one that is named stops for ever unless there is a file `go on` in the folder. `b` and
+`c` belong to a graph that a plain function calls, and which keeps a state of its own.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def answer(state: State) -> Any:
     return {"messages": [AIMessage(" ".join(state["noted"]))]}
 
 
-_outer = StateGraph(State).add_node("a", node("a")).add_node(call).add_node("d", node("d")).add_node(answer)
+_outer = StateGraph(State).add_node("a", node("a")).add_node(call)
+_outer.add_node("d", node("d")).add_node(answer)
 _outer.add_edge(START, "a").add_edge("a", "call").add_edge("call", "d").add_edge("d", "answer")
 graph = _outer.compile()

@@ -13,14 +13,16 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, Checkpoin
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.conformance.test_utils import generate_checkpoint, generate_config, generate_metadata
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._loop import AsyncPregelLoop
 
 from data import open_database
 from data.base import Database, Fenced
-from orchestrator.checkpoints import RunCheckpoints, pack, unpack
+from orchestrator.checkpoints import RunCheckpoints
 from orchestrator.errors import SyncInAsync
 from orchestrator.events import AgentComplete
+from orchestrator.thread_state import pack, unpack
 from orchestrator.view import RunView
 from orchestrator.writer import RunWriter
 from tests.orchestrator.support import accepted, logged, writing
@@ -215,7 +217,9 @@ async def test_what_was_left_is_read_until_the_run_has_written(database: Databas
     assert unpack(pack(left)) == left
     async with writing(database) as writer:
         second = RunCheckpoints(database, writer, "thread", base=left, fresh=True)
-        copy = second.with_allowlist([])
+        second.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+        copy = second.with_allowlist([("module", "Class")])
+        assert copy is not second
         config: RunnableConfig = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
         found = await second.aget_tuple(config)
         assert found is not None
@@ -258,7 +262,7 @@ async def test_writes_to_a_checkpoint_that_was_left_are_the_runs_own(database: D
 async def test_langgraph_alone_waits_for_a_save_that_an_inner_graph_does_not_make(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If this begins to fail, `_NothingToSave` can go."""
+    """If this begins to fail, `allow_graphs_that_save_nothing` can go."""
     inner = StateGraph(MessagesState).add_node("node", lambda state: {}).add_edge(START, "node")
     outer = StateGraph(MessagesState).add_node("inner", inner.compile(checkpointer=False)).add_edge(START, "inner")
     graph = outer.compile(checkpointer=InMemorySaver())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
+from pydantic import AfterValidator, BaseModel
 
 from orchestrator import execution
+from orchestrator.errors import AnswerInvalid, UnknownQuestion
 from orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -61,7 +64,7 @@ async def test_a_question_pauses_the_run_and_the_answer_goes_on_with_it(url: str
     assert about_agents(events) == [
         AgentStart(span="1.1", agent="asks"),
         AgentComplete(span="1.1", agent="asks", text="", finish_reason="interrupted"),
-        Interrupt(id=question.id, question="sure?"),
+        Interrupt(id=question.id, question="sure?", value="sure?"),
         of_type(events, InterruptAnswered)[0],
         AgentStart(span="2.1", agent="asks"),
         AgentChunk(span="2.1", agent="asks", text="heard yes"),
@@ -157,21 +160,143 @@ async def test_questions_asked_at_once_are_answered_together_by_their_ids(url: s
     assert {"heard left? yes", "heard right? yes"} <= said
 
 
-async def test_one_plain_answer_is_the_answer_to_all_that_was_asked_at_once(url: str) -> None:
+async def test_a_plain_answer_is_for_the_oldest_question_and_the_others_stay_open(url: str) -> None:
     graph = side_by_side(left=asking_human("left?"), right=asking_human("right?"))
     async with opened(url, graph) as engine:
         run = await engine.start("do it")
-        await run.wait()
+        first = (await events_of(run))[-1]
+        assert [one.question for one in first.open] == ["left?", "right?"]
         await run.answer("yes")
+        second = (await events_of(run))[-1]
+        assert [(one.id, one.question) for one in second.open] == [(first.others[0].id, "right?")]
+        await run.answer("no")
+        said = [event.text for event in of_type(await events_of(run), AgentComplete) if event.text]
+    assert said[:2] == ["heard yes", "heard no"]
+
+
+async def test_an_answer_may_name_the_younger_question(url: str) -> None:
+    graph = side_by_side(left=asking_human("left?"), right=asking_human("right?"))
+    async with opened(url, graph) as engine:
+        run = await engine.start("do it")
+        left, right = (await events_of(run))[-1].open
+        with pytest.raises(UnknownQuestion):
+            await run.answer("yes", "0" * 32)
+        await run.answer("yes", right.id)
+        second = (await events_of(run))[-1]
+        assert [one.id for one in second.open] == [left.id]
+        with pytest.raises(UnknownQuestion):
+            await run.answer("yes", right.id)
+        await run.answer("no", left.id)
+        events = await events_of(run)
+    assert [event.resume for event in of_type(events, InterruptAnswered)] == [{right.id: "yes"}, {left.id: "no"}]
+
+
+async def test_a_question_that_is_open_stays_the_oldest(url: str) -> None:
+    graph = side_by_side(left=asking_human("left?", "left again?"), right=asking_human("right?"))
+    async with opened(url, graph) as engine:
+        run = await engine.start("do it")
+        await run.answer("yes") if await run.wait() is None else None
+        again = (await events_of(run))[-1]
+    assert [one.question for one in again.open] == ["right?", "left again?"]
+
+
+async def test_an_answer_is_not_given_to_the_next_question_of_its_node_after_a_restart(url: str) -> None:
+    """The node has asked again, and that was not yet stored as a question when the engine was closed."""
+    gate, heard = asyncio.Event(), asyncio.Event()
+
+    async def slow(state: MessagesState) -> dict[str, Any]:
+        interrupt("slow?")
+        heard.set()
+        await gate.wait()
+        return {}
+
+    graph = side_by_side(asks=asking_human("pay?", "delete?"), slow=slow)
+    async with opened(url, graph) as engine:
+        run = await engine.start("do it")
+        asked = (await events_of(run))[-1]
+        await run.answer({one.id: "yes" for one in asked.open})
+        await heard.wait()
+    gate.set()
+    async with opened(url, graph) as engine:
+        run = await engine.run(run.id)
+        assert await run.text() == "delete?"
+        await run.answer("no")
         said = [event.text for event in of_type(await events_of(run), AgentComplete)]
-    assert said.count("heard yes") == 2
+    assert "heard yes, no" in said
 
 
-async def test_a_question_may_offer_options_and_a_schema(url: str) -> None:
-    asked = {"question": "which?", "options": ["a", "b"], "schema": {"type": "string"}, "note": 1}
+async def test_a_question_keeps_everything_that_the_graph_said_with_it(url: str) -> None:
+    asked = {"question": "which?", "options": ["a", "b"], "schema": {"type": "string"}, "note": {"to": [1, None]}}
     async with opened(url, chain(asks=asking_human(asked))) as engine:
         question = (await events_of(await engine.start("do it")))[-1]
     assert (question.question, question.options, question.schema) == ("which?", ["a", "b"], {"type": "string"})
+    assert question.value == asked
+    assert question.text == 'which?\n\nnote: {"to":[1,null]}'
+
+
+@pytest.mark.parametrize("value", [object(), threading.Lock(), lambda: 1])
+async def test_a_question_that_cannot_be_stored_is_asked_all_the_same(url: str, value: Any) -> None:
+    async with opened(url, chain(asks=asking_human({"question": "sure?", "odd": value}))) as engine:
+        run = await engine.start("do it")
+        asked = (await events_of(run))[-1]
+        assert asked.question == "sure?"
+        assert asked.value["odd"] == f"<{type(value).__name__}>"
+    async with opened(url, chain(asks=asking_human({"question": "sure?", "odd": value}))) as engine:
+        run = await engine.run(run.id)
+        await run.answer("yes")
+        assert await run.text() == "heard yes"
+
+
+def no_thirteen(euros: int) -> int:
+    """A rule that no JSON Schema tells."""
+    if euros == 13:
+        raise ValueError("not 13")
+    return euros
+
+
+class Amount(BaseModel):
+    """What a question with a schema wants to know."""
+
+    euros: Annotated[int, AfterValidator(no_thirteen)]
+
+
+def asking_amounts(*questions: str) -> Any:
+    """A node that wants to know amounts."""
+
+    async def asks(state: MessagesState) -> dict[str, Any]:
+        amounts = [interrupt(question, response_schema=Amount) for question in questions]
+        return {"messages": [AIMessage(f"heard {[amount.euros for amount in amounts]}")]}
+
+    return asks
+
+
+async def test_an_answer_that_does_not_fit_its_schema_leaves_the_question_open(url: str) -> None:
+    async with opened(url, chain(asks=asking_amounts("how much?"))) as engine:
+        run = await engine.start("do it")
+        asked = (await events_of(run))[-1]
+        assert (asked.strict, asked.schema["required"]) == (True, ["euros"])
+        for wrong in ("a lot", {"euros": "a lot"}, {}, 5, None, "{"):
+            with pytest.raises(AnswerInvalid):
+                await run.answer(wrong)
+        assert await run.status() == "interrupted"
+        await run.answer('{"euros": 5}')
+        assert await run.text() == "heard [5]"
+
+
+async def test_an_answer_that_the_graph_itself_refuses_is_asked_for_again(url: str) -> None:
+    graph = side_by_side(asks=asking_amounts("how much?", "how many?"), beside=asking_human("sure?"))
+    async with opened(url, graph) as engine:
+        run = await engine.start("do it")
+        first = (await events_of(run))[-1]
+        await run.answer({first.id: {"euros": 13}, first.others[0].id: "yes"})
+        again = (await events_of(run))[-1]
+        assert ([one.id for one in again.open], again.reason) == ([first.id], "answer_refused")
+        assert again.text == "The graph did not take that answer. Please answer again.\n\nhow much?"
+        await run.answer({"euros": 5})
+        assert (await events_of(run))[-1].text == "how many?"
+        await run.answer({"euros": 6})
+        said = [event.text for event in of_type(await events_of(run), AgentComplete) if event.text]
+    assert set(said) == {"heard [5, 6]", "heard yes"}
 
 
 @pytest.mark.parametrize("inside", ["a subgraph", "a call of a graph"])
@@ -232,8 +357,8 @@ async def test_a_run_stops_at_a_breakpoint_until_somebody_answers(url: str, stop
         for _ in range(times):
             asked = (await events_of(run))[-1]
             assert isinstance(asked, Interrupt)
-            assert (asked.reason, asked.options) == ("breakpoint", ["continue"])
-            await run.answer("anything")
+            assert (asked.reason, asked.options) == ("breakpoint", ["yes", "no"])
+            await run.answer("yes")
         events = await events_of(run)
     assert isinstance(events[-1], RunComplete)
     assert [start.agent for start in of_type(events, AgentStart)] == ["one", "two", "three"]

@@ -1,9 +1,10 @@
-"""Graphs inside graphs: called by nodes and tools, plainly and as coroutines, with every kind of checkpointer."""
+"""Graphs inside graphs: called by nodes and tools in every way, with every kind of checkpointer."""
 
 from __future__ import annotations
 
 import asyncio
 import operator
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -16,12 +17,22 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import interrupt
 
-from orchestrator.events import AgentChunk, AgentComplete, AgentStart, Interrupt, RunComplete, RunError
+from data.base import Fenced
+from orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentStart,
+    Interrupt,
+    RunCancelled,
+    RunComplete,
+    RunError,
+)
 from tests.orchestrator.support import (
     Scripted,
     events_of,
     of_type,
     opened,
+    reach,
     side_by_side,
     spoken,
     tool_call,
@@ -59,9 +70,11 @@ def by_loop_of_its_own(inner: Graph, given: Any, config: Any) -> Any:
 
 WAYS: dict[str, Callable[[Graph, Any, Any], Any]] = {
     "invoke": lambda inner, given, config: inner.invoke(given, config),
-    "stream": lambda inner, given, config: list(inner.stream(given, config, stream_mode="values"))[-1],
+    "stream": lambda inner, given, config: [*inner.stream(given, config, stream_mode="values")][-1],
     "ainvoke": lambda inner, given, config: inner.ainvoke(given, config),
-    "astream": lambda inner, given, config: gathered(inner.astream(given, config, stream_mode="values")),
+    "astream": lambda inner, given, config: gathered(
+        inner.astream(given, config, stream_mode="values"),
+    ),
     "asyncio.run": by_loop_of_its_own,
 }
 SAVERS: dict[str, tuple[Callable[[], Any], Any]] = {
@@ -77,7 +90,9 @@ def in_a_node(way: str, inner: Graph, config: Any) -> Graph:
         return {"messages": [WAYS[way](inner, {"messages": ["go"]}, config)["messages"][-1]]}
 
     async def awaiting(state: MessagesState) -> Any:
-        return {"messages": [(await WAYS[way](inner, {"messages": ["go"]}, config))["messages"][-1]]}
+        return {
+            "messages": [(await WAYS[way](inner, {"messages": ["go"]}, config))["messages"][-1]],
+        }
 
     node: Any = awaiting if way.startswith("a") and way != "asyncio.run" else plainly
     return StateGraph(MessagesState).add_node("outer", node).add_edge(START, "outer").compile()
@@ -95,8 +110,9 @@ def in_a_tool(way: str, inner: Graph, config: Any) -> Graph:
         return str((await WAYS[way](inner, {"messages": [topic]}, config))["messages"][-1].content)
 
     chosen: Any = awaiting if way.startswith("a") and way != "asyncio.run" else plainly
-    turns = [turn for n in range(2) for turn in ([tool_call(chosen.name, f"c{n}", topic="x")], ["so: ", "work done"])]
-    return create_agent(Scripted(turns=turns), [chosen])
+    calls = [[tool_call(chosen.name, f"c{number}", topic="x")] for number in range(2)]
+    said = ["so: ", "work done"]
+    return create_agent(Scripted(turns=[calls[0], said, calls[1], said]), [chosen])
 
 
 @pytest.mark.parametrize("place", [in_a_node, in_a_tool])
@@ -164,7 +180,10 @@ async def test_a_question_inside_goes_on_there(url: str, way: str, saver: str) -
     assert done == ["before"], "what was complete inside does not run again"
 
 
-async def test_a_coroutine_that_calls_a_graph_without_awaiting_it_is_told_so(url: str, caplog: Any) -> None:
+async def test_a_coroutine_that_calls_a_graph_without_awaiting_it_is_told_so(
+    url: str,
+    caplog: Any,
+) -> None:
     inner = worker(None)
 
     async def outer(state: MessagesState) -> Any:
@@ -176,3 +195,36 @@ async def test_a_coroutine_that_calls_a_graph_without_awaiting_it_is_told_so(url
     assert isinstance(end, RunError)
     assert end.code == "SYNC_IN_ASYNC"
     assert "ainvoke" in end.message
+
+
+async def test_a_thread_that_goes_on_after_its_run_stores_nothing_and_ends(url: str) -> None:
+    goes_on, ended = threading.Event(), threading.Event()
+    failures: list[BaseException] = []
+
+    def wait(state: Work) -> Any:
+        goes_on.wait()
+        return {"messages": [AIMessage("too late")]}
+
+    inner = StateGraph(Work).add_node(wait).add_edge(START, "wait").compile()
+
+    def outer(state: MessagesState) -> Any:
+        try:
+            return inner.invoke({"messages": ["go"]})
+        except BaseException as error:
+            failures.append(error)
+            raise
+        finally:
+            ended.set()
+
+    graph = StateGraph(MessagesState).add_node(outer).add_edge(START, "outer").compile()
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        await reach(
+            run,
+            lambda events: any(start.agent == "wait" for start in of_type(events, AgentStart)),
+        )
+        await engine.cancel(run.id)
+        assert isinstance((await events_of(run))[-1], RunCancelled)
+        goes_on.set()
+        await asyncio.to_thread(ended.wait, 30)
+        assert [type(error) for error in failures] == [Fenced]

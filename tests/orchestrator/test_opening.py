@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,30 @@ async def test_what_happens_is_observed(url: str) -> None:
     async with opened(url, model=QUICK, observe=observe) as engine:
         await (await engine.start("hello")).wait()
     assert {"chunk", "first_token", "output_tokens"} <= set(seen)
+
+
+GRAPH = """
+from tests.orchestrator.support import chain, saying
+graph = chain(node=saying("hi"))
+"""
+
+
+async def test_the_configuration_of_a_store_is_that_of_the_first_langgraph_json_that_has_one(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "graph.py").write_text(GRAPH)
+    listings = []
+    for number, ttl in enumerate([None, {"default_ttl": 1}, {"default_ttl": 2}, 7]):
+        listing = {"graphs": {f"g{number}": "./graph.py:graph"}, "store": {"ttl": ttl} if ttl else None}
+        listings.append(tmp_path / f"{number}.json")
+        listings[-1].write_text(json.dumps(listing))
+    async with opened(url, *check("offline", listings[:3])) as engine:
+        assert engine.store
+        assert engine.store.ttl_config == {"default_ttl": 1, "refresh_on_read": True}
+    assert "the first one counts" in caplog.text
+    async with opened(url, listings[1], store={"ttl": {"default_ttl": 9}}) as engine:
+        assert engine.store
+        assert engine.store.ttl_config
+        assert engine.store.ttl_config["default_ttl"] == 9
+    with pytest.raises(ValueError, match="the store's configuration"):
+        check("offline", [listings[3]])

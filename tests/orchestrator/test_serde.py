@@ -19,12 +19,23 @@ from typing_extensions import TypedDict
 from orchestrator import serde
 from orchestrator.errors import StateNotStorable, StateTooLarge
 from orchestrator.events import RunComplete, RunError
-from orchestrator.serde import dump_checkpoint, dump_metadata, dump_value, load_checkpoint, serializer
+from orchestrator.serde import (
+    dump_checkpoint,
+    dump_metadata,
+    dump_value,
+    load_checkpoint,
+    serializer,
+)
 from tests.orchestrator.support import UNHURRIED, events_of, opened
 
-ATOMS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+NUMBERS = st.booleans() | st.integers() | st.floats(allow_nan=False)
+ATOMS = st.none() | NUMBERS | st.text() | st.binary()
 KEYS = st.text() | st.integers() | st.binary() | st.tuples(st.integers(), st.text())
-VALUES = st.recursive(ATOMS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=20)
+VALUES = st.recursive(
+    ATOMS,
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+    max_leaves=20,
+)
 
 
 @UNHURRIED
@@ -52,7 +63,8 @@ def test_an_odd_value_needs_nothing_of_its_neighbours() -> None:
         return Local()
 
     checkpoint = generate_checkpoint(channel_values={"odd": 1j, "local": local()})
-    values = load_checkpoint(serializer(), *dump_checkpoint(serializer(), checkpoint))["channel_values"]
+    stored = dump_checkpoint(serializer(), checkpoint)
+    values = load_checkpoint(serializer(), *stored)["channel_values"]
     assert values["odd"] == 1j
     assert "local" in values
 
@@ -64,7 +76,10 @@ class Gone:
 def test_a_value_that_cannot_be_read_back_is_left_out_and_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stored = dump_checkpoint(serializer(), generate_checkpoint(channel_values={"x": 1, "gone": Gone()}))
+    stored = dump_checkpoint(
+        serializer(),
+        generate_checkpoint(channel_values={"x": 1, "gone": Gone()}),
+    )
     monkeypatch.delattr(f"{__name__}.Gone")
     assert load_checkpoint(serializer(), *stored)["channel_values"] == {"x": 1}
     assert "gone" in caplog.text
@@ -81,7 +96,11 @@ def test_notes_about_a_checkpoint_lose_only_what_cannot_be_stored() -> None:
     [
         ("conn", sqlite3.connect(":memory:"), "`conn` holds a sqlite3.Connection."),
         ("conn", {"a": [1, {"b": (threading.Lock(),)}]}, "`conn` holds a _thread.lock."),
-        ("calls", [AIMessage("", additional_kwargs={"f": (n for n in ())})], "`calls` holds a generator."),
+        (
+            "calls",
+            [AIMessage("", additional_kwargs={"f": (n for n in ())})],
+            "`calls` holds a generator.",
+        ),
         ("__return__", lambda: 1, "what a task returned holds a function."),
     ],
 )
@@ -103,12 +122,12 @@ def test_a_state_that_is_too_large_names_its_largest_part(monkeypatch: pytest.Mo
     checkpoint = generate_checkpoint(channel_values={"small": "x", "blob": "x" * 1_000_000})
     with pytest.raises(StateTooLarge) as error:
         dump_checkpoint(serializer(), checkpoint)
-    assert error.value.message == (
-        "The graph's state is too large: it has 1.0 MB and may have 1.0 MB; most of it is in `blob`."
-    )
+    told = error.value.message
+    assert told.startswith("The graph's state is too large: it has 1.0 MB and may have 1.0 MB;")
+    assert told.endswith("most of it is in `blob`.")
 
 
-# -- in runs ----------------------------------------------------------------------------------------------------
+# -- in runs -------------------------------------------------------------------------------------
 
 
 class State(MessagesState, total=False):
@@ -121,12 +140,13 @@ def one_node(node: Any, **options: Any) -> Any:
 
 
 def keeps(value: Any) -> Any:
-    """A node that leaves a value in the state, unless it is told to say hello; it notes that it was executed."""
+    """A node that leaves a value in the state in the first turn, and notes that it was executed."""
     executed: list[str] = []
 
     def node(state: State) -> Any:
         executed.append("node")
-        return {"messages": [AIMessage("hello")]} | ({"conn": value} if len(state["messages"]) == 1 else {})
+        kept = {"conn": value} if len(state["messages"]) == 1 else {}
+        return {"messages": [AIMessage("hello")], **kept}
 
     node.executed = executed  # type: ignore[attr-defined]
     return node
@@ -138,7 +158,10 @@ def sends(state: State) -> Any:
 
 def a_send() -> Any:
     graph = StateGraph(State).add_node(sends).add_node("other", lambda state: {})
-    graph.add_edge(START, "sends").add_conditional_edges("sends", lambda state: [Send("other", threading.Lock())])
+    graph.add_edge(START, "sends").add_conditional_edges(
+        "sends",
+        lambda state: [Send("other", threading.Lock())],
+    )
     return graph.compile()
 
 
@@ -162,7 +185,10 @@ def asks(state: State) -> Any:
 
 
 NOT_STORABLE = {
-    "a key": (lambda: one_node(keeps(sqlite3.connect(":memory:"))), "`conn` holds a sqlite3.Connection."),
+    "a key": (
+        lambda: one_node(keeps(sqlite3.connect(":memory:"))),
+        "`conn` holds a sqlite3.Connection.",
+    ),
     "a part": (lambda: one_node(keeps([{"x": threading.Lock()}])), "`conn` holds a _thread.lock."),
     "a send": (a_send, "a `Send` holds a _thread.lock."),
     "a task": (lambda: by_a_task, "what a task returned holds a _thread.lock."),
@@ -172,7 +198,11 @@ NOT_STORABLE = {
 
 
 @pytest.mark.parametrize(("graph", "told"), NOT_STORABLE.values(), ids=NOT_STORABLE)
-async def test_a_state_that_cannot_be_stored_ends_the_run_once(url: str, graph: Any, told: str) -> None:
+async def test_a_state_that_cannot_be_stored_ends_the_run_once(
+    url: str,
+    graph: Any,
+    told: str,
+) -> None:
     async with opened(url, graph()) as engine:
         run = await engine.start("hello")
         end = (await events_of(run))[-1]
@@ -184,9 +214,14 @@ async def test_a_state_that_cannot_be_stored_ends_the_run_once(url: str, graph: 
 
 
 @pytest.mark.parametrize(
-    ("value", "code"), [(threading.Lock(), "STATE_NOT_STORABLE"), ("x" * (serde.STATE_BYTES + 1), "STATE_TOO_LARGE")]
+    ("value", "code"),
+    [(threading.Lock(), "STATE_NOT_STORABLE"), ("x" * (serde.STATE_BYTES + 1), "STATE_TOO_LARGE")],
 )
-async def test_it_is_not_tried_again_and_the_thread_goes_on(url: str, value: Any, code: str) -> None:
+async def test_it_is_not_tried_again_and_the_thread_goes_on(
+    url: str,
+    value: Any,
+    code: str,
+) -> None:
     node = keeps(value)
     graph = one_node(node, retry_policy=RetryPolicy(max_attempts=3, initial_interval=0.0))
     async with opened(url, graph) as engine:

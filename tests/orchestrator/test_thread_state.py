@@ -1,4 +1,4 @@
-"""A graph's state from turn to turn. The oracle is LangGraph itself: its own saver in memory, with a thread's id."""
+"""A graph's state from turn to turn. The oracle is LangGraph itself, with its saver in memory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from orchestrator import Engine, Run
-from orchestrator.checkpoints import RunCheckpoints, unpack
-from orchestrator.events import AgentStart, RunComplete
+from orchestrator.checkpoints import RunCheckpoints
+from orchestrator.events import AgentStart, Interrupt, RunComplete
 from orchestrator.graphs import HistoryMessage, serve_graph
+from orchestrator.thread_state import unpack
 from tests.orchestrator.support import (
     UNHURRIED,
     Scripted,
@@ -45,7 +46,7 @@ from tests.orchestrator.support import (
 Graph = Pregel[Any, Any, Any, Any]
 
 
-# -- the same turns on both sides -------------------------------------------------------------------------------
+# -- the same turns on both sides ----------------------------------------------------------------
 
 
 async def by_langgraph(graph: Graph, turns: Sequence[str]) -> list[Any]:
@@ -59,15 +60,27 @@ async def by_langgraph(graph: Graph, turns: Sequence[str]) -> list[Any]:
         given: Any = {"messages": [HumanMessage(turn, id=f"m{number}")]}
         if not hasattr(graph, "builder"):
             given = turn
-        async for _ in plain.astream(Command(resume=turn) if waits else given, config, stream_mode="messages"):
+        async for _ in plain.astream(
+            Command(resume=turn) if waits else given,
+            config,
+            stream_mode="messages",
+        ):
             pass  # asked for messages, so that models stream as they do here
         waits = bool((await plain.aget_state(config)).next)
-        states.append(None if waits else await whole_state(plain, saver, list(saver.storage["thread"])))
+        states.append(
+            None if waits else await whole_state(plain, saver, list(saver.storage["thread"])),
+        )
     return states
 
 
-async def here(url: str, graph: Graph, turns: Sequence[str], *, reopened: bool = False) -> list[Any]:
-    """The same states, as runs of an engine leave them; with a new engine for each turn if `reopened`."""
+async def here(
+    url: str,
+    graph: Graph,
+    turns: Sequence[str],
+    *,
+    reopened: bool = False,
+) -> list[Any]:
+    """The same states, as runs here leave them; with a new engine for each turn if `reopened`."""
     states: list[Any] = []
     thread_id: str | None = None
     while len(states) < len(turns):
@@ -104,9 +117,12 @@ async def whole_state(graph: Graph, saver: Any, namespaces: Sequence[str]) -> di
     config: Any = {"configurable": {"thread_id": "thread"}}
     state = {"": comparable((await graph.aget_state(config)).values)}
     for namespace in {one for one in namespaces if one and ":" not in one}:
-        found = await saver.aget_tuple({"configurable": {"thread_id": "thread", "checkpoint_ns": namespace}})
+        found = await saver.aget_tuple(
+            {"configurable": {"thread_id": "thread", "checkpoint_ns": namespace}},
+        )
         values = found.checkpoint["channel_values"]
-        state[namespace] = {key: comparable(value) for key, value in values.items() if ":" not in key}
+        own = {key: value for key, value in values.items() if ":" not in key}
+        state[namespace] = comparable(own)
     return state
 
 
@@ -121,7 +137,7 @@ def comparable(value: Any) -> Any:
     return [comparable(member) for member in value] if isinstance(value, list) else value
 
 
-# -- graphs that keep something ---------------------------------------------------------------------------------
+# -- graphs that keep something ------------------------------------------------------------------
 
 
 def merged(old: dict[str, str] | None, new: dict[str, str]) -> dict[str, str]:
@@ -152,26 +168,49 @@ def counting(checkpointer: Any = None, name: str = "memory") -> Graph:
     def count(state: Counted) -> Counted:
         return {"called": 1}
 
-    return StateGraph(Counted).add_node(count).add_edge(START, "count").compile(checkpointer, name=name)
+    graph = StateGraph(Counted).add_node(count).add_edge(START, "count")
+    return graph.compile(checkpointer, name=name)
 
 
 def do_it_all() -> Graph:
-    """A graph whose messages are commands to it, one per turn, for most of what a state can go through."""
+    """A graph whose messages are commands, for most of what can happen to a state."""
     kept, forgetful = counting(True), counting()
 
     def obey(state: Everything) -> Any:
         command, messages = last(state), state["messages"]
         match command:
             case "remove":
-                return {"turns": 1, "messages": [RemoveMessage(id=str(messages[0].id)), AIMessage("removed")]}
+                return {
+                    "turns": 1,
+                    "messages": [RemoveMessage(id=str(messages[0].id)), AIMessage("removed")],
+                }
             case "remove all":
-                return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("all of it", id="kept")]}
+                return {
+                    "messages": [
+                        RemoveMessage(id=REMOVE_ALL_MESSAGES),
+                        HumanMessage("all of it", id="kept"),
+                    ]
+                }
             case "edit":
-                return {"turns": 1, "messages": [HumanMessage("edited", id=_first(messages).id), AIMessage("edited")]}
+                return {
+                    "turns": 1,
+                    "messages": [
+                        HumanMessage("edited", id=_first(messages).id),
+                        AIMessage("edited"),
+                    ],
+                }
             case "write":
-                return {"files": {f"{len(messages)}.txt": "text"}, "messages": [AIMessage("written")]}
+                return {
+                    "files": {f"{len(messages)}.txt": "text"},
+                    "messages": [AIMessage("written")],
+                }
             case "overwrite":
-                return Command(update={"files": {"0.txt": f"{len(messages)}"}, "messages": [AIMessage("written")]})
+                return Command(
+                    update={
+                        "files": {"0.txt": f"{len(messages)}"},
+                        "messages": [AIMessage("written")],
+                    }
+                )
             case "hand over":
                 other = "b" if state.get("active") == "a" else "a"
                 return Command(goto="b" if other == "b" else END, update={"active": other})
@@ -198,7 +237,18 @@ def do_it_all() -> Graph:
     return graph.add_edge(START, "obey").add_edge("obey", "memory").compile()
 
 
-COMMANDS = ("remove", "remove all", "edit", "write", "overwrite", "hand over", "split", "call", "nothing", "say")
+COMMANDS = (
+    "remove",
+    "remove all",
+    "edit",
+    "write",
+    "overwrite",
+    "hand over",
+    "split",
+    "call",
+    "nothing",
+    "say",
+)
 
 
 @settings(UNHURRIED, max_examples=15)
@@ -208,7 +258,10 @@ def test_any_turns_leave_the_state_that_langgraph_leaves(
 ) -> None:
     async def compare() -> None:
         url = f"sqlite:///{tmp_path_factory.mktemp('turns') / 'antiphon.db'}"
-        assert await here(url, do_it_all(), turns, reopened=reopened) == await by_langgraph(do_it_all(), turns)
+        assert await here(url, do_it_all(), turns, reopened=reopened) == await by_langgraph(
+            do_it_all(),
+            turns,
+        )
 
     asyncio.run(compare())
 
@@ -230,7 +283,10 @@ def agent_with_tools() -> Graph:
         """Look something up."""
         return f"found {what}"
 
-    turns = [turn for n in range(9) for turn in ([tool_call("look_up", f"c{n}", what=str(n))], [f"answer {n}"])]
+    turns: list[list[Any]] = []
+    for number in range(9):
+        turns.append([tool_call("look_up", f"c{number}", what=str(number))])
+        turns.append([f"answer {number}"])
     return create_agent(Scripted(turns=turns), [look_up], middleware=[CountCalls()])
 
 
@@ -277,7 +333,8 @@ def deltas(frequency: int, checkpointer: Any = None) -> Graph:
     """Messages that are stored as what was added, and only sometimes as a whole."""
 
     channel = DeltaChannel(_messages_delta_reducer, snapshot_frequency=frequency)
-    schema: Any = TypedDict("schema", {"messages": Annotated[list[Any], channel]})  # type: ignore[misc]
+    fields = {"messages": Annotated[list[Any], channel]}
+    schema: Any = TypedDict("schema", fields)  # type: ignore[misc]
 
     def answer(state: Any) -> Any:
         gone = [RemoveMessage(id="m0")] if last(state) == "remove" else []
@@ -287,7 +344,8 @@ def deltas(frequency: int, checkpointer: Any = None) -> Graph:
         return {"messages": [AIMessage("and more")]}
 
     graph = StateGraph(schema).add_node(answer).add_node(more)
-    return graph.add_edge(START, "answer").add_edge("answer", "more").compile(checkpointer, name="deltas")
+    graph.add_edge(START, "answer").add_edge("answer", "more")
+    return graph.compile(checkpointer, name="deltas")
 
 
 def around_deltas() -> Graph:
@@ -295,7 +353,9 @@ def around_deltas() -> Graph:
     inner = deltas(3, checkpointer=True)
 
     async def ask(state: MessagesState) -> Any:
-        found = await inner.ainvoke({"messages": [HumanMessage(last(state), id=state["messages"][-1].id)]})
+        found = await inner.ainvoke(
+            {"messages": [HumanMessage(last(state), id=state["messages"][-1].id)]},
+        )
         return {"messages": [AIMessage(f"it has {len(found['messages'])} messages")]}
 
     return StateGraph(MessagesState).add_node(ask).add_edge(START, "ask").compile()
@@ -351,17 +411,26 @@ def looking_back() -> Graph:
     """A graph that reads its own state and history while it runs."""
 
     async def look(state: MessagesState, config: RunnableConfig) -> Any:
-        root: Any = {"configurable": {**config["configurable"], "checkpoint_ns": "", "checkpoint_id": None}}
+        root: Any = {
+            "configurable": {**config["configurable"], "checkpoint_ns": "", "checkpoint_id": None},
+        }
         now = await graph.aget_state(root)
         past = [one async for one in graph.aget_state_history(root)]
-        told = f"{len(now.values['messages'])} messages, {now.next}, {past[0].metadata['step'] - now.metadata['step']}"
+        behind = past[0].metadata["step"] - now.metadata["step"]
+        told = f"{len(now.values['messages'])} messages, {now.next}, {behind}"
         return {"messages": [AIMessage(told)]}
 
     def look_plainly(state: MessagesState, config: RunnableConfig) -> Any:
-        root: Any = {"configurable": {**config["configurable"], "checkpoint_ns": "", "checkpoint_id": None}}
+        root: Any = {
+            "configurable": {**config["configurable"], "checkpoint_ns": "", "checkpoint_id": None},
+        }
         newest = next(graph.get_state_history(root, limit=1))
         same = newest.config == graph.get_state(root).config
-        return {"messages": [AIMessage(f"{len(newest.values['messages'])} messages, {newest.next}, {same}")]}
+        return {
+            "messages": [
+                AIMessage(f"{len(newest.values['messages'])} messages, {newest.next}, {same}"),
+            ]
+        }
 
     made = StateGraph(MessagesState).add_node(look).add_node(look_plainly)
     graph = made.add_edge(START, "look").add_edge("look", "look_plainly").compile()
@@ -369,14 +438,21 @@ def looking_back() -> Graph:
 
 
 def naming_threads() -> Graph:
-    """A graph that hands its config on with threads of its own naming: the same checkpointer keeps them apart."""
+    """A graph that hands its config on with threads of its own naming, which stay apart."""
     inner = counting()
 
     async def outer(state: MessagesState, config: RunnableConfig) -> Any:
         told = []
         for name in ("one/ü:|", "two", "two"):
-            named: Any = {**config["configurable"], "thread_id": name, "checkpoint_ns": "", "checkpoint_id": None}
-            told.append(str((await inner.ainvoke({"called": 1}, {"configurable": named}))["called"]))
+            named: Any = {
+                **config["configurable"],
+                "thread_id": name,
+                "checkpoint_ns": "",
+                "checkpoint_id": None,
+            }
+            told.append(
+                str((await inner.ainvoke({"called": 1}, {"configurable": named}))["called"]),
+            )
             saver = config["configurable"]["__pregel_checkpointer"]
             listed = [one async for one in saver.alist({"configurable": {"thread_id": name}})]
             assert {one.config["configurable"]["thread_id"] for one in listed} == {name}
@@ -408,7 +484,7 @@ async def test_a_turn_begins_where_the_last_one_ended(
     assert await here(url, graph(), turns, reopened=reopened) == await by_langgraph(graph(), turns)
 
 
-# -- what the state has not seen --------------------------------------------------------------------------------
+# -- what the state has not seen -----------------------------------------------------------------
 
 
 class Counted(MessagesState, total=False):
@@ -416,7 +492,7 @@ class Counted(MessagesState, total=False):
 
 
 def talking(name: str = "graph", **turns: Any) -> Graph:
-    """A graph that counts its turns and shows what it knows; `turns` are functions for certain messages."""
+    """A graph that counts its turns; `turns` are functions for certain messages."""
 
     async def answer(state: Counted) -> Any:
         if (special := turns.get(last(state))) is not None:
@@ -440,7 +516,9 @@ async def said_by(engine: Engine, graph: Graph, run: Run) -> list[tuple[str, str
     return [*told, ("turns", state["turns"])]
 
 
-async def test_the_message_of_a_failed_run_is_in_the_next_ones_state_and_nothing_else_of_it(url: str) -> None:
+async def test_the_message_of_a_failed_run_is_in_the_next_ones_state_and_nothing_else_of_it(
+    url: str,
+) -> None:
     graph = talking(fail=fails)
     async with opened(url, serve_graph("graph", graph)) as engine:
         run = await engine.start("one")
@@ -450,7 +528,13 @@ async def test_the_message_of_a_failed_run_is_in_the_next_ones_state_and_nothing
             await events_of(run)
         assert await said_by(engine, graph, run) == [
             *[("human", "one"), ("ai", "graph 1"), ("human", "fail"), ("human", "fail")],
-            *[("human", "two"), ("ai", "graph 2"), ("human", "three"), ("ai", "graph 3"), ("turns", 3)],
+            *[
+                ("human", "two"),
+                ("ai", "graph 2"),
+                ("human", "three"),
+                ("ai", "graph 3"),
+                ("turns", 3),
+            ],
         ]
 
 
@@ -491,7 +575,9 @@ async def test_what_a_cancelled_run_had_said_is_in_the_next_ones_state(url: str)
         ]
 
 
-async def test_graphs_that_share_a_thread_have_states_of_their_own_and_hear_of_each_other(url: str) -> None:
+async def test_graphs_that_share_a_thread_have_states_of_their_own_and_hear_of_each_other(
+    url: str,
+) -> None:
     one, other = talking("one"), talking("other")
     async with opened(url, serve_graph("graph", one), serve_graph("other", other)) as engine:
         run = await engine.start("first")
@@ -501,11 +587,19 @@ async def test_graphs_that_share_a_thread_have_states_of_their_own_and_hear_of_e
             await events_of(run)
         assert await said_by(engine, one, run) == [
             *[("human", "first"), ("ai", "one 1"), ("human", "to other"), ("ai", "other 1")],
-            *[("human", "to other"), ("ai", "other 2"), ("human", "to graph"), ("ai", "one 2"), ("turns", 2)],
+            *[
+                ("human", "to other"),
+                ("ai", "other 2"),
+                ("human", "to graph"),
+                ("ai", "one 2"),
+                ("turns", 2),
+            ],
         ]
 
 
-async def test_a_message_that_takes_the_last_one_back_does_not_find_it_in_the_state(url: str) -> None:
+async def test_a_message_that_takes_the_last_one_back_does_not_find_it_in_the_state(
+    url: str,
+) -> None:
     never = asyncio.Event()
     graph = talking(wait=never.wait)
     async with opened(url, serve_graph("graph", graph)) as engine:
@@ -516,7 +610,13 @@ async def test_a_message_that_takes_the_last_one_back_does_not_find_it_in_the_st
         run = await engine.start("two", thread_id=run.thread_id, on_busy="rollback")
         await events_of(run)
         assert await said_by(engine, graph, run) == [
-            *[("human", "one"), ("ai", "graph 1"), ("human", "two"), ("ai", "graph 2"), ("turns", 2)],
+            *[
+                ("human", "one"),
+                ("ai", "graph 1"),
+                ("human", "two"),
+                ("ai", "graph 2"),
+                ("turns", 2),
+            ],
         ]
 
 
@@ -538,17 +638,33 @@ async def test_a_graph_is_given_only_what_its_state_has_not_seen(url: str) -> No
     assert inputs == [["one"], ["two"], ["fail"], ["fail", "three"]]
 
 
-async def test_a_conversation_that_the_client_keeps_counts_where_there_is_no_state(url: str) -> None:
+async def test_a_conversation_that_the_client_keeps_counts_where_there_is_no_state(
+    url: str,
+) -> None:
     graph = talking()
-    history = [HistoryMessage(role="user", content="before"), HistoryMessage(role="assistant", content="yes")]
+    history = [
+        HistoryMessage(role="user", content="before"),
+        HistoryMessage(role="assistant", content="yes"),
+    ]
     async with opened(url, serve_graph("graph", graph)) as engine:
         run = await engine.start("one", history=history)
         await events_of(run)
-        more = [*history, HistoryMessage(role="user", content="one"), HistoryMessage(role="assistant", content="1")]
+        more = [
+            *history,
+            HistoryMessage(role="user", content="one"),
+            HistoryMessage(role="assistant", content="1"),
+        ]
         run = await engine.start("two", thread_id=run.thread_id, history=more)
         await events_of(run)
         state = (await state_here(engine, graph, run.id))[""]
-    assert [content for _, content, *_ in state["messages"]] == ["before", "yes", "one", "graph 1", "two", "graph 2"]
+    assert [content for _, content, *_ in state["messages"]] == [
+        "before",
+        "yes",
+        "one",
+        "graph 1",
+        "two",
+        "graph 2",
+    ]
 
 
 async def test_a_graph_may_begin_each_turn_from_the_messages_alone(url: str) -> None:
@@ -562,3 +678,79 @@ async def test_a_graph_may_begin_each_turn_from_the_messages_alone(url: str) -> 
         assert end.text == "graph 1", "the counter begins anew"
         record = await engine.record(run.id, "local")
         assert await engine.database.graph_state("graph", record.reply_message_id) is None
+
+
+async def test_a_subgraph_that_keeps_its_state_takes_its_input_in_when_the_run_goes_on(
+    url: str,
+) -> None:
+    """LangGraph itself (1.2) takes what the subgraph did in the turn before for the answer."""
+    inner = counting(True)
+
+    def call(state: MessagesState) -> Any:
+        told = AIMessage(f"called {inner.invoke({'called': 0})['called']}")
+        return Command(
+            goto=END if isinstance(state["messages"][-1], AIMessage) else "call",
+            update={"messages": [told]},
+        )
+
+    made = StateGraph(MessagesState).add_node("call", call, destinations=("call", END))
+    graph = made.add_edge(START, "call").compile(interrupt_before=["call"])
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        for turn in range(3):
+            for _ in range(2):
+                assert isinstance((await events_of(run))[-1], Interrupt)
+                await engine.answer(run.id, "continue")
+            end = (await events_of(run))[-1]
+            assert isinstance(end, RunComplete)
+            assert end.text == f"called {2 + 2 * turn}"
+            run = await engine.start("hello", thread_id=run.thread_id)
+
+
+async def test_a_run_that_stops_between_its_last_node_and_its_end_is_completed_by_the_next_process(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[str] = []
+
+    async def note() -> None:
+        executed.append("node")
+
+    graph = serve_graph("graph", talking(hello=note))
+    leave, reached = RunCheckpoints.leave, asyncio.Event()
+
+    async def never(self: RunCheckpoints) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(RunCheckpoints, "leave", never)
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        await reached.wait()
+    monkeypatch.setattr(RunCheckpoints, "leave", leave)
+    async with opened(url, graph) as engine:
+        run = await engine.run(run.id)
+        end = (await events_of(run))[-1]
+        assert isinstance(end, RunComplete)
+        assert (end.text, executed) == ("graph 1", ["node"])
+        assert await said_by(engine, talking(), run) == [
+            ("human", "hello"),
+            ("ai", "graph 1"),
+            ("turns", 1),
+        ]
+
+
+async def test_a_graph_sees_the_thread_and_the_run_that_it_works_for(url: str) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def answer(state: MessagesState, config: RunnableConfig) -> Any:
+        conf = config["configurable"]
+        seen.append((conf["thread_id"], conf["run_id"]))
+        return {"messages": [AIMessage(f"hello {len(seen)}")]}
+
+    graph = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").compile()
+    async with opened(url, graph) as engine:
+        first = await engine.start("hello")
+        await events_of(first)
+        second = await engine.start("hello", thread_id=first.thread_id)
+        await events_of(second)
+    assert seen == [(first.thread_id, first.id), (first.thread_id, second.id)]

@@ -18,6 +18,7 @@ from orchestrator.events import (
     RunAttempt,
     Sources,
     Superseded,
+    ToolOrder,
     Usage,
 )
 from orchestrator.view import RECOVERED, RunView
@@ -87,21 +88,38 @@ def test_usage_is_summed_over_agents() -> None:
     assert view_of(complete("1", usage=usage), complete("2"), complete("3", usage=usage)).usage == usage + usage
 
 
-def test_an_answer_is_kept_for_the_question_that_is_open() -> None:
-    one = Interrupt(id="q1", question="?")
-    assert view_of(one).resume is None
-    assert view_of(one, InterruptAnswered(id="q1", answer={"q1": 1}, by="me")).resume == {"q1": {"q1": 1}}
+def answered(id_: str = "q1", **given: object) -> InterruptAnswered:
+    return InterruptAnswered(id=id_, answer="yes", by="me", **given)  # type: ignore[arg-type]
 
 
-def test_several_questions_are_answered_by_id_or_all_alike() -> None:
-    both = Interrupt(id="q1", question="?", questions={"q1": "?", "q2": "?"})
-    for answer, resume in (
-        ({"q1": 1, "q2": 2}, {"q1": 1, "q2": 2}),
-        ({"q2": 2}, {"q2": 2}),
-        ("yes", {"q1": "yes", "q2": "yes"}),
-        ({"else": 1}, {"q1": {"else": 1}, "q2": {"else": 1}}),
-    ):
-        assert view_of(both, InterruptAnswered(id="q1", answer=answer, by="me")).resume == resume
+def test_the_graph_is_given_the_last_answers_and_no_earlier_ones() -> None:
+    asked = Interrupt(id="q1", question="?")
+    assert view_of(asked).resume is None
+    assert view_of(asked, answered(resume={"q1": False})).resume == {"q1": False}
+    again = [Interrupt(id="q2", question="?"), answered("q2", resume={"q2": 1})]
+    assert view_of(asked, answered(resume={"q1": "yes"}), *again).resume == {"q2": 1}
+
+
+def test_a_question_is_open_until_it_is_answered() -> None:
+    asked = Interrupt(id="q1", question="?")
+    assert (view_of(asked).waiting, view_of(asked).asked) == (True, asked)
+    assert not view_of(asked, answered(resume={"q1": 1})).waiting
+
+
+def test_a_breakpoint_is_passed_by_a_yes_and_ends_the_run_by_a_no() -> None:
+    stop = Interrupt(id="c1", question="?", reason="breakpoint")
+    passed, stopped = view_of(stop, answered("c1")), view_of(stop, answered("c1", stops=True))
+    assert (passed.passed, passed.stopped) == ({"c1"}, False)
+    assert stopped.stopped
+    assert view_of(Interrupt(id="q1", question="?"), answered(resume={"q1": 1})).passed == set()
+
+
+def test_the_order_of_tool_calls_is_the_last_one_of_each_task() -> None:
+    def asked(id_: str, task: str, *calls: str) -> Interrupt:
+        return Interrupt(id=id_, question="?", tool_order=[ToolOrder(task=task, asked=list(calls))])
+
+    order = view_of(asked("1", "t", "a"), answered(), asked("2", "u", "c"), answered(), asked("3", "t", "a", "b"))
+    assert {task: one.asked for task, one in order.tool_order.items()} == {"t": ["a", "b"], "u": ["c"]}
 
 
 def test_cited_are_the_documents_that_the_text_names_in_its_order() -> None:

@@ -1,0 +1,35 @@
+"""A process that puts one item after the other, from its loop and from a thread, until it is killed.
+
+`python -m tests.orchestrator.store.child DATABASE`
+It prints `NAMESPACE KEY` of an item once `put` has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from itertools import count
+
+from data import open_database
+from orchestrator.store import GraphStore, open_graph_store
+
+
+async def on_the_loop(store: GraphStore) -> None:
+    for number in count():
+        await store.aput(("loop",), str(number), {"n": number})
+        print("loop", number, flush=True)
+
+
+def in_a_thread(store: GraphStore) -> None:
+    for number in count():
+        store.put(("thread",), str(number), {"n": number})
+        print("thread", number, flush=True)
+
+
+async def main(database: str) -> None:
+    async with open_graph_store(await open_database(database)) as store:
+        await asyncio.gather(on_the_loop(store), asyncio.to_thread(in_a_thread, store))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
