@@ -41,7 +41,7 @@ from orchestrator.generators import without_generators
 from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
 from orchestrator.inputs import Graph
 from orchestrator.pausing import breakpoint_at, breakpoint_missed, question_of
-from orchestrator.questions import stopped_text
+from orchestrator.questions import stopped_text, unsaid
 from orchestrator.replies import Output, expected_texts
 from orchestrator.run_config import run_config
 from orchestrator.texts import GAP
@@ -248,6 +248,7 @@ class Execution:
     async def _ask_human(self, writer: RunWriter, question: Interrupt) -> None:
         """Pause with a question, which is stored as the reply behind what was said before."""
         said = writer.view.answer
+        question = unsaid(question, said)
         reply = self._reply(writer, f"{said}{GAP}{question.text}" if said else question.text, None, partial=False)
         await writer.pause(reply, MessageSaved(message=body_of(reply)), question)
 

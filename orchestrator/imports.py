@@ -8,7 +8,8 @@ modules of its project, and nowhere else, `import utils` then means that one, al
 much later, inside a function.
 
 Names depend on what the projects hold and on what the graphs are called. They are the same after a
-restart, so what was stored under them can be read again.
+restart, so what was stored under them can be read again. Where other projects are served than before,
+the names of before lead to the modules of now.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -82,13 +84,14 @@ class _Finder:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        plain, root = _places.get(name.partition(".")[0], ("", None))
+        top, dot, rest = name.partition(".")
+        plain, root = _places.get(top, ("", None))
         if root is None:
-            return None
-        if "." in name:
-            spec = PathFinder.find_spec(name, path)
-        else:
-            spec = _as(name, PathFinder.find_spec(plain, [str(root.folder)]))
+            other = _other_name(top)
+            return ModuleSpec(name, _Alias(other + dot + rest)) if other else None
+        if not dot:
+            path = [str(root.folder)]
+        spec = _as(name, PathFinder.find_spec(name if dot else plain, path))
         if spec is not None and type(spec.loader) is SourceFileLoader and root.renamed:
             spec.loader = _Loader(name, spec.loader.path, root)
         return spec
@@ -105,6 +108,23 @@ class _Loader(SourceFileLoader):
         """Execute it. Python looks up `__import__` in a module's own `__builtins__`."""
         vars(module)["__builtins__"] = self._root.builtins
         super().exec_module(module)
+
+
+class _Alias(Loader):
+    """Gives a module that is known by another name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module itself, which may have to be executed."""
+        self._module = importlib.import_module(self._name)
+        self._spec = self._module.__spec__
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing but taking back what the import system has noted meanwhile."""
+        module.__spec__ = self._spec
 
 
 def _as(name: str, found: ModuleSpec | None) -> ModuleSpec | None:
@@ -239,6 +259,22 @@ def _found_by_others(name: str) -> ModuleSpec | None:
         if spec is not None:
             return spec
     return None
+
+
+def _other_name(top: str) -> str | None:
+    """The present name of a module that had this one when other projects were served.
+
+    A plain name that several projects have by now is the first one's, unless others have it too.
+    """
+    for root in _roots.values():
+        plain = top.removesuffix(f"__{root.label}")
+        if plain != top and (known := _names.get((plain, root.folder))):
+            return known
+    shared = [name for root in _roots.values() if (name := _names.get((top, root.folder)))]
+    if not shared or top in sys.stdlib_module_names:
+        return None
+    is_alias = top in sys.modules and sys.modules[top] is sys.modules.get(shared[0])
+    return shared[0] if is_alias or _found_by_others(top) is None else None
 
 
 def member_of(file: Path) -> tuple[Path, str]:

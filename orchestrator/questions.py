@@ -13,6 +13,7 @@ from orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
 from orchestrator.events import Interrupt, OpenQuestion, ToolOrder, as_text
 from orchestrator.json_schema import misfit
 from orchestrator.reviews import review_of
+from orchestrator.texts import GAP
 
 BREAKPOINT = "breakpoint"
 """The reason of an interrupt without a question: a graph's `interrupt_before` or `interrupt_after`."""
@@ -135,6 +136,14 @@ def breakpoint_of(checkpoint_id: str, following: Sequence[str], state: Any) -> I
         value={"next": list(following), "state": shown},
         prompt=f"{draft}\n\n{question}" if draft else "",
     )
+
+
+def unsaid(question: Interrupt, said: str) -> Interrupt:
+    """Return a question without the draft that people have read already, because an agent said it."""
+    if not said or not question.prompt.startswith(f"{said}{GAP}"):
+        return question
+    rest = question.prompt.removeprefix(f"{said}{GAP}")
+    return msgspec.structs.replace(question, prompt="" if rest == as_text(question.question) else rest)
 
 
 def draft_of(state: Any) -> Any:

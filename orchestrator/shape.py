@@ -53,11 +53,11 @@ class GraphShape(msgspec.Struct, frozen=True, kw_only=True):
             place.append(before)
             if before == after:
                 continue
-            if ":".join(place) in last:
+            if int(step) >= int(later_step):
                 return False
             leads = self.leads.get(":".join(path))
-            again = then == name  # a node that runs again says it anew
-            return int(step) < int(later_step) and (again or leads is None or then in leads)
+            is_last = ":".join(place) in last
+            return then == name or (not is_last and (leads is None or then in leads))  # again, or on
         return False
 
 

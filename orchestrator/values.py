@@ -105,7 +105,11 @@ def _refuse(value: Any) -> Any:
 
 
 def _described(value: Any) -> Any:
-    """What stands for an object that is no plain value."""
+    """What stands for an object that is no plain value. Subclasses of plain types are what they derive from."""
+    plain_types: tuple[type[Any], ...] = (str, int, float, dict, list)
+    for base in plain_types:
+        if isinstance(value, base):
+            return base(value)
     if hasattr(value, "content") and isinstance(getattr(value, "type", None), str):  # a message
         return {"role": value.type, "content": str(getattr(value, "text", value.content))}
     if isinstance(value, BaseException):

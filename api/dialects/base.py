@@ -316,6 +316,10 @@ class ShownText:
         """Like `feed`, for clients that do not care who said it."""
         return "".join(news.text for news in self.feed(event))
 
+    def asked(self, question: str) -> str:
+        """The message that a question to the human is stored as: after what was said before."""
+        return joined([self._texts.answer, question])
+
     def rest(self, text: str) -> str:
         """What the client lacks of the final text; nothing if it was shown something else."""
         return text[len(self.shown) :] if text.startswith(self.shown) else ""

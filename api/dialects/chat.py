@@ -197,7 +197,7 @@ class _ChatFold:
                 return [
                     *self._until("generating"),
                     *self._flush(recorded.at),
-                    self._complete(event.text, ChatMetadata(interrupt=asked)),
+                    self._complete(self._shown.asked(event.text), ChatMetadata(interrupt=asked)),
                 ]
             case RunComplete():
                 return [

@@ -399,12 +399,10 @@ class _FlowFold:
 
     def _question(self, event: Interrupt, at: int) -> list[FlowFrame]:
         """A question to the human ends the turn, behind what was said in it; the client's next message answers it."""
-        shown = self._shown.shown
         asking = self._elements[self._asking[-1]].id if self._asking else ""
         details = Questions.of(event)
         waiting = _status("Waiting for your answer.", self._state or "executing")
-        text = f"{shown}\n\n{event.text}" if shown else event.text
-        return [waiting, *self._end(text, asking, at, details)]
+        return [waiting, *self._end(self._shown.asked(event.text), asking, at, details)]
 
     def _end(self, text: str, speaker: str, at: int, question: Questions | UnsetType = UNSET) -> list[FlowFrame]:
         """What was not shown yet, and the end: the chunks of a turn add up to its final output."""

@@ -316,7 +316,7 @@ class _MultiAgentFold:
         asked = Interaction(source="team", target="user", kind="handoff", query=event.text, reason=event.reason)
         details = Questions.of(event)
         interaction = self._interaction(asked, at)
-        return [interaction, self._complete(event.text, TeamMetadata(interrupt=details))]
+        return [interaction, self._complete(self._shown.asked(event.text), TeamMetadata(interrupt=details))]
 
     def _answer(self, event: RunComplete) -> TeamComplete:
         metadata = TeamMetadata(

@@ -114,8 +114,8 @@ class _SessionsFold:
                 self._pause = options.get("delay_ms", 0)
                 return [SessionStart(message_id=self._message_id)]
             case Interrupt():
-                gap = "\n\n" if self._shown.shown else ""
-                return [*self._last(gap + event.text), SessionEnd(message_id=self._message_id)]
+                rest = self._shown.rest(self._shown.asked(event.text))
+                return [*self._last(rest), SessionEnd(message_id=self._message_id)]
             case InterruptAnswered():
                 self._message_id = event.reply_id or self._message_id
                 self._pieces.rest()

@@ -238,10 +238,9 @@ class _ThreadsFold:
 
     def _question(self, event: Interrupt) -> list[ThreadsFrame]:
         """The question stands behind what was said before, in a paragraph of its own."""
-        shown = self._shown.shown
-        rest = f"\n\n{event.text}" if shown else event.text
-        last = ThreadsText(content="", is_complete=True, accumulated=shown + rest, interrupt=_asked(event))
-        return [*_pieces(rest), ThreadsAiResponse(data=last), _done(True)]
+        text = self._shown.asked(event.text)
+        last = ThreadsText(content="", is_complete=True, accumulated=text, interrupt=_asked(event))
+        return [*_pieces(self._shown.rest(text)), ThreadsAiResponse(data=last), _done(True)]
 
     def _complete(self, event: RunComplete) -> list[ThreadsFrame]:
         """What was not shown yet, and the end."""

@@ -143,7 +143,6 @@ MEMORY = {
         from langchain_core.messages import AIMessage
         from langgraph.graph import MessagesState, StateGraph
         from langgraph.runtime import Runtime
-        from langgraph.store.memory import InMemoryStore
 
         from agent.context import Context
 
@@ -154,7 +153,7 @@ MEMORY = {
             return {"messages": [AIMessage(f"{place[1]}: {known}")]}
 
         builder = StateGraph(MessagesState, context_schema=Context).add_node(remember)
-        graph = builder.add_edge("__start__", "remember").compile(store=InMemoryStore())
+        graph = builder.add_edge("__start__", "remember").compile()
         graph.name = "Memory"
         """,
 }

@@ -43,8 +43,11 @@ def forgetting() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [one for one in sys.modules if one.partition(".")[0] in imports._places]:
-            del sys.modules[name]
+        folders = tuple(f"{folder}{os.sep}" for folder in imports._roots)
+        for name, module in list(sys.modules.items()):
+            ours = name.partition(".")[0] in imports._places
+            if ours or str(vars(module).get("__file__")).startswith(folders):
+                del sys.modules[name]
         for one, earlier in zip(known, before, strict=True):
             one.clear()
             one.update(earlier)

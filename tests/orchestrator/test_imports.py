@@ -265,3 +265,37 @@ def test_what_was_stored_is_read_again_after_a_restart(project: Path) -> None:
         [sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
     )
     assert again.stdout.strip() == "Thing(name='b', parent=None)"
+
+
+def test_names_of_before_lead_to_the_modules_of_now(project: Path) -> None:
+    """A project alone has its plain names, and with another one it has not: states of both times are read."""
+    a, b = two(project, {"pack/__init__.py": "", "pack/types.py": TYPES, "utils.py": TYPES})
+    roots = [register(folder, (), folder.name) for folder in (a, b)]
+    first, second = (import_from(root, "pack.types") for root in roots)
+    assert first.__name__ == "pack__a.types"
+    assert importlib.import_module("pack.types") is first
+    assert importlib.import_module("utils") is import_from(roots[0], "utils")
+    assert first.__spec__ is not None
+    assert first.__spec__.name == "pack__a.types"
+    serde = JsonPlusSerializer()
+    alone = msgpack_of("pack.types", "Thing", {"name": "x", "parent": None})
+    assert serde.loads_typed(("msgpack", alone)) == first.Thing("x")
+    assert second.Thing is not first.Thing
+
+
+def test_a_name_of_two_projects_leads_to_the_one_that_is_left(project: Path) -> None:
+    write(project, {"pack/__init__.py": "", "pack/types.py": TYPES})
+    only = module(project, "pack.types", "a")
+    assert only.__name__ == "pack.types"
+    assert importlib.import_module("pack__a.types") is only
+    for name in ("pack__b.types", "json__a", "a__a"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
+
+
+def msgpack_of(module_name: str, name: str, values: dict[str, Any]) -> bytes:
+    """What LangGraph's serializer makes of an instance of a dataclass."""
+    fields = [(field, Any) for field in values]
+    made = dataclasses.make_dataclass(name, fields)
+    made.__module__ = module_name
+    return JsonPlusSerializer().dumps_typed(made(**values))[1]

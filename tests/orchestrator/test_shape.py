@@ -110,3 +110,9 @@ def test_the_policies_of_a_node_that_is_retried_are_known() -> None:
     graph = chain(a=(nothing, {"retry_policy": RetryPolicy()}), b=saying("x"))
     assert shape_of(graph).retries == {"a": (RetryPolicy(),)}
     assert shape_of(graph).forgiving == frozenset()
+
+
+def test_a_node_that_runs_again_goes_on_to_itself() -> None:
+    shape = shape_of(chain(a=nothing, b=nothing))
+    assert shape.goes_on("b@2", "b@3", {"b@2"})
+    assert not shape.goes_on("b@2", "b@2")

@@ -43,6 +43,10 @@ class Hostile:
         raise RuntimeError("no")
 
 
+class Text(str):
+    """A text of a library's own, as messages have them."""
+
+
 class BadMapping(dict):  # type: ignore[type-arg]
     def __getitem__(self, key: Any) -> Any:
         raise KeyError(key)
@@ -53,6 +57,10 @@ class BadMapping(dict):  # type: ignore[type-arg]
     [
         ({"a": [1, 2.5, None, True]}, {"a": [1, 2.5, None, True]}),
         ({(1, 2): 3}, {"(1, 2)": 3}),
+        (
+            {"text": AIMessage("hi").text, "own": Text("x"), "many": [Text("y")]},
+            {"text": "hi", "own": "x", "many": ["y"]},
+        ),
         ({"lone": "\ud800x", "fine": 1}, {"lone": "?x", "fine": 1}),
         ({"big": 2**70, "lone": "\ud800"}, {"big": str(2**70), "lone": "?"}),
         ({"nan": float("nan"), "lone": "\ud800"}, {"nan": None, "lone": "?"}),
