@@ -123,7 +123,7 @@ class SqliteDatabase:
             # a worker that was stopped inside a transaction blocks the file for everybody, and for ever
             _, blocked = await asyncio.wait([claimed], timeout=BLOCKED_SECONDS)
             if blocked:
-                await asyncio.to_thread(self._lock.end, held_by)
+                self._lock.end(held_by)  # not in a thread of the loop's pool, which users' functions may fill
         run: Run | None = await claimed
         return run
 

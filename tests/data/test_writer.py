@@ -358,7 +358,7 @@ def _kill(thread: threading.Thread) -> None:
 
 async def test_a_writer_whose_thread_was_killed_answers_those_who_wait_and_takes_nothing_more(recorder):
     assert recorder.writer.problem is None
-    (thread,) = [one for one in threading.enumerate() if one.name == "antiphon-writer"]
+    thread = recorder.writer._thread
     _kill(thread)
     await asyncio.to_thread(thread.join, PATIENCE)
     assert recorder.writer.problem == writer.GONE
