@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -79,6 +79,8 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self.on_read: Callable[[RunnableConfig], object] = lambda config: None
+        """Called when a graph looks for a checkpoint, before it gets one."""
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         """Channel versions: a counter, padded so that it sorts as text."""
@@ -182,6 +184,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
     # -- reading ---------------------------------------------------------------------------------
 
     async def _get(self, config: RunnableConfig) -> CheckpointTuple | None:
+        self.on_read(config)
         stored = await self._stored(self._places.stored(config), get_checkpoint_id(config))
         if stored is None:
             return None

@@ -91,6 +91,13 @@ class Superseded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     texts: list[TextRef] = []
 
 
+class ToolGraph(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph that a tool call runs."""
+
+    call: str
+    name: str
+
+
 class RunStart(Event, frozen=True):
     """A run was accepted. `reply_id` is the id that the answer's message will have."""
 
@@ -251,6 +258,21 @@ class ToolError(Event, frozen=True):
     code: str
 
 
+class ToolOrder(Event, frozen=True):
+    """What tool calls did in one task of the graph, in which order; the last one of a task holds.
+
+    `asked` are those that asked a human, `beside` those under way at that time, `ended` those that had ended; `graphs`
+    are graphs that they ran, each with its call. LangGraph hands answers and checkpoints out by this order, so it must
+    be the same if the task is executed again.
+    """
+
+    task: str
+    asked: list[str] = []
+    beside: list[str] = []
+    ended: list[str] = []
+    graphs: list[ToolGraph] = []
+
+
 class WorkflowUpdate(Event, frozen=True):
     """Where a conversation that goes through steps has got to. `completed` ends the workflow."""
 
@@ -276,18 +298,6 @@ class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     call_id: str | None = None
 
 
-class ToolOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """In which order tool calls of one task asked, which were under way beside them, and which had ended.
-
-    LangGraph numbers the answers of a task; so they must ask in this order again if it is resumed.
-    """
-
-    task: str
-    asked: list[str] = []
-    beside: list[str] = []
-    ended: list[str] = []
-
-
 class Interrupt(Event, frozen=True):
     """The graph asks a human and waits.
 
@@ -308,7 +318,6 @@ class Interrupt(Event, frozen=True):
     prompt: str = ""
     others: list[OpenQuestion] = []
     questions: dict[str, Any] = {}
-    tool_order: list[ToolOrder] = []
 
     @property
     def open(self) -> list[OpenQuestion]:
@@ -391,6 +400,7 @@ AnyEvent = (
     | ToolChunk
     | ToolComplete
     | ToolError
+    | ToolOrder
     | WorkflowUpdate
     | Interrupt
     | InterruptAnswered

@@ -295,15 +295,16 @@ class Execution:
                 self._question = await breakpoint_at(graph, config, missed)
                 return None
             context = self._served.make_context(given, writer.emit)
-            state = await self._run_or_ask(_Invocation(graph, entry, config, context), writer, handler)
+            asking = self._asking = Asking(writer.view.tool_order, writer.emit)
+            saver.on_read = asking.reads
+            config["callbacks"] = [*asking.handlers, handler]
+            state = await self._run_or_ask(_Invocation(graph, entry, config, context), asking, writer, handler)
         if self._question is None:
             await self._keep_state(saver, base)
         return state
 
-    async def _run_or_ask(self, run: _Invocation, writer: RunWriter, handler: EventHandler) -> Any:
+    async def _run_or_ask(self, run: _Invocation, asking: Asking, writer: RunWriter, handler: EventHandler) -> Any:
         """Run the graph until it ends or stops for a human, and return its output."""
-        asking = self._asking = Asking(writer.view.tool_order)
-        run.config["callbacks"] = [*asking.handlers, handler]
         refused = False
         try:
             output = await _run_graph(run, writer)
@@ -316,6 +317,8 @@ class Execution:
         finally:
             asking.close()
         if handler.interrupts:
+            for order in asking.order(handler.interrupts):
+                writer.emit(order)
             self._question = question_of(handler.interrupts, asking, writer.view, refused)
         elif handler.breakpoint is not None:
             self._question = await breakpoint_at(run.graph, run.config, handler.breakpoint)

@@ -28,7 +28,7 @@ def question_of(
     known = [one.id for one in view.asked.open] if view.asked is not None else []
     age = {id_: place - len(known) for place, id_ in enumerate(known)}
     oldest_first = sorted(interrupts, key=lambda one: (age.get(one.id, 0), asking.rank(one)))
-    return interrupt_of([_asked(one, asking) for one in oldest_first], asking.order(interrupts), refused)
+    return interrupt_of([_asked(one, asking) for one in oldest_first], refused)
 
 
 def _asked(interrupt: GraphInterrupt, asking: Asking) -> Asked:

@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.consent import consent
 from orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
-from orchestrator.events import Interrupt, OpenQuestion, ToolOrder, as_text
+from orchestrator.events import Interrupt, OpenQuestion, as_text
 from orchestrator.json_schema import misfit
 from orchestrator.reviews import review_of
 from orchestrator.texts import GAP
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
 # -- showing ----------------------------------------------------------------------------------------
 
 
-def interrupt_of(asked: Sequence[Asked], order: Sequence[ToolOrder] = (), refused: bool = False) -> Interrupt:
+def interrupt_of(asked: Sequence[Asked], refused: bool = False) -> Interrupt:
     """The event for what a graph asks, the oldest question first."""
     first, *others = asked
     shown, *rest = [_open(one) for one in asked]
@@ -73,7 +73,6 @@ def interrupt_of(asked: Sequence[Asked], order: Sequence[ToolOrder] = (), refuse
         prompt="" if prompt == as_text(shown.question) else prompt,
         others=rest,
         questions={one.id: one.value for one in asked} if others else {},
-        tool_order=list(order),
     )
 
 

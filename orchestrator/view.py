@@ -52,7 +52,7 @@ class RunView:
         self.passed: set[str] = set()
         """Breakpoints that the human said to go on from, by their checkpoints."""
         self.tool_order: dict[str, ToolOrder] = {}
-        """In which order tool calls asked, by task."""
+        """What tool calls did in which order, by task."""
         self.reply_to: str | None = None
         """The human's last answer, as a message."""
         self._open: dict[str, tuple[AgentStart, int]] = {}
@@ -97,6 +97,8 @@ class RunView:
                 self.wrote = True
             case WorkflowUpdate():
                 self.updates.add(event)
+            case ToolOrder():
+                self.tool_order[event.task] = event
             case Interrupt() | InterruptAnswered():
                 self._see_question(event)
 
@@ -104,7 +106,6 @@ class RunView:
         if isinstance(event, Interrupt):
             self.waiting = True
             self.asked = event
-            self.tool_order |= {order.task: order for order in event.tool_order}
         else:
             self.texts.divide()
             self.waiting = False
@@ -113,6 +114,18 @@ class RunView:
             self.stopped = event.stops
             if not event.resume:
                 self.passed.add(event.id)
+
+    def is_late(self, event: AnyEvent) -> bool:
+        """Whether an event belongs to a span that is over, or that begins inside one.
+
+        A tool that asks a human does not stop those beside it, which run on although their node is over.
+        """
+        span = getattr(event, "span", None)
+        begins_late = isinstance(event, AgentStart) and event.parent in self._over
+        is_stopped = isinstance(event, AgentComplete) and event.finish_reason == "cancelled"
+        if begins_late or (is_stopped and span not in self._open):  # stopped in a thread before it was announced
+            self._over.add(str(span))
+        return span in self._over
 
     def is_over(self, span: str) -> bool:
         """Whether a span has ended."""

@@ -115,7 +115,7 @@ class RunWriter:
         if not self._is_here():  # a node that blocks runs in a thread of its own
             self._loop.call_soon_threadsafe(self.emit, event)
             return
-        if self._is_late(event) or (isinstance(event, WorkflowUpdate) and event in self.view.updates):
+        if self.view.is_late(event) or (isinstance(event, WorkflowUpdate) and event in self.view.updates):
             return
         if isinstance(event, Progress):
             event = msgspec.structs.replace(event, value=max(self.view.progress, min(event.value, 1.0)))
@@ -134,17 +134,12 @@ class RunWriter:
         if not self._is_here():
             self._loop.call_soon_threadsafe(self.hold, task, event, frozenset(inside))
             return
-        if self._is_late(event):
+        if self.view.is_late(event):
             return
         pending = self._seen(event)
         inner = [path for path in self._held if path.startswith(f"{task}|") or path in inside]
         held = [earlier for path in inner for earlier in self._held.pop(path)]
         self._held.setdefault(task, []).extend([*held, pending])
-
-    def _is_late(self, event: AnyEvent) -> bool:
-        """Whether an event belongs to a span that has ended: a thread went on after its node was stopped."""
-        span = getattr(event, "span", None)
-        return span is not None and self.view.is_over(span)
 
     def _seen(self, event: AnyEvent) -> _Pending:
         payload = None if isinstance(event, AgentChunk) else _readable(event)

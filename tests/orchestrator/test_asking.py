@@ -8,21 +8,22 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool, tool
-from langgraph.graph import MessagesState
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import interrupt
+from typing_extensions import TypedDict
 
-from orchestrator import Engine, Run, asking
+from orchestrator import Engine, Run, tool_turns
 from orchestrator.errors import AnswerLost
 from orchestrator.events import Interrupt, RunError, ToolOrder
-from tests.orchestrator.support import chain, events_of, opened
+from tests.orchestrator.support import chain, events_of, of_type, opened
 
 # -- graphs -----------------------------------------------------------------------------------------
 
@@ -87,6 +88,13 @@ async def answered(engine: Engine, run: Run) -> str:
         assert asked.call_id == f"id-{asked.question[:-1]}"
         await run.answer(f"<{asked.question}>")
     return await run.text()
+
+
+class Notes(TypedDict, total=False):
+    """The state of a graph inside a tool."""
+
+    name: str
+    answer: str
 
 
 # -- any order --------------------------------------------------------------------------------------
@@ -168,9 +176,8 @@ async def test_the_tool_that_asked_first_asks_first_again(url: str, first: str) 
     pace.first = first
     async with opened(url, tools_of(pace.tool("one"), pace.tool("two"))) as engine:
         run = await engine.start("go")
-        asked = await question_of(run)
-        assert asked.question == f"{first}?"
-        [order] = asked.tool_order
+        assert (await question_of(run)).question == f"{first}?"
+        [order] = of_type(await events_of(run), ToolOrder)
         assert (order.asked, order.beside, order.ended) == ([f"id-{first}"], [f"id-{pace_other(first)}"], [])
         pace.waits = False
         assert await answered(engine, run) == "one: <one?> / two: <two?>"
@@ -199,6 +206,122 @@ async def test_a_tool_that_asks_twice_ends_before_others_begin(url: str) -> None
         assert set(began) == {"one"}, "what was held has not begun, because the task asks again"
         await run.answer("no")
         assert await run.text() == "one: yes no / two: "
+
+
+async def test_a_tool_that_has_not_begun_when_another_one_asks_runs_once(url: str) -> None:
+    """LangGraph would run it beside the question, and again with the answer."""
+    late, began = asyncio.Event(), []
+
+    async def before() -> None:
+        began.append("two")
+
+    async def wraps(request: Any, execute: Any) -> Any:
+        if request.tool_call["name"] == "two":
+            await late.wait()
+        return await execute(request)
+
+    one, two = asks("one", "one?"), asks("two", before=before)
+    node = ToolNode([one, two], awrap_tool_call=wraps)
+    async with opened(url, tools_of(one, two, node=node)) as engine:
+        run = await engine.start("go")
+        await run.wait()
+        late.set()
+        assert await answered(engine, run) == "one: <one?> / two: "
+    assert began == ["two"]
+
+
+async def test_what_goes_on_beside_a_question_stops_at_its_next_step(url: str) -> None:
+    begun, late, steps = asyncio.Event(), asyncio.Event(), []
+
+    async def first(state: Notes) -> Notes:
+        steps.append("first")
+        begun.set()
+        await late.wait()
+        return {}
+
+    async def second(state: Notes) -> Notes:
+        steps.append("second")
+        return {"answer": "done"}
+
+    graph = StateGraph(Notes).add_node("first", first).add_node("second", second)
+    inner = graph.add_edge(START, "first").add_edge("first", "second").compile()
+
+    @tool
+    async def two(what: str) -> str:
+        """Runs a graph."""
+        return str((await inner.ainvoke({}))["answer"])
+
+    async with opened(url, tools_of(asks("one", "one?", before=begun.wait), two)) as engine:
+        run = await engine.start("go")
+        await run.wait()
+        late.set()
+        assert await answered(engine, run) == "one: <one?> / done"
+    assert steps == ["first", "first", "second"], "it was executed again, and not twice at once"
+
+
+# -- graphs that tools run ----------------------------------------------------------------------------------------
+
+
+def agent_tool(name: str, before: Callable[[], Any], threads: bool, second: Callable[[Notes], Any]) -> BaseTool:
+    """A tool that runs a graph of two nodes: the first one notes the tool's name, for the second one."""
+    graph = StateGraph(Notes).add_node("first", lambda state: {"name": name}).add_node("second", second)
+    inner = graph.add_edge(START, "first").add_edge("first", "second").compile()
+
+    async def on_the_loop(what: str) -> str:
+        """Run it."""
+        await before()
+        return str((await inner.ainvoke({}))["answer"])
+
+    def in_a_thread(what: str) -> str:
+        """Run it."""
+        before()
+        return str(inner.invoke({})["answer"])
+
+    function: Any = in_a_thread if threads else on_the_loop
+    function.__name__ = name
+    return tool(function)
+
+
+def note(state: Notes) -> Notes:
+    return {"answer": f"{state['name']}={interrupt(state['name'] + '?')}"}
+
+
+@pytest.mark.parametrize("threads", [False, True], ids=["coroutines", "threads"])
+async def test_graphs_that_tools_run_side_by_side_are_not_mixed_up(url: str, threads: bool) -> None:
+    """An answer finds its graph, and a graph its own state: LangGraph numbers both by the order of arrival."""
+    before = dawdling(random.Random(11), threads)
+    tools = [agent_tool(name, before, threads, note) for name in ("ann", "bob", "cid")]
+    async with opened(url, tools_of(*tools)) as engine:
+        for _ in range(15):
+            run = await engine.start("go")
+            assert await answered(engine, run) == "ann=<ann?> / bob=<bob?> / cid=<cid?>"
+
+
+async def test_graphs_that_tools_run_side_by_side_go_on_after_a_restart(url: str) -> None:
+    names, order = ("ann", "bob", "cid"), ["ann", "bob", "cid"]
+    begun, gate = {name: asyncio.Event() for name in names}, asyncio.Event()
+
+    def in_turn(name: str) -> Callable[[], Any]:
+        async def before() -> None:
+            for _ in range(50 * order.index(name)):
+                await asyncio.sleep(0)
+
+        return before
+
+    async def second(state: Notes) -> Notes:
+        begun[state["name"]].set()
+        await gate.wait()
+        return {"answer": f"{state['name']} went on"}
+
+    graph = tools_of(*(agent_tool(name, in_turn(name), False, second) for name in names))
+    async with opened(url, graph) as engine:
+        run = await engine.start("go")
+        await asyncio.gather(*(event.wait() for event in begun.values()))
+    order.reverse()
+    gate.set()
+    async with opened(url, graph) as engine:
+        text = await (await engine.run(run.id)).text()
+    assert text == "ann went on / bob went on / cid went on"
 
 
 # -- code that calls tools in its own way -----------------------------------------------------------
@@ -332,7 +455,7 @@ async def test_a_tool_that_was_cut_off_is_waited_for_no_longer(url: str) -> None
 async def test_an_answer_whose_tool_is_not_called_again_is_given_to_no_other(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "BEGIN_SECONDS", 0.05)
+    monkeypatch.setattr(tool_turns, "BEGIN_SECONDS", 0.05)
     one, two, runs = asks("one", "one?"), asks("two", "two?"), 0
 
     async def node(state: MessagesState) -> dict[str, Any]:
@@ -389,27 +512,3 @@ async def test_held_calls_make_no_noise_in_the_log(url: str, caplog: pytest.LogC
     async with opened(url, tools_of(asks("one", "one?", "one!"), asks("two"))) as engine:
         assert await answered(engine, await engine.start("go")) == "one: <one?> <one!> / two: "
     assert caplog.records == []
-
-
-# -- one by one -------------------------------------------------------------------------------------
-
-
-def test_a_task_without_questions_holds_nothing() -> None:
-    watch = asking.Asking({"other": ToolOrder(task="other", asked=["a"])})
-    place = watch.place({"name": "t"}, "x", {"metadata": {"langgraph_checkpoint_ns": "task"}, "tool_call_id": "b"})
-    assert list(watch.waits_for(place)) == []
-
-
-def held_by(order: ToolOrder, key: str) -> Sequence[Any]:
-    watch = asking.Asking({"task": order})
-    place = watch.place({"name": "t"}, "x", {"metadata": {"langgraph_checkpoint_ns": "task"}, "tool_call_id": key})
-    return list(watch.waits_for(place))
-
-
-def test_a_call_waits_only_for_those_before_it() -> None:
-    order = ToolOrder(task="task", asked=["a", "b"], beside=["c"], ended=["d"])
-    assert len(held_by(order, "a")) == 0
-    assert len(held_by(order, "b")) == 1
-    assert len(held_by(order, "c")) == 2
-    assert len(held_by(order, "d")) == 0
-    assert len(held_by(order, "e")) == 0, "nothing says that the others are sure to come"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
-from orchestrator.events import Interrupt, ToolOrder, decode, encode
+from orchestrator.events import Interrupt, decode, encode
 from orchestrator.questions import (
     Asked,
     Reading,
@@ -87,10 +87,8 @@ def test_a_choice_is_an_option() -> None:
     assert asked("which?", schema={"enum": ["a", "b"]}).options == ["a", "b"]
 
 
-def test_the_call_that_asks_and_the_order_of_calls_are_kept() -> None:
-    order = ToolOrder(task="t", asked=["call"])
-    event = interrupt_of([Asked(ONE, "sure?", call_id="call")], [order])
-    assert (event.call_id, event.tool_order) == ("call", [order])
+def test_the_call_that_asks_is_kept() -> None:
+    assert asked("sure?", call_id="call").call_id == "call"
 
 
 def test_a_question_that_is_asked_again_says_why() -> None:

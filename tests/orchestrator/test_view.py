@@ -115,11 +115,9 @@ def test_a_breakpoint_is_passed_by_a_yes_and_ends_the_run_by_a_no() -> None:
 
 
 def test_the_order_of_tool_calls_is_the_last_one_of_each_task() -> None:
-    def asked(id_: str, task: str, *calls: str) -> Interrupt:
-        return Interrupt(id=id_, question="?", tool_order=[ToolOrder(task=task, asked=list(calls))])
-
-    order = view_of(asked("1", "t", "a"), answered(), asked("2", "u", "c"), answered(), asked("3", "t", "a", "b"))
-    assert {task: one.asked for task, one in order.tool_order.items()} == {"t": ["a", "b"], "u": ["c"]}
+    orders = [ToolOrder(task=task, asked=list(calls)) for task, calls in (("t", "a"), ("u", "c"), ("t", "ab"))]
+    view = view_of(*orders)
+    assert {task: order.asked for task, order in view.tool_order.items()} == {"t": ["a", "b"], "u": ["c"]}
 
 
 def test_cited_are_the_documents_that_the_text_names_in_its_order() -> None:

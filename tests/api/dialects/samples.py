@@ -38,6 +38,7 @@ from orchestrator.events import (
     ToolChunk,
     ToolComplete,
     ToolError,
+    ToolGraph,
     ToolOrder,
     ToolStart,
     Usage,
@@ -119,6 +120,7 @@ EVERYTHING: list[AnyEvent] = [
     answer("two three\u2028four\u0085\r\n🙂"),
     WorkflowUpdate(workflow_id="w-1", status="transition", step="ask", previous="greet", message="greet → ask"),
     Custom(name="note", value={"any": [1, None]}),
+    ToolOrder(task="tools:1", asked=["c-1"], beside=["c-2"], graphs=[ToolGraph(call="c-1", name="agent")]),
     Interrupt(
         id="i-1",
         question={"text": "Which car?"},
@@ -131,7 +133,6 @@ EVERYTHING: list[AnyEvent] = [
         prompt='{"text":"Which car?"}\n\nAlso open:\n- Which year?',
         others=[OpenQuestion(id="i-2", question="Which year?", schema={"type": "integer"})],
         questions={"i-1": {"question": {"text": "Which car?"}, "options": ["Merula", "other"]}, "i-2": "Which year?"},
-        tool_order=[ToolOrder(task="tools:1", asked=["c-2"], beside=["c-3"])],
     ),
     InterruptAnswered(
         id="i-1",

@@ -32,6 +32,7 @@ SILENT: dict[str, set[str]] = {
         "tool_chunk",
         "tool_complete",
         "tool_error",
+        "tool_order",
         "interrupt_answered",
         "custom",
     },
@@ -43,6 +44,7 @@ SILENT: dict[str, set[str]] = {
         "tool_chunk",
         "tool_complete",
         "tool_error",
+        "tool_order",
         "custom",
     },
     "chat": {
@@ -58,11 +60,12 @@ SILENT: dict[str, set[str]] = {
         "tool_chunk",
         "tool_complete",
         "tool_error",
+        "tool_order",
         "interrupt_answered",
         "custom",
         "workflow_update",
     },
-    "threads": {"sources", "tool_start", "tool_chunk", "tool_complete", "tool_error", "custom"},
+    "threads": {"sources", "tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order", "custom"},
     "sessions": {
         "run_attempt",  # tokens pause until the new text goes beyond what was shown
         "message_saved",
@@ -76,6 +79,7 @@ SILENT: dict[str, set[str]] = {
         "tool_chunk",
         "tool_complete",
         "tool_error",
+        "tool_order",
         "custom",
         "workflow_update",
     },
