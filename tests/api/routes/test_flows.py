@@ -582,22 +582,29 @@ async def test_goodbye_closes(house: LiveServer) -> None:
 
 
 async def test_a_message_sent_ahead_waits_for_all_questions_of_the_flow_before_it(
-    house: LiveServer, owner: httpx.AsyncClient
+    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
 ) -> None:
+    gate = threading.Event()
+    first = teller.answer("sent ahead", Reply("Hm.", gate=gate, gate_at=0))
     twice = line(
+        node("think", "agent", prompt="Be brief."),
         node("one", "approval", question="One?"),
         node("two", "approval", question="Two?"),
-        node("say", "template", template='{{ message }}: {{ outputs["one"] }}, {{ outputs["two"] }}'),
+        node("say", "template", template='{{ outputs["one"] }}, {{ outputs["two"] }}'),
     )
     agent = await published(owner, twice)
     async with socket(house.ws + path(agent)) as opened:
         await opened.frame()
-        for message in ("first", "second"):
-            await opened.send(message=message)
-        shown = [text(await opened.until(*ENDS))]
+        for frame in ({"message": first}, {"message": "second"}, {"type": "ping"}):
+            await opened.send(**frame)
+        begun: list[dict[str, Any]] = []
+        while (frame := await opened.frame())["data"].get("message") != "pong":
+            begun.append(frame)
+        gate.set()  # now both messages are accepted, and nothing has been asked yet
+        shown = [text([*begun, *await opened.until(*ENDS)])]
         for message in ("a", "b"):
             shown.append(text(await told(opened, message)))
-        assert shown == ["One?", "Two?", "first: a, b"]
+        assert shown == ["One?", "Two?", "a, b"]
         assert text(await opened.until(*ENDS)) == "One?", "now the second message has its turn"
         await opened.send(type="cancel")
         assert (await opened.until(*ENDS))[-1]["data"]["code"] == "CANCELLED", "a flow that waits can be stopped, too"
