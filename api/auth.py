@@ -8,9 +8,9 @@ from typing import Any
 import jwt
 import msgspec
 
-from api.problems import Problem
-from api.settings import Settings
-from data.ids import new_id
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings
+from antiphon.data.ids import new_id
 
 LEEWAY_SECONDS = 5
 TOKEN_BYTES = 8192

@@ -26,8 +26,8 @@ from langchain_core.messages import AIMessage
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-from orchestrator.errors import AnswerLost
-from orchestrator.events import ToolOrder
+from antiphon.orchestrator.errors import AnswerLost
+from antiphon.orchestrator.events import ToolOrder
 
 BEGIN_SECONDS = 60.0
 """How long a call is held for one that does not begin. It always does, unless the graph's code calls

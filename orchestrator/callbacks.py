@@ -26,9 +26,9 @@ from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
 from langgraph.types import Command, Interrupt, RetryPolicy
 
-from orchestrator.budget import UNLIMITED, AnswerCut, BudgetExceeded, Limits, Meter
-from orchestrator.errors import describe
-from orchestrator.events import (
+from antiphon.orchestrator.budget import UNLIMITED, AnswerCut, BudgetExceeded, Limits, Meter
+from antiphon.orchestrator.errors import describe
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -49,14 +49,14 @@ from orchestrator.events import (
     ToolStart,
     Usage,
 )
-from orchestrator.replies import Outcome, messages_in, reply_text, updates_of
-from orchestrator.shape import MIDDLEWARE, GraphShape
-from orchestrator.structured import ModelGuard, is_structured
-from orchestrator.texts import Key, Text, joined
-from orchestrator.tracing import ModelAnswered, ModelAsked
-from orchestrator.values import bounded, plain, storable
-from orchestrator.view import NO_ANSWER
-from orchestrator.writer import RunWriter
+from antiphon.orchestrator.replies import Outcome, messages_in, reply_text, updates_of
+from antiphon.orchestrator.shape import MIDDLEWARE, GraphShape
+from antiphon.orchestrator.structured import ModelGuard, is_structured
+from antiphon.orchestrator.texts import Key, Text, joined
+from antiphon.orchestrator.tracing import ModelAnswered, ModelAsked
+from antiphon.orchestrator.values import bounded, plain, storable
+from antiphon.orchestrator.view import NO_ANSWER
+from antiphon.orchestrator.writer import RunWriter
 
 LABEL = "antiphon"
 """The one key of a node's metadata that is ours; everything else there is the user's own."""

@@ -30,12 +30,12 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.base import Checkpoint as GraphCheckpoint
 
-from data.base import Checkpoints
-from data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
-from orchestrator.errors import SyncInAsync
-from orchestrator.inner_graphs import allow_graphs_that_save_nothing, begin_anew_unless_begun
-from orchestrator.pausing import storable
-from orchestrator.serde import (
+from antiphon.data.base import Checkpoints
+from antiphon.data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
+from antiphon.orchestrator.errors import SyncInAsync
+from antiphon.orchestrator.inner_graphs import allow_graphs_that_save_nothing, begin_anew_unless_begun
+from antiphon.orchestrator.pausing import storable
+from antiphon.orchestrator.serde import (
     check_size,
     dump_checkpoint,
     dump_metadata,
@@ -43,8 +43,8 @@ from orchestrator.serde import (
     load_checkpoint,
     serializer,
 )
-from orchestrator.thread_state import Places, ThreadState
-from orchestrator.writer import INTERRUPT, RunWriter
+from antiphon.orchestrator.thread_state import Places, ThreadState
+from antiphon.orchestrator.writer import INTERRUPT, RunWriter
 
 T = TypeVar("T")
 Writes = Sequence[tuple[str, Any]]

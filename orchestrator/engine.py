@@ -14,20 +14,14 @@ from typing import Any
 import msgspec
 from langgraph.store.base import BaseStore
 
-from data import records as data_records
-from data.base import Database, Watch
-from data.ids import new_id, same_id
-from data.records import Acceptance, Message, NewEvent, OnBusy, Thread
-from orchestrator.budget import UNLIMITED, Limits
-from orchestrator.clock import Clock, Observe, now_ms, unobserved
-from orchestrator.errors import (
-    KeyConflict,
-    NotInterrupted,
-    ThingNotFound,
-    ThreadBusy,
-    UnknownGraph,
-)
-from orchestrator.events import (
+from antiphon.data import records as data_records
+from antiphon.data.base import Database, Watch
+from antiphon.data.ids import new_id, same_id
+from antiphon.data.records import Acceptance, Message, NewEvent, OnBusy, Thread
+from antiphon.orchestrator.budget import UNLIMITED, Limits
+from antiphon.orchestrator.clock import Clock, Observe, now_ms, unobserved
+from antiphon.orchestrator.errors import KeyConflict, NotInterrupted, ThingNotFound, ThreadBusy, UnknownGraph
+from antiphon.orchestrator.events import (
     AnyEvent,
     Interrupt,
     InterruptAnswered,
@@ -38,13 +32,13 @@ from orchestrator.events import (
     as_text,
     encode,
 )
-from orchestrator.execution import body_of, recorded
-from orchestrator.flows.compile import bound_flow
-from orchestrator.flows.library import PREFIX, FlowLibrary
-from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
-from orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
-from orchestrator.questions import read_answer
-from orchestrator.requests import (
+from antiphon.orchestrator.execution import body_of, recorded
+from antiphon.orchestrator.flows.compile import bound_flow
+from antiphon.orchestrator.flows.library import PREFIX, FlowLibrary
+from antiphon.orchestrator.graphs import HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
+from antiphon.orchestrator.questions import read_answer
+from antiphon.orchestrator.requests import (
     check_agents,
     checked_config,
     checked_message,
@@ -55,10 +49,10 @@ from orchestrator.requests import (
     digest_of,
     translated,
 )
-from orchestrator.run import Run
-from orchestrator.run_config import LOCAL_USER
-from orchestrator.runner import Runner
-from orchestrator.tracing import Export, checked_traceparent
+from antiphon.orchestrator.run import Run
+from antiphon.orchestrator.run_config import LOCAL_USER
+from antiphon.orchestrator.runner import Runner
+from antiphon.orchestrator.tracing import Export, checked_traceparent
 
 log = logging.getLogger("antiphon.engine")
 audit = logging.getLogger("antiphon.audit")

@@ -12,15 +12,15 @@ from langgraph.errors import is_invalid_resume
 from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
-from data.base import Database, Fenced, StorageError
-from data.records import Fence, GraphState, Message, Row, Run, RunStatus
-from orchestrator.asking import Asking
-from orchestrator.budget import Limits
-from orchestrator.callbacks import EventHandler, custom_event
-from orchestrator.checkpoints import RunCheckpoints
-from orchestrator.clock import Clock, Observe
-from orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
-from orchestrator.events import (
+from antiphon.data.base import Database, Fenced, StorageError
+from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
+from antiphon.orchestrator.asking import Asking
+from antiphon.orchestrator.budget import Limits
+from antiphon.orchestrator.callbacks import EventHandler, custom_event
+from antiphon.orchestrator.checkpoints import RunCheckpoints
+from antiphon.orchestrator.clock import Clock, Observe
+from antiphon.orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
@@ -37,19 +37,19 @@ from orchestrator.events import (
     decode,
     encode,
 )
-from orchestrator.generators import without_generators
-from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
-from orchestrator.inputs import Graph
-from orchestrator.pausing import breakpoint_at, breakpoint_missed, question_of
-from orchestrator.questions import stopped_text, unsaid
-from orchestrator.replies import Output, expected_texts
-from orchestrator.run_config import run_config
-from orchestrator.texts import GAP
-from orchestrator.thread_state import pack, unpack
-from orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
-from orchestrator.values import storable
-from orchestrator.view import RECOVERED, RESUMED, RunView
-from orchestrator.writer import RunWriter, backoff
+from antiphon.orchestrator.generators import without_generators
+from antiphon.orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.inputs import Graph
+from antiphon.orchestrator.pausing import breakpoint_at, breakpoint_missed, question_of
+from antiphon.orchestrator.questions import stopped_text, unsaid
+from antiphon.orchestrator.replies import Output, expected_texts
+from antiphon.orchestrator.run_config import run_config
+from antiphon.orchestrator.texts import GAP
+from antiphon.orchestrator.thread_state import pack, unpack
+from antiphon.orchestrator.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
+from antiphon.orchestrator.values import storable
+from antiphon.orchestrator.view import RECOVERED, RESUMED, RunView
+from antiphon.orchestrator.writer import RunWriter, backoff
 
 log = logging.getLogger("antiphon.run")
 

@@ -20,7 +20,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 from langgraph_sdk.runtime import _ExecutionRuntime  # what `ServerRuntime` stands for in a run
 
-from orchestrator.inputs import AS_MAPPING, Graph, context_of
+from antiphon.orchestrator.inputs import AS_MAPPING, Graph, context_of
 
 log = logging.getLogger("antiphon.run")
 

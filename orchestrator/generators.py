@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.pregel import Pregel
 
-from orchestrator.inputs import Graph
+from antiphon.orchestrator.inputs import Graph
 
 
 def without_generators(graph: Graph) -> Graph:

@@ -13,15 +13,15 @@ import msgspec
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
-from orchestrator.budget import UNLIMITED, Limits
-from orchestrator.callbacks import LABEL
-from orchestrator.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
-from orchestrator.nodes.classifier import classify
-from orchestrator.nodes.context import TeamContext
-from orchestrator.nodes.retrieval import retrieve
-from orchestrator.routing import Route
-from orchestrator.state import TeamState, route_of
-from orchestrator.team import CLASSIFIER, RETRIEVER, SYNTHESIS, Team
+from antiphon.orchestrator.budget import UNLIMITED, Limits
+from antiphon.orchestrator.callbacks import LABEL
+from antiphon.orchestrator.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
+from antiphon.orchestrator.nodes.classifier import classify
+from antiphon.orchestrator.nodes.context import TeamContext
+from antiphon.orchestrator.nodes.retrieval import retrieve
+from antiphon.orchestrator.routing import Route
+from antiphon.orchestrator.state import TeamState, route_of
+from antiphon.orchestrator.team import CLASSIFIER, RETRIEVER, SYNTHESIS, Team
 
 COORDINATOR = "coordinator"
 

@@ -18,11 +18,11 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.store.base import BaseStore
 
-from orchestrator.events import AnyEvent
-from orchestrator.factories import Factory, as_graph
-from orchestrator.inputs import Graph, context_of, form_of
-from orchestrator.profiles import Profile
-from orchestrator.shape import GraphShape, shape_of
+from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.factories import Factory, as_graph
+from antiphon.orchestrator.inputs import Graph, context_of, form_of
+from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.shape import GraphShape, shape_of
 
 log = logging.getLogger("antiphon.engine")
 

@@ -2,7 +2,7 @@
 
 Modules of a project import each other by their plain names, as if the project's folders were on
 `sys.path` (they are, at its end). A name may be taken: by the standard library, by an installed
-package, by Antiphon, or by another project with a `utils.py` of its own. Such a module gets a name
+package, or by another project with a `utils.py` of its own. Such a module gets a name
 of its own in `sys.modules`, for example `utils__support` for a graph called `support`. In the
 modules of its project, and nowhere else, `import utils` then means that one, also if it is executed
 much later, inside a function.
@@ -27,10 +27,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-ANTIPHON = frozenset({"api", "data", "orchestrator", "rag"})
-"""Our own packages: what users call so is theirs, in their projects."""
 HOME = Path(__file__).resolve().parents[1]
-"""The folder of our own packages, where they are not a user's."""
+"""The package `antiphon`. In a checkout it lies on `sys.path`, and its folders are not importable."""
 
 _roots: dict[Path, Root] = {}
 _appended: set[str] = set()
@@ -210,13 +208,13 @@ def _offers(root: Root) -> dict[str, bool]:
         if entry.name.isidentifier() and entry.is_dir() and _counts(entry.name, root.folder):
             found.setdefault(entry.name, False)
     chosen = found.keys() if root.only is None else root.only & found.keys()
-    ours = ANTIPHON if root.folder == HOME else ()
-    return {name: found[name] for name in chosen if not name.startswith("__") and name not in ours}
+    ours = "antiphon" if root.folder == HOME else None
+    return {name: found[name] for name in chosen if not name.startswith("__") and name != ours}
 
 
 def _counts(name: str, folder: Path) -> bool:
-    """Whether a name means a folder that is no package: a real module comes first, if not ours."""
-    return (name, folder) in _names or name in ANTIPHON or _owner(name, folder) != "others"
+    """Whether a name means a folder that is no package: a real module comes first."""
+    return (name, folder) in _names or _owner(name, folder) != "others"
 
 
 def _name_for(plain: str, root: Root) -> str:
@@ -251,7 +249,7 @@ def _owner(name: str, folder: Path) -> Literal["nobody", "folder", "others"]:
 def _found_by_others(name: str) -> ModuleSpec | None:
     if name in sys.modules and name not in _places:
         return getattr(sys.modules[name], "__spec__", None)
-    path = [entry for entry in sys.path if entry not in _appended]
+    path = [one for one in sys.path if one not in _appended and Path(one).resolve() != HOME]
     for finder in sys.meta_path:
         if finder is _Finder:
             continue

@@ -21,8 +21,8 @@ from langgraph.pregel import Pregel
 from pydantic import BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
-from orchestrator.errors import BadContext, BadInput
-from orchestrator.schemas import (
+from antiphon.orchestrator.errors import BadContext, BadInput
+from antiphon.orchestrator.schemas import (
     Field,
     alternatives,
     fields_of,

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.environment import read_env_file, set_environment
-from orchestrator.graphs import OnCrash, State
+from antiphon.orchestrator.environment import read_env_file, set_environment
+from antiphon.orchestrator.graphs import OnCrash, State
 
 log = logging.getLogger("antiphon.graphs")
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.graphs import ServedGraph, serve_graph
-from orchestrator.imports import Root, home_of, import_from, member_of, register
-from orchestrator.listing import read_listing, with_src
+from antiphon.orchestrator.graphs import ServedGraph, serve_graph
+from antiphon.orchestrator.imports import Root, home_of, import_from, member_of, register
+from antiphon.orchestrator.listing import read_listing, with_src
 
 UNNAMED = "LangGraph"
 """What LangGraph calls a graph that nobody has named."""

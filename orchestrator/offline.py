@@ -24,9 +24,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from orchestrator.prompts import read_material
-from orchestrator.routing import route_by_words, split_questions
-from rag.words import stems, words
+from antiphon.orchestrator.prompts import read_material
+from antiphon.orchestrator.routing import route_by_words, split_questions
+from antiphon.rag.words import stems, words
 
 NOTHING = "I found nothing about this in the documents that I have."
 COVERED = 0.5

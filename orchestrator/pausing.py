@@ -11,11 +11,11 @@ from langgraph.pregel import Pregel
 from langgraph.types import All, StateSnapshot
 from langgraph.types import Interrupt as GraphInterrupt
 
-from orchestrator import events
-from orchestrator.asking import Asking
-from orchestrator.questions import Asked, breakpoint_of, interrupt_of
-from orchestrator.values import plain
-from orchestrator.view import RunView
+from antiphon.orchestrator import events
+from antiphon.orchestrator.asking import Asking
+from antiphon.orchestrator.questions import Asked, breakpoint_of, interrupt_of
+from antiphon.orchestrator.values import plain
+from antiphon.orchestrator.view import RunView
 
 
 def question_of(

@@ -12,9 +12,9 @@ from html import escape, unescape
 
 import msgspec
 
-from orchestrator.profiles import Profile as UserProfile
-from orchestrator.routing import Profile
-from orchestrator.team import Agent
+from antiphon.orchestrator.profiles import Profile as UserProfile
+from antiphon.orchestrator.routing import Profile
+from antiphon.orchestrator.team import Agent
 
 RULES = (
     "Answer in the language of the question, briefly and to the point. Use only what the sources and drafts below say."

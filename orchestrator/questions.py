@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from orchestrator.consent import consent
-from orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
-from orchestrator.events import Interrupt, OpenQuestion, ToolOrder, as_text
-from orchestrator.json_schema import misfit
-from orchestrator.reviews import review_of
-from orchestrator.texts import GAP
+from antiphon.orchestrator.consent import consent
+from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
+from antiphon.orchestrator.events import Interrupt, OpenQuestion, ToolOrder, as_text
+from antiphon.orchestrator.json_schema import misfit
+from antiphon.orchestrator.reviews import review_of
+from antiphon.orchestrator.texts import GAP
 
 BREAKPOINT = "breakpoint"
 """The reason of an interrupt without a question: a graph's `interrupt_before` or `interrupt_after`."""

@@ -10,8 +10,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.utils import convert_to_messages
 from langgraph.types import Command
 
-from orchestrator.values import plain
-from orchestrator.view import RunView
+from antiphon.orchestrator.values import plain
+from antiphon.orchestrator.view import RunView
 
 ANSWER_KEYS = (
     "answer",

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from data.base import Busy, IdempotencyConflict, NotFound, StorageError
-from orchestrator.errors import (
+from antiphon.data.base import Busy, IdempotencyConflict, NotFound, StorageError
+from antiphon.orchestrator.errors import (
     BadRequest,
     EmptyMessage,
     KeyConflict,
@@ -20,9 +20,9 @@ from orchestrator.errors import (
     Unavailable,
     UnknownAgent,
 )
-from orchestrator.graphs import NOTHING_ASKED, RequestConfig, RunInput, ServedGraph
-from orchestrator.routing import MODES
-from orchestrator.run_config import without_ours
+from antiphon.orchestrator.graphs import NOTHING_ASKED, RequestConfig, RunInput, ServedGraph
+from antiphon.orchestrator.routing import MODES
+from antiphon.orchestrator.run_config import without_ours
 
 log = logging.getLogger("antiphon.engine")
 T = TypeVar("T")

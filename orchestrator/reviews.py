@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from orchestrator.consent import consent
-from orchestrator.errors import AnswerInvalid, AnswerUnclear
+from antiphon.orchestrator.consent import consent
+from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear
 
 Kind = Literal["approve", "edit", "reject", "respond"]
 DECISIONS: tuple[Kind, ...] = ("approve", "edit", "reject", "respond")

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from rag.words import content_words, stems
+from antiphon.rag.words import content_words, stems
 
 MODES = ("sequential", "parallel", "collaborative", "debate")
 """How agents work together; `enhanced_collaborative` is another name of `collaborative`."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from data.records import RunStatus
-from orchestrator.events import AnyEvent, Interrupt, Recorded, RunCancelled, RunComplete, RunError
+from antiphon.data.records import RunStatus
+from antiphon.orchestrator.events import AnyEvent, Interrupt, Recorded, RunCancelled, RunComplete, RunError
 
 if TYPE_CHECKING:
-    from orchestrator.engine import Engine
+    from antiphon.orchestrator.engine import Engine
 
 _result = msgspec.json.Decoder(RunComplete | RunError | RunCancelled)
 

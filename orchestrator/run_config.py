@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from langchain_core.runnables import RunnableConfig
 
-from data.records import Run
-from orchestrator.graphs import RequestConfig, RunInput
-from orchestrator.values import plain
+from antiphon.data.records import Run
+from antiphon.orchestrator.graphs import RequestConfig, RunInput
+from antiphon.orchestrator.values import plain
 
 log = logging.getLogger("antiphon.engine")
 

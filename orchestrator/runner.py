@@ -10,15 +10,15 @@ from typing import Any
 
 from langgraph.store.base import BaseStore
 
-from data.base import Database, StorageError
-from data.records import Run
-from orchestrator.budget import Limits
-from orchestrator.clock import Clock, Observe
-from orchestrator.errors import Unavailable
-from orchestrator.execution import Execution
-from orchestrator.exits import run_context
-from orchestrator.graphs import ServedGraph
-from orchestrator.tracing import Export
+from antiphon.data.base import Database, StorageError
+from antiphon.data.records import Run
+from antiphon.orchestrator.budget import Limits
+from antiphon.orchestrator.clock import Clock, Observe
+from antiphon.orchestrator.errors import Unavailable
+from antiphon.orchestrator.execution import Execution
+from antiphon.orchestrator.exits import run_context
+from antiphon.orchestrator.graphs import ServedGraph
+from antiphon.orchestrator.tracing import Export
 
 log = logging.getLogger("antiphon.engine")
 

@@ -17,7 +17,7 @@ from langgraph.checkpoint.serde._msgpack import STRICT_MSGPACK_ENABLED
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from orchestrator.errors import StateNotStorable, StateTooLarge
+from antiphon.orchestrator.errors import StateNotStorable, StateTooLarge
 
 log = logging.getLogger("antiphon.run")
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from orchestrator.events import AnyEvent
-from orchestrator.graph import team_graph
-from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
-from orchestrator.models import StructuredOutput
-from orchestrator.nodes.context import Search, TeamContext
-from orchestrator.routing import route_schema
-from orchestrator.shape import shape_of
-from orchestrator.state import route_of
-from orchestrator.team import Team
+from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.graph import team_graph
+from antiphon.orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.models import StructuredOutput
+from antiphon.orchestrator.nodes.context import Search, TeamContext
+from antiphon.orchestrator.routing import route_schema
+from antiphon.orchestrator.shape import shape_of
+from antiphon.orchestrator.state import route_of
+from antiphon.orchestrator.team import Team
 
 NAME = "team"
 MOST_STEPS = 60

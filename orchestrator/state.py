@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 
-from orchestrator.prompts import Draft, Source
-from orchestrator.routing import Route
+from antiphon.orchestrator.prompts import Draft, Source
+from antiphon.orchestrator.routing import Route
 
 
 class TeamState(TypedDict, total=False):

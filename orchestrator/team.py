@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from orchestrator.budget import Limits
-from orchestrator.errors import UnknownAgent
+from antiphon.orchestrator.budget import Limits
+from antiphon.orchestrator.errors import UnknownAgent
 
 CLASSIFIER = "classifier"
 RETRIEVER = "retriever"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from orchestrator.events import (
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,

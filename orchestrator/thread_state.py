@@ -12,8 +12,8 @@ import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph._internal._constants import NS_END
 
-from data.records import StoredCheckpoint
-from orchestrator.serde import check_size
+from antiphon.data.records import StoredCheckpoint
+from antiphon.orchestrator.serde import check_size
 
 ThreadState = tuple[StoredCheckpoint, ...]
 """For each lasting namespace its last checkpoint. It may be followed by a made-up earlier one,

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from data.records import Run
-from orchestrator.events import (
+from antiphon.data.records import Run
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -33,7 +33,7 @@ from orchestrator.events import (
     ToolStart,
     Usage,
 )
-from orchestrator.view import RECOVERED
+from antiphon.orchestrator.view import RECOVERED
 
 LOST = "lost"
 """Status of an execution whose process died; its span is told by whoever took over."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.events import (
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,
@@ -24,7 +24,7 @@ from orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
-from orchestrator.texts import Texts
+from antiphon.orchestrator.texts import Texts
 
 
 class RunView:

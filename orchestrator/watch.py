@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from orchestrator.clock import Observe
-from orchestrator.exits import node_of
+from antiphon.orchestrator.clock import Observe
+from antiphon.orchestrator.exits import node_of
 
 log = logging.getLogger("antiphon.graph")
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from data.base import EventLog, Fenced, StorageError
-from data.records import (
+from antiphon.data.base import EventLog, Fenced, StorageError
+from antiphon.data.records import (
     Checkpoint,
     CheckpointWrite,
     Fence,
@@ -26,8 +26,8 @@ from data.records import (
     RunStatus,
     StoredCheckpoint,
 )
-from orchestrator.clock import Clock, Observe, unobserved
-from orchestrator.events import (
+from antiphon.orchestrator.clock import Clock, Observe, unobserved
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AnyEvent,
@@ -38,8 +38,8 @@ from orchestrator.events import (
     decode,
     encode,
 )
-from orchestrator.tracing import ModelAnswered, ModelAsked, Trace, untraced
-from orchestrator.view import RunView
+from antiphon.orchestrator.tracing import ModelAnswered, ModelAsked, Trace, untraced
+from antiphon.orchestrator.view import RunView
 
 CheckpointRow = tuple[str, str, CheckpointWrite]
 """Namespace, checkpoint and one thing that a task wrote."""

@@ -11,18 +11,18 @@ import msgspec
 import pytest
 from litestar.routes import HTTPRoute, WebSocketRoute
 
-from api.app import create_app
-from api.cli import main
-from api.dialects import DIALECTS
-from api.problems import CODES
-from api.settings import Settings
-from orchestrator.agents import TEAM
-from orchestrator.errors import _BY_NAME, _UNKNOWN
-from orchestrator.events import EVENT_TYPES
-from orchestrator.flows.check import NAMES, check
-from orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
-from orchestrator.flows.expressions import FUNCTIONS
-from orchestrator.flows.text import from_text
+from antiphon.api.app import create_app
+from antiphon.api.cli import main
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.problems import CODES
+from antiphon.api.settings import Settings
+from antiphon.orchestrator.agents import TEAM
+from antiphon.orchestrator.errors import _BY_NAME, _UNKNOWN
+from antiphon.orchestrator.events import EVENT_TYPES
+from antiphon.orchestrator.flows.check import NAMES, check
+from antiphon.orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
+from antiphon.orchestrator.flows.expressions import FUNCTIONS
+from antiphon.orchestrator.flows.text import from_text
 from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.auth import Principal
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.auth import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -27,11 +27,11 @@ from orchestrator.events import (
     Recorded,
     RunAttempt,
 )
-from orchestrator.requests import MESSAGE_LIMIT
-from orchestrator.routing import MODES
-from orchestrator.texts import GAP, Texts, joined
-from orchestrator.texts import Text as StandingText
-from orchestrator.view import NO_ANSWER, RESUMED
+from antiphon.orchestrator.requests import MESSAGE_LIMIT
+from antiphon.orchestrator.routing import MODES
+from antiphon.orchestrator.texts import GAP, Texts, joined
+from antiphon.orchestrator.texts import Text as StandingText
+from antiphon.orchestrator.view import NO_ANSWER, RESUMED
 
 NAME_LIMIT = 128
 """Characters of a client's own name for a thread or a connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.agents import maintenance, specs, troubleshooting
-from orchestrator.team import Team
+from antiphon.orchestrator.agents import maintenance, specs, troubleshooting
+from antiphon.orchestrator.team import Team
 
 TEAM = Team(agents=(specs.AGENT, maintenance.AGENT, troubleshooting.AGENT))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.team import Agent
+from antiphon.orchestrator.team import Agent
 
 AGENT = Agent(
     name="troubleshooting",

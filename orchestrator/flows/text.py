@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from orchestrator.flows.definition import DEPTH, SIZE, VALUES, FlowInvalid, FlowProblem, pointer
+from antiphon.orchestrator.flows.definition import DEPTH, SIZE, VALUES, FlowInvalid, FlowProblem, pointer
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -12,17 +12,17 @@ from langgraph.errors import NodeError
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from orchestrator.budget import BudgetExceeded
-from orchestrator.errors import describe
-from orchestrator.events import Interaction, Progress
-from orchestrator.models import ask
-from orchestrator.nodes.context import TeamContext
-from orchestrator.nodes.retrieval import look_up
-from orchestrator.prompts import SYNTHESIS as SYNTHESIS_PROMPT
-from orchestrator.prompts import Draft, answer_prompt, specialist_prompt
-from orchestrator.state import TeamState, drafts_of, route_of, sources_of
-from orchestrator.team import SYNTHESIS
-from orchestrator.texts import joined
+from antiphon.orchestrator.budget import BudgetExceeded
+from antiphon.orchestrator.errors import describe
+from antiphon.orchestrator.events import Interaction, Progress
+from antiphon.orchestrator.models import ask
+from antiphon.orchestrator.nodes.context import TeamContext
+from antiphon.orchestrator.nodes.retrieval import look_up
+from antiphon.orchestrator.prompts import SYNTHESIS as SYNTHESIS_PROMPT
+from antiphon.orchestrator.prompts import Draft, answer_prompt, specialist_prompt
+from antiphon.orchestrator.state import TeamState, drafts_of, route_of, sources_of
+from antiphon.orchestrator.team import SYNTHESIS
+from antiphon.orchestrator.texts import joined
 
 Node = Callable[..., Awaitable[Any]]
 HISTORY = 12

@@ -9,13 +9,13 @@ import msgspec
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
-from orchestrator.events import Interaction, Progress
-from orchestrator.models import StructuredOutput
-from orchestrator.nodes.context import TeamContext
-from orchestrator.prompts import classify_prompt
-from orchestrator.routing import Profile, Route, read_route, route_by_words
-from orchestrator.state import TeamState
-from orchestrator.team import CLASSIFIER
+from antiphon.orchestrator.events import Interaction, Progress
+from antiphon.orchestrator.models import StructuredOutput
+from antiphon.orchestrator.nodes.context import TeamContext
+from antiphon.orchestrator.prompts import classify_prompt
+from antiphon.orchestrator.routing import Profile, Route, read_route, route_by_words
+from antiphon.orchestrator.state import TeamState
+from antiphon.orchestrator.team import CLASSIFIER
 
 
 async def classify(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
 
-from orchestrator.events import AnyEvent
-from orchestrator.models import StructuredOutput
-from orchestrator.profiles import Profile
-from orchestrator.team import Team
-from rag.types import Hit
+from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.models import StructuredOutput
+from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.team import Team
+from antiphon.rag.types import Hit
 
 
 class Search(Protocol):
-    """Finds passages: `rag.retriever.Retriever`, or anything that answers alike."""
+    """Finds passages: `antiphon.rag.retriever.Retriever`, or anything that answers alike."""
 
     async def search(self, question: str, access: Collection[str]) -> list[Hit]:
         """The best passages that a reader with these access labels may see."""

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from langgraph.runtime import Runtime
 
-from orchestrator.events import Hit, Interaction, Progress, Sources
-from orchestrator.nodes.context import TeamContext
-from orchestrator.prompts import Source
-from orchestrator.state import TeamState, route_of
-from orchestrator.team import RETRIEVER
+from antiphon.orchestrator.events import Hit, Interaction, Progress, Sources
+from antiphon.orchestrator.nodes.context import TeamContext
+from antiphon.orchestrator.prompts import Source
+from antiphon.orchestrator.state import TeamState, route_of
+from antiphon.orchestrator.team import RETRIEVER
 
 SNIPPET = 240
 """Characters of a passage that an event shows."""

@@ -24,7 +24,15 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, Send
 from pydantic import BaseModel, SecretStr
 
-from orchestrator.events import AgentChunk, AgentStart, AnyEvent, RunAttempt, RunComplete, RunError, ToolComplete
+from antiphon.orchestrator.events import (
+    AgentChunk,
+    AgentStart,
+    AnyEvent,
+    RunAttempt,
+    RunComplete,
+    RunError,
+    ToolComplete,
+)
 from tests.orchestrator.support import events_of, of_type, opened, shown_answer
 from tests.support.model_server import ModelRequest, ModelServer, Reply
 

@@ -19,9 +19,10 @@ from langgraph.graph import MessagesState
 from langgraph.prebuilt import ToolNode
 from langgraph.types import interrupt
 
-from orchestrator import Engine, Run, asking
-from orchestrator.errors import AnswerLost
-from orchestrator.events import Interrupt, RunError, ToolOrder
+from antiphon import Engine, Run
+from antiphon.orchestrator import asking
+from antiphon.orchestrator.errors import AnswerLost
+from antiphon.orchestrator.events import Interrupt, RunError, ToolOrder
 from tests.orchestrator.support import chain, events_of, opened
 
 # -- graphs -----------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import Command, RetryPolicy, interrupt
 
-from orchestrator.callbacks import LABEL, OUTPUTS_LIMIT
-from orchestrator.events import (
+from antiphon.orchestrator.callbacks import LABEL, OUTPUTS_LIMIT
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -46,9 +46,9 @@ from orchestrator.events import (
     Usage,
     encode,
 )
-from orchestrator.replies import reply_text
-from orchestrator.values import plain
-from orchestrator.view import NO_ANSWER
+from antiphon.orchestrator.replies import reply_text
+from antiphon.orchestrator.values import plain
+from antiphon.orchestrator.view import NO_ANSWER
 from tests.orchestrator.support import (
     Scripted,
     about_agents,

@@ -17,14 +17,14 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._loop import AsyncPregelLoop
 
-from data import open_database
-from data.base import Database, Fenced
-from orchestrator.checkpoints import RunCheckpoints
-from orchestrator.errors import SyncInAsync
-from orchestrator.events import AgentComplete
-from orchestrator.thread_state import pack, unpack
-from orchestrator.view import RunView
-from orchestrator.writer import RunWriter
+from antiphon.data import open_database
+from antiphon.data.base import Database, Fenced
+from antiphon.orchestrator.checkpoints import RunCheckpoints
+from antiphon.orchestrator.errors import SyncInAsync
+from antiphon.orchestrator.events import AgentComplete
+from antiphon.orchestrator.thread_state import pack, unpack
+from antiphon.orchestrator.view import RunView
+from antiphon.orchestrator.writer import RunWriter
 from tests.orchestrator.support import accepted, logged, writing
 
 APPLICABLE = {"put", "put_writes", "get_tuple", "list"}

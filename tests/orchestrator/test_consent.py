@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.consent import FILLERS, FORBIDS, NO, YES, Consent, consent
+from antiphon.orchestrator.consent import FILLERS, FORBIDS, NO, YES, Consent, consent
 from tests.orchestrator.support import UNHURRIED
 
 AGREES = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.events import (
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
@@ -22,7 +22,7 @@ from orchestrator.events import (
     RunComplete,
     decode,
 )
-from orchestrator.models import chat_model
+from antiphon.orchestrator.models import chat_model
 from tests.orchestrator.support import askers, crew, events_of, of_type, opened, route, shown_answer
 from tests.support.model_server import ModelServer, Reply, Script, by_turn
 

@@ -12,12 +12,12 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from data import open_database
-from data import records as data_records
-from data.base import Database
-from data.ids import new_id
-from orchestrator import Engine, Run
-from orchestrator.errors import (
+from antiphon import Engine, Run
+from antiphon.data import open_database
+from antiphon.data import records as data_records
+from antiphon.data.base import Database
+from antiphon.data.ids import new_id
+from antiphon.orchestrator.errors import (
     AntiphonError,
     BadRequest,
     EmptyMessage,
@@ -29,7 +29,7 @@ from orchestrator.errors import (
     UnknownAgent,
     UnknownGraph,
 )
-from orchestrator.events import (
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
@@ -41,8 +41,8 @@ from orchestrator.events import (
     RunError,
     RunStart,
 )
-from orchestrator.graphs import serve_graph
-from orchestrator.requests import MESSAGE_LIMIT, TITLE_LIMIT
+from antiphon.orchestrator.graphs import serve_graph
+from antiphon.orchestrator.requests import MESSAGE_LIMIT, TITLE_LIMIT
 from tests.orchestrator.support import (
     accepted,
     chain,
@@ -533,7 +533,7 @@ async def test_another_users_thread_cannot_be_deleted(url: str) -> None:
 
 
 async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.engine.DELETE_SECONDS", 0.05)
+    monkeypatch.setattr("antiphon.orchestrator.engine.DELETE_SECONDS", 0.05)
     stubborn, gate = asyncio.Event(), asyncio.Event()
 
     async def node(state: MessagesState) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.environment import read_env_file, set_environment
+from antiphon.orchestrator.environment import read_env_file, set_environment
 from tests.orchestrator.projects import forgetting
 from tests.orchestrator.support import UNHURRIED
 

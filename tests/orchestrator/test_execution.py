@@ -13,9 +13,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import interrupt
 from pydantic import AfterValidator, BaseModel
 
-from orchestrator import execution
-from orchestrator.errors import AnswerInvalid, UnknownQuestion
-from orchestrator.events import (
+from antiphon.orchestrator import execution
+from antiphon.orchestrator.errors import AnswerInvalid, UnknownQuestion
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,

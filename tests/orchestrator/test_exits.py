@@ -20,8 +20,8 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
-from orchestrator.events import RunComplete, RunError
-from orchestrator.exits import GraphExit, exits_contained, run_context
+from antiphon.orchestrator.events import RunComplete, RunError
+from antiphon.orchestrator.exits import GraphExit, exits_contained, run_context
 from tests.orchestrator.support import chain, events_of, opened, saying
 
 ROOT = Path(__file__).parents[2]
@@ -240,7 +240,7 @@ async def test_a_task_that_is_cancelled_before_it_begins_leaves_nothing_behind()
 SCRIPT = """
 import asyncio, sys, time
 from langgraph.graph import START, MessagesState, StateGraph
-from orchestrator import open_engine
+from antiphon import open_engine
 
 async def blocks(state):
     print("blocking", flush=True)

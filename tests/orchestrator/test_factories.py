@@ -18,8 +18,8 @@ from langgraph.store.memory import InMemoryStore
 from langgraph_sdk.auth.types import BaseUser
 from langgraph_sdk.runtime import ServerRuntime
 
-from orchestrator.errors import BadContext
-from orchestrator.factories import Factory, as_graph
+from antiphon.orchestrator.errors import BadContext
+from antiphon.orchestrator.factories import Factory, as_graph
 
 CONFIG: RunnableConfig = {"configurable": {"word": "configured"}}
 STORE = InMemoryStore()

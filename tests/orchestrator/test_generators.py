@@ -14,8 +14,8 @@ from langgraph.errors import InvalidUpdateError
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
-from orchestrator.events import RunComplete, RunError
-from orchestrator.generators import without_generators
+from antiphon.orchestrator.events import RunComplete, RunError
+from antiphon.orchestrator.generators import without_generators
 from tests.orchestrator.support import chain, events_of, opened
 
 Update = dict[str, Any]

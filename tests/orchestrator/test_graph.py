@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Agent, Team
-from orchestrator.events import (
+from antiphon import Agent, Team
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,
@@ -19,8 +19,8 @@ from orchestrator.events import (
     Sources,
     encode,
 )
-from orchestrator.offline import NOTHING, OfflineModel
-from rag.retriever import Retriever
+from antiphon.orchestrator.offline import NOTHING, OfflineModel
+from antiphon.rag.retriever import Retriever
 from tests.orchestrator.support import (
     FAILS,
     Knowledge,

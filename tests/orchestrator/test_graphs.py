@@ -20,10 +20,10 @@ from langgraph.types import interrupt
 from langgraph_sdk.auth.types import BaseUser
 from pydantic import BaseModel
 
-from orchestrator.errors import BadContext, BadInput, BadRequest
-from orchestrator.events import RunComplete, RunError, RunStart
-from orchestrator.graphs import HistoryMessage, RunInput, ServedGraph, serve_graph
-from orchestrator.loading import load_graphs
+from antiphon.orchestrator.errors import BadContext, BadInput, BadRequest
+from antiphon.orchestrator.events import RunComplete, RunError, RunStart
+from antiphon.orchestrator.graphs import HistoryMessage, RunInput, ServedGraph, serve_graph
+from antiphon.orchestrator.loading import load_graphs
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, saying
 
 

@@ -13,8 +13,9 @@ from typing import Any, get_type_hints
 import pytest
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-import data
-from orchestrator.imports import import_from, member_of, register
+import antiphon
+import antiphon.data.records
+from antiphon.orchestrator.imports import import_from, member_of, register
 from tests.orchestrator.projects import write
 from tests.support.server import ROOT
 
@@ -103,24 +104,26 @@ def test_packages_of_two_projects_with_one_name_are_never_mixed(project: Path) -
 
 
 @pytest.mark.parametrize("own", ["data.py", "data/__init__.py", "data/loaders.py"])
-def test_our_own_packages_are_not_in_the_way(project: Path, own: str) -> None:
+def test_names_of_our_own_folders_are_free(project: Path, own: str) -> None:
+    """Also in a checkout, whose folders of these names lie on `sys.path`."""
     inside = "from data import loaders as data" if own.endswith("loaders.py") else "import data"
     write(project, {"graph.py": f"{inside}\nwhose = data.WHOSE\n", own: "WHOSE = 'mine'", "api.py": "", "rag.py": ""})
     assert module(project, "graph", "g").whose == "mine"
-    assert sys.modules["data"] is data
-    assert importlib.import_module("data.records") is data.records
 
 
-def test_a_graph_may_be_called_as_one_of_our_packages(project: Path) -> None:
-    write(project, {"orchestrator.py": "import api\nwhose = api.whose", "api.py": "whose = 'mine'"})
-    assert module(project, "orchestrator", "g").whose == "mine"
-    assert sys.modules["orchestrator"].__file__ == str(ROOT / "orchestrator/__init__.py")
+def test_a_graph_may_be_called_as_we_are(project: Path) -> None:
+    write(
+        project, {"antiphon.py": "import orchestrator\nwhose = orchestrator.whose", "orchestrator.py": "whose = 'mine'"}
+    )
+    found = module(project, "antiphon", "g")
+    assert (found.whose, found.__name__) == ("mine", "antiphon__g")
+    assert importlib.import_module("antiphon") is antiphon
 
 
 def test_what_a_project_does_not_have_is_found_where_others_find_it(project: Path) -> None:
-    write(project, {"graph.py": "import data\nimport json\nimport langgraph.graph\n", "api.py": ""})
+    write(project, {"graph.py": "import antiphon.data\nimport json\nimport langgraph.graph\n", "api.py": ""})
     found = module(project, "graph", "g")
-    assert (found.data, found.json) == (data, json)
+    assert (found.antiphon, found.json) == (antiphon, json)
 
 
 def test_the_standard_library_keeps_its_names(project: Path) -> None:
@@ -189,19 +192,17 @@ def test_what_is_imported_already_is_not_executed_again(project: Path, monkeypat
 AT_HOME = """
 import sys
 from pathlib import Path
-from orchestrator.imports import import_from, register
-import data.records
+import antiphon.data.records
+from antiphon.orchestrator.imports import import_from, register
 home, here = (register(Path(name).resolve(), (), label) for name, label in ((sys.argv[1], "ours"), (sys.argv[2], "g")))
 assert import_from(here, "graph").data.whose == "mine"
-assert import_from(home, "data.records") is data.records
-import api.problems
-twice = [name for name in sys.modules if name.startswith(("data__ours", "api__ours"))]
-assert not twice, twice
+assert import_from(home, "antiphon") is antiphon
+import antiphon.api.problems
+assert not [name for name in sys.modules if "__" in name and name.startswith(("antiphon", "data__ours", "api"))]
 """
 
 
-def test_our_own_packages_stay_ours_where_they_lie(project: Path) -> None:
-    """Who serves from the folder of Antiphon itself does not import it twice."""
+def test_we_are_imported_once_if_our_own_folder_is_a_project(project: Path) -> None:
     write(project, {"data.py": "whose = 'mine'", "graph.py": "import data", "tests/__init__.py": ""})
     command = [sys.executable, "-c", AT_HOME, str(ROOT), str(project)]
     subprocess.run(command, check=True, cwd=project.parent, env={"PYTHONPATH": str(ROOT)})
@@ -246,7 +247,7 @@ AGAIN = """
 import sys
 from pathlib import Path
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from orchestrator.imports import import_from, register
+from antiphon.orchestrator.imports import import_from, register
 roots = [register(Path(name).resolve(), (), name) for name in ("b", "a")]
 for root in roots:
     import_from(root, "graph")

@@ -21,9 +21,9 @@ from langgraph.managed import IsLastStep
 from langgraph.pregel import NodeBuilder, Pregel
 from pydantic import BaseModel, Field, field_validator
 
-from orchestrator.errors import BadContext, BadInput
-from orchestrator.factories import as_graph
-from orchestrator.inputs import TEXT_KEYS, context_of, form_of
+from antiphon.orchestrator.errors import BadContext, BadInput
+from antiphon.orchestrator.factories import as_graph
+from antiphon.orchestrator.inputs import TEXT_KEYS, context_of, form_of
 from tests.orchestrator.support import UNHURRIED
 
 HISTORY = [HumanMessage("one"), AIMessage("two")]

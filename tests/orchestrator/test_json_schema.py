@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from orchestrator.json_schema import misfit
+from antiphon.orchestrator.json_schema import misfit
 from tests.orchestrator.support import UNHURRIED
 
 

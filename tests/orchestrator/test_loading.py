@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import open_engine
-from orchestrator.graphs import serve_graph
-from orchestrator.loading import GraphError, load_graphs
+from antiphon import open_engine
+from antiphon.orchestrator.graphs import serve_graph
+from antiphon.orchestrator.loading import GraphError, load_graphs
 from tests.orchestrator.projects import SAYING, write
 from tests.orchestrator.support import Knowledge, chain, opened, saying
 

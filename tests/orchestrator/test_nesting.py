@@ -17,8 +17,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import interrupt
 
-from data.base import Fenced
-from orchestrator.events import (
+from antiphon.data.base import Fenced
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
-from orchestrator.agents import TEAM
-from orchestrator.offline import NOTHING, STATEMENTS, OfflineModel
-from orchestrator.profiles import Profile
-from orchestrator.prompts import Draft, Source, answer_prompt, classify_prompt
-from orchestrator.routing import read_route, route_schema
-from rag.words import words
+from antiphon.orchestrator.agents import TEAM
+from antiphon.orchestrator.offline import NOTHING, STATEMENTS, OfflineModel
+from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.prompts import Draft, Source, answer_prompt, classify_prompt
+from antiphon.orchestrator.routing import read_route, route_schema
+from antiphon.rag.words import words
 from tests.orchestrator.support import UNHURRIED
 
 MODEL = OfflineModel(seconds_per_word=0)

@@ -15,9 +15,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send, interrupt
 from typing_extensions import TypedDict
 
-from orchestrator import Engine, Run
-from orchestrator.errors import AnswerInvalid, AnswerUnclear
-from orchestrator.events import Interrupt, InterruptAnswered, RunComplete, ToolComplete
+from antiphon import Engine, Run
+from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear
+from antiphon.orchestrator.events import Interrupt, InterruptAnswered, RunComplete, ToolComplete
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
 
 # -- reviews of tool calls --------------------------------------------------------------------------

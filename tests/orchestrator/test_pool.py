@@ -11,10 +11,10 @@ import pytest
 from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 
-from orchestrator import open_engine
-from orchestrator.events import RunError
-from orchestrator.offline import OfflineModel
-from orchestrator.pool import NodeThreads
+from antiphon import open_engine
+from antiphon.orchestrator.events import RunError
+from antiphon.orchestrator.offline import OfflineModel
+from antiphon.orchestrator.pool import NodeThreads
 from tests.orchestrator.support import chain, events_of, opened
 
 

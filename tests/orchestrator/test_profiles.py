@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import MessagesState
 
-from data import open_database
-from orchestrator.errors import BadRequest
-from orchestrator.events import RunStart, encode
-from orchestrator.profiles import (
+from antiphon.data import open_database
+from antiphon.orchestrator.errors import BadRequest
+from antiphon.orchestrator.events import RunStart, encode
+from antiphon.orchestrator.profiles import (
     FACT_LIMIT,
     FACTS_LIMIT,
     LANGUAGE_LIMIT,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
-from orchestrator.events import Interrupt, ToolOrder, decode, encode
-from orchestrator.questions import (
+from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
+from antiphon.orchestrator.events import Interrupt, ToolOrder, decode, encode
+from antiphon.orchestrator.questions import (
     Asked,
     Reading,
     breakpoint_of,

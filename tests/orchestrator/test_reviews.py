@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import AnswerInvalid, AnswerUnclear
-from orchestrator.reviews import Review, review_of
+from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear
+from antiphon.orchestrator.reviews import Review, review_of
 
 ALL = ["approve", "edit", "reject", "respond"]
 

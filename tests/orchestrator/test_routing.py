@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.agents import TEAM
-from orchestrator.routing import Route, read_route, route_by_words, route_schema, split_questions
-from rag.words import words
+from antiphon.orchestrator.agents import TEAM
+from antiphon.orchestrator.routing import Route, read_route, route_by_words, route_schema, split_questions
+from antiphon.rag.words import words
 from tests.orchestrator.support import UNHURRIED
 from tests.support.model_server import minimal_instance
 

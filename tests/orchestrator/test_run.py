@@ -11,10 +11,10 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from orchestrator import RunFailed
-from orchestrator.engine import BATCH_BYTES, BATCH_EVENTS
-from orchestrator.errors import NotInterrupted
-from orchestrator.events import RunCancelled, RunComplete, RunError, encode
+from antiphon import RunFailed
+from antiphon.orchestrator.engine import BATCH_BYTES, BATCH_EVENTS
+from antiphon.orchestrator.errors import NotInterrupted
+from antiphon.orchestrator.events import RunCancelled, RunComplete, RunError, encode
 from tests.orchestrator.support import Scripted, asking, chain, opened, reach_text, saying
 
 GREETS = chain("greets", node=saying("hello ", "there"))

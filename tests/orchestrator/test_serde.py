@@ -16,16 +16,10 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy, Send, interrupt
 from typing_extensions import TypedDict
 
-from orchestrator import serde
-from orchestrator.errors import StateNotStorable, StateTooLarge
-from orchestrator.events import RunComplete, RunError
-from orchestrator.serde import (
-    dump_checkpoint,
-    dump_metadata,
-    dump_value,
-    load_checkpoint,
-    serializer,
-)
+from antiphon.orchestrator import serde
+from antiphon.orchestrator.errors import StateNotStorable, StateTooLarge
+from antiphon.orchestrator.events import RunComplete, RunError
+from antiphon.orchestrator.serde import dump_checkpoint, dump_metadata, dump_value, load_checkpoint, serializer
 from tests.orchestrator.support import UNHURRIED, events_of, opened
 
 NUMBERS = st.booleans() | st.integers() | st.floats(allow_nan=False)

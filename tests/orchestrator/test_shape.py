@@ -10,8 +10,8 @@ from langchain.agents.middleware import after_agent, after_model, before_model
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, RetryPolicy
 
-from orchestrator.offline import OfflineModel
-from orchestrator.shape import shape_of
+from antiphon.orchestrator.offline import OfflineModel
+from antiphon.orchestrator.shape import shape_of
 from tests.orchestrator.support import chain, saying
 
 

@@ -26,11 +26,11 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
-from orchestrator import Engine, Run
-from orchestrator.checkpoints import RunCheckpoints
-from orchestrator.events import AgentStart, Interrupt, RunComplete
-from orchestrator.graphs import HistoryMessage, serve_graph
-from orchestrator.thread_state import unpack
+from antiphon import Engine, Run
+from antiphon.orchestrator.checkpoints import RunCheckpoints
+from antiphon.orchestrator.events import AgentStart, Interrupt, RunComplete
+from antiphon.orchestrator.graphs import HistoryMessage, serve_graph
+from antiphon.orchestrator.thread_state import unpack
 from tests.orchestrator.support import (
     UNHURRIED,
     Scripted,

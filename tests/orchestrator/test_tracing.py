@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import Run
-from orchestrator.events import (
+from antiphon.data.records import Run
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,
@@ -26,7 +26,7 @@ from orchestrator.events import (
     ToolStart,
     Usage,
 )
-from orchestrator.tracing import (
+from antiphon.orchestrator.tracing import (
     HANDED_BACK,
     ModelAnswered,
     ModelAsked,
@@ -36,7 +36,7 @@ from orchestrator.tracing import (
     checked_traceparent,
     context_of,
 )
-from orchestrator.view import RECOVERED
+from antiphon.orchestrator.view import RECOVERED
 from tests.orchestrator.support import Scripted, asking, chain, opened
 
 RUN_ID = "0192f0c1-7b7a-7000-8000-000000000001"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.events import (
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -21,7 +21,7 @@ from orchestrator.events import (
     ToolOrder,
     Usage,
 )
-from orchestrator.view import RECOVERED, RunView
+from antiphon.orchestrator.view import RECOVERED, RunView
 from tests.orchestrator.support import UNHURRIED
 
 

@@ -16,8 +16,8 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from langgraph.prebuilt import ToolNode
 
-from orchestrator import watch
-from orchestrator.watch import BLOCKED_SECONDS, PAUSE_SECONDS, watched_loop
+from antiphon.orchestrator import watch
+from antiphon.orchestrator.watch import BLOCKED_SECONDS, PAUSE_SECONDS, watched_loop
 from tests.orchestrator.support import chain, opened, saying
 
 LONG_ENOUGH = 2 * (BLOCKED_SECONDS + PAUSE_SECONDS)

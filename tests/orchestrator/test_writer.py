@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.base import Database, Fenced
-from data.records import CheckpointWrite, Message, Run
-from orchestrator.events import (
+from antiphon.data.base import Database, Fenced
+from antiphon.data.records import CheckpointWrite, Message, Run
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
@@ -25,8 +25,8 @@ from orchestrator.events import (
     RunComplete,
     encode,
 )
-from orchestrator.execution import body_of
-from orchestrator.writer import HIGH_WATER, RunWriter
+from antiphon.orchestrator.execution import body_of
+from antiphon.orchestrator.writer import HIGH_WATER, RunWriter
 from tests.orchestrator.support import UNHURRIED, accepted, logged, path_of, writing
 
 

@@ -26,9 +26,9 @@ from typing import Any
 import jwt
 import pytest
 
-from api.logs import Redacted
-from api.serve import Server, listen, make_server
-from api.settings import Settings
+from antiphon.api.logs import Redacted
+from antiphon.api.serve import Server, listen, make_server
+from antiphon.api.settings import Settings
 from tests.support.model_server import ModelRequest, Reply, ThreadedModelServer, structured_reply
 
 ROOT = Path(__file__).parents[2]
@@ -212,7 +212,16 @@ class ProcessServer:
 
     def start(self) -> ProcessServer:
         """Start, and return when it says that it answers."""
-        command = [sys.executable, "-m", "api", "serve", "--port", str(self.port), "--db", f"sqlite:///{self.database}"]
+        command = [
+            sys.executable,
+            "-m",
+            "antiphon.api",
+            "serve",
+            "--port",
+            str(self.port),
+            "--db",
+            f"sqlite:///{self.database}",
+        ]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self._options],

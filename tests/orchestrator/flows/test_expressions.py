@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.flows.expressions import (
+from antiphon.orchestrator.flows.expressions import (
     FUNCTIONS,
     MAX_RENDERED,
     MAX_RESULT,

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.flows.definition import SIZE, VALUES, FlowInvalid, FlowProblem
-from orchestrator.flows.text import from_json, from_text, from_yaml, located, to_json, to_yaml
+from antiphon.orchestrator.flows.definition import SIZE, VALUES, FlowInvalid, FlowProblem
+from antiphon.orchestrator.flows.text import from_json, from_text, from_yaml, located, to_json, to_yaml
 from tests.orchestrator.support import UNHURRIED
 
 TREACHEROUS = [
