@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from antiphon.orchestrator import events
-    from antiphon.orchestrator.engine import Engine
+    from antiphon.orchestrator.engine.engine import Engine
+    from antiphon.orchestrator.engine.run import Run, RunFailed
     from antiphon.orchestrator.opening import open_engine
-    from antiphon.orchestrator.run import Run, RunFailed
-    from antiphon.orchestrator.team import Agent, Team
+    from antiphon.orchestrator.team.team import Agent, Team
 
 __all__ = ["Agent", "Engine", "Run", "RunFailed", "Team", "events", "open_engine"]
 
 __path__ = [str(Path(__file__).parent)]
 
 _HOME = {
-    "Agent": "antiphon.orchestrator.team",
-    "Engine": "antiphon.orchestrator.engine",
-    "Run": "antiphon.orchestrator.run",
-    "RunFailed": "antiphon.orchestrator.run",
-    "Team": "antiphon.orchestrator.team",
+    "Agent": "antiphon.orchestrator.team.team",
+    "Engine": "antiphon.orchestrator.engine.engine",
+    "Run": "antiphon.orchestrator.engine.run",
+    "RunFailed": "antiphon.orchestrator.engine.run",
+    "Team": "antiphon.orchestrator.team.team",
     "open_engine": "antiphon.orchestrator.opening",
 }
 

@@ -17,11 +17,12 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 
-from antiphon.api.auth import Authenticator, Principal
+from antiphon.api.auth import Authenticator
 from antiphon.api.guard import Door
 from antiphon.api.limits import Limits as ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.openapi import Json, Page
+from antiphon.api.principal import Principal
 from antiphon.api.routes import ROUTES
 from antiphon.api.routes.responses import on_error
 from antiphon.api.services import Services

@@ -167,7 +167,7 @@ def list_flows(user: str, database_url: str | None) -> None:
 @_DB
 def export_flow(agent_id: str, form: str, published: bool, user: str, database_url: str | None) -> None:
     """Write a flow's definition; `team` is the built-in team."""
-    from antiphon.orchestrator.flows import text
+    from antiphon.orchestrator.flows.language import text
 
     async def work(library: FlowLibrary) -> Any:
         if agent_id == "team":
@@ -199,9 +199,9 @@ def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, datab
 @click.argument("file", type=click.File("rb"))
 def check_flow(file: Any) -> None:
     """Say what is wrong with a definition, JSON or YAML, and where."""
-    from antiphon.orchestrator.agents import TEAM
     from antiphon.orchestrator.flows.definition import FlowInvalid
     from antiphon.orchestrator.flows.library import checked_definition
+    from antiphon.orchestrator.team.agents import TEAM
 
     try:
         checked_definition(file.read(), TEAM.names)

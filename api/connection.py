@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
+from antiphon.api.principal import Principal
 from antiphon.api.problems import CODES, Problem
 
 POLICY = 1008

@@ -10,8 +10,8 @@ from typing import Any, Union
 
 import msgspec
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.base import Dialect, Frame
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AnyEvent, Recorded, RunComplete, RunStart
 

@@ -29,7 +29,7 @@ from antiphon.api.logs import configure
 from antiphon.api.protocol import PatientProtocol, PatientSocket
 from antiphon.api.reaper import Reaper
 from antiphon.api.settings import Settings
-from antiphon.orchestrator.pool import NodeThreads
+from antiphon.orchestrator.engine.pool import NodeThreads
 
 log = logging.getLogger("antiphon.http")
 

@@ -12,9 +12,9 @@ import msgspec
 from antiphon.api import sse
 from antiphon.api.dialects.base import ALL_FRAMES, Dialect, Fold, Frame, place
 from antiphon.api.problems import Problem
-from antiphon.orchestrator.engine import Engine
+from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.events import Recorded
-from antiphon.orchestrator.run import Run
 
 
 class Cursor(NamedTuple):

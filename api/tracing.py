@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from antiphon.api.settings import Settings
-from antiphon.orchestrator.tracing import Export, Span
+from antiphon.orchestrator.recording.tracing import Export, Span
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -41,7 +41,7 @@ def chat_model(
     """
     kind, _, name = spec.partition(":")
     if kind == "offline" and not name:
-        from antiphon.orchestrator.offline import OfflineModel
+        from antiphon.orchestrator.team.offline import OfflineModel
 
         return OfflineModel()
     if kind == "openai" and name:

@@ -12,22 +12,22 @@ from typing import Any
 from platformdirs import user_state_path
 
 from antiphon.data import open_database
-from antiphon.orchestrator.agents import TEAM
 from antiphon.orchestrator.budget import UNLIMITED, Limits
 from antiphon.orchestrator.clock import Clock, Observe, now_ms, unobserved
-from antiphon.orchestrator.engine import Engine
-from antiphon.orchestrator.exits import exits_contained
+from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.exits import exits_contained
+from antiphon.orchestrator.engine.watch import watched_loop
 from antiphon.orchestrator.flows.library import FlowLibrary
-from antiphon.orchestrator.graphs import ServedGraph
-from antiphon.orchestrator.loading import load_graphs
+from antiphon.orchestrator.graphs.loading import load_graphs
+from antiphon.orchestrator.graphs.served import ServedGraph
 from antiphon.orchestrator.models import READ_SECONDS, chat_model
-from antiphon.orchestrator.nodes.context import Search
-from antiphon.orchestrator.served_team import NAME as TEAM_GRAPH
-from antiphon.orchestrator.served_team import serve_team
+from antiphon.orchestrator.recording.tracing import Export
 from antiphon.orchestrator.store import check_config, open_graph_store
-from antiphon.orchestrator.team import Team
-from antiphon.orchestrator.tracing import Export
-from antiphon.orchestrator.watch import watched_loop
+from antiphon.orchestrator.team.agents import TEAM
+from antiphon.orchestrator.team.nodes.context import Search
+from antiphon.orchestrator.team.served import NAME as TEAM_GRAPH
+from antiphon.orchestrator.team.served import serve_team
+from antiphon.orchestrator.team.team import Team
 from antiphon.rag import open_store
 from antiphon.rag.ingest import ingest_sample
 from antiphon.rag.retriever import Retriever

@@ -16,13 +16,13 @@ from antiphon.api.cli import main
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.problems import CODES
 from antiphon.api.settings import Settings
-from antiphon.orchestrator.agents import TEAM
 from antiphon.orchestrator.errors import _BY_NAME, _UNKNOWN
 from antiphon.orchestrator.events import EVENT_TYPES
 from antiphon.orchestrator.flows.check import NAMES, check
 from antiphon.orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
-from antiphon.orchestrator.flows.expressions import FUNCTIONS
-from antiphon.orchestrator.flows.text import from_text
+from antiphon.orchestrator.flows.language.expressions import FUNCTIONS
+from antiphon.orchestrator.flows.language.text import from_text
+from antiphon.orchestrator.team.agents import TEAM
 from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.base import (
     Ask,
     Cancel,
@@ -34,6 +33,7 @@ from antiphon.api.dialects.base import (
     numbered,
     text_field,
 )
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
     AgentComplete,

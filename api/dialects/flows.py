@@ -12,7 +12,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.base import (
     GOING_ON,
     STOPPED,
@@ -35,6 +34,7 @@ from antiphon.api.dialects.base import (
     numbered,
     text_field,
 )
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
     AgentChunk,
@@ -56,7 +56,7 @@ from antiphon.orchestrator.events import (
     Sources,
     WorkflowUpdate,
 )
-from antiphon.orchestrator.view import RECOVERED
+from antiphon.orchestrator.recording.view import RECOVERED
 
 State = Literal["connected", "authenticated", "retrieving", "preparing", "executing"]
 STATES: dict[str, State] = {

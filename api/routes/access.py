@@ -6,7 +6,7 @@ import msgspec
 from litestar import post
 from litestar.di import NamedDependency
 
-from antiphon.api.auth import Principal
+from antiphon.api.principal import Principal
 from antiphon.api.services import TICKET_SECONDS, Services
 
 

@@ -14,10 +14,10 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Name, Text, needs
 from antiphon.api.dialects.chat import ChatError, ChatMetadata, read_message
+from antiphon.api.principal import Principal
 from antiphon.api.routes.native import IdempotencyKey
 from antiphon.api.routes.socket import converse
 from antiphon.api.services import Services, start_of

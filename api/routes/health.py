@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 
-from antiphon.api.auth import Principal
+from antiphon.api.principal import Principal
 from antiphon.api.services import Services
 
 

@@ -11,10 +11,10 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from antiphon.api import sse
-from antiphon.api.auth import Principal
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
 from antiphon.api.dialects.multi_agent import TeamComplete, TeamError, read_request
+from antiphon.api.principal import Principal
 from antiphon.api.routes.native import IdempotencyKey, LastEventId
 from antiphon.api.routes.responses import event_stream
 from antiphon.api.routes.socket import converse

@@ -11,20 +11,20 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
 from antiphon.api import sse
-from antiphon.api.auth import Principal
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
 from antiphon.api.dialects.native import RunConfig, read_ask
 from antiphon.api.openapi import STREAM
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.routes.responses import event_stream
 from antiphon.api.routes.socket import converse
 from antiphon.api.services import KEY_LIMIT, Services, idempotency_key, start_of
 from antiphon.api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
 from antiphon.data.records import Message, RunStatus, Thread
+from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.errors import ThingNotFound
 from antiphon.orchestrator.events import Usage
-from antiphon.orchestrator.run import Run
 
 NATIVE = DIALECTS["native"]
 OPT = {"dialect": NATIVE.name}

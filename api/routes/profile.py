@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
-from antiphon.api.auth import Principal
+from antiphon.api.principal import Principal
 from antiphon.api.services import Services
 from antiphon.orchestrator.profiles import Profile
 

@@ -16,10 +16,10 @@ from litestar.exceptions import (
 from litestar.response import Stream
 
 from antiphon.api import sse
-from antiphon.api.auth import Principal
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Frame
 from antiphon.api.openapi import opts_at
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.services import TICK_SECONDS, Services, as_problem
 from antiphon.api.streams import sse_body

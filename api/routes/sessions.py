@@ -12,18 +12,18 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from antiphon.api import sse
-from antiphon.api.auth import Principal
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Ask, Frame, iso
 from antiphon.api.dialects.sessions import ENDS, read_message, read_session_id
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.routes.native import IdempotencyKey, LastEventId
 from antiphon.api.routes.responses import event_stream
 from antiphon.api.services import Services, start_of
 from antiphon.api.streams import Cursor, run_frames
 from antiphon.data.records import Message, Thread
-from antiphon.orchestrator.requests import translated
-from antiphon.orchestrator.run import Run
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.storage import translated
 
 SESSIONS = DIALECTS["sessions"]
 OPT = {"dialect": SESSIONS.name, "bad_request": 422}

@@ -10,17 +10,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from antiphon.api import sse
-from antiphon.api.auth import Principal
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Ask, iso
 from antiphon.api.dialects.threads import Threads, ThreadsMessage, ThreadsMetadata
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.routes.native import IdempotencyKey, LastEventId
 from antiphon.api.routes.responses import event_stream
 from antiphon.api.services import Services, idempotency_key, start_of
 from antiphon.api.streams import run_frames
 from antiphon.data.records import Message, Thread
-from antiphon.orchestrator.run import Run
+from antiphon.orchestrator.engine.run import Run
 
 THREADS = DIALECTS["threads"]
 REPEATED = Threads(repeated=True)

@@ -23,12 +23,12 @@ from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.compile import bound_to, compile_flow, flow_of
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
+from antiphon.orchestrator.flows.language.text import from_text, located
 from antiphon.orchestrator.flows.team import team_flow
-from antiphon.orchestrator.flows.text import from_text, located
-from antiphon.orchestrator.graphs import RunInput, ServedGraph
-from antiphon.orchestrator.nodes.context import TeamContext
-from antiphon.orchestrator.requests import translated
-from antiphon.orchestrator.team import Team
+from antiphon.orchestrator.graphs.served import RunInput, ServedGraph
+from antiphon.orchestrator.storage import translated
+from antiphon.orchestrator.team.nodes.context import TeamContext
+from antiphon.orchestrator.team.team import Team
 
 log = logging.getLogger("antiphon.flows")
 

@@ -18,15 +18,15 @@ from antiphon.orchestrator.errors import AntiphonError
 from antiphon.orchestrator.events import Interaction, Progress, WorkflowUpdate
 from antiphon.orchestrator.flows.check import Plan
 from antiphon.orchestrator.flows.definition import AgentConfig, Edge, Node, SynthesisConfig, pointer
-from antiphon.orchestrator.flows.expressions import ExpressionError, parse
+from antiphon.orchestrator.flows.language.expressions import ExpressionError, parse
 from antiphon.orchestrator.models import StructuredOutput, ask
-from antiphon.orchestrator.nodes.answers import conversation
-from antiphon.orchestrator.nodes.classifier import choose
-from antiphon.orchestrator.nodes.context import TeamContext
-from antiphon.orchestrator.nodes.retrieval import look_up
-from antiphon.orchestrator.prompts import SYNTHESIS as SYNTHESIS_PROMPT
-from antiphon.orchestrator.prompts import Draft, Source, flow_prompt, specialist_prompt, step_prompt
-from antiphon.orchestrator.routing import Profile, route_schema
+from antiphon.orchestrator.team.nodes.answers import conversation
+from antiphon.orchestrator.team.nodes.classifier import choose
+from antiphon.orchestrator.team.nodes.context import TeamContext
+from antiphon.orchestrator.team.nodes.retrieval import look_up
+from antiphon.orchestrator.team.prompts import SYNTHESIS as SYNTHESIS_PROMPT
+from antiphon.orchestrator.team.prompts import Draft, Source, flow_prompt, specialist_prompt, step_prompt
+from antiphon.orchestrator.team.routing import Profile, route_schema
 from antiphon.orchestrator.values import plain
 
 DEFAULT_TOKENS = 1024

@@ -15,7 +15,7 @@ from langgraph.store.base.embed import EmbeddingsLambda
 from pydantic import SecretStr
 
 from antiphon.orchestrator.errors import StoreRefused
-from antiphon.orchestrator.loading import import_object, reason_of
+from antiphon.orchestrator.graphs.loading import import_object, reason_of
 from antiphon.orchestrator.store.search import packed, unit
 
 log = logging.getLogger("antiphon.store")

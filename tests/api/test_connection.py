@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from antiphon.api.auth import Principal
 from antiphon.api.connection import REFUSALS, Close, Conversation, Perform, Send, Then, Verify
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Dialect
+from antiphon.api.principal import Principal
 from antiphon.api.problems import CODES, Problem
 
 ADA, BOB = Principal(id="ada"), Principal(id="bob")

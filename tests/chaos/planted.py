@@ -20,7 +20,7 @@ from antiphon.data import transactions
 from antiphon.data.sqlite import SqliteDatabase
 from antiphon.data.tail import Tail
 from antiphon.data.writer import Writer, _apply
-from antiphon.orchestrator.view import RunView
+from antiphon.orchestrator.recording.view import RunView
 
 
 def duplicate() -> None:

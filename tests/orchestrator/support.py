@@ -24,8 +24,6 @@ from antiphon.data.base import Database
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, NewEvent
 from antiphon.data.records import Run as RunRecord
-from antiphon.orchestrator import prompts
-from antiphon.orchestrator.agents import TEAM
 from antiphon.orchestrator.events import (
     TERMINAL,
     AgentChunk,
@@ -52,8 +50,10 @@ from antiphon.orchestrator.events import (
     encode,
 )
 from antiphon.orchestrator.models import chat_model
-from antiphon.orchestrator.view import RECOVERED, RunView
-from antiphon.orchestrator.writer import RunWriter
+from antiphon.orchestrator.recording.view import RECOVERED, RunView
+from antiphon.orchestrator.recording.writer import RunWriter
+from antiphon.orchestrator.team import prompts
+from antiphon.orchestrator.team.agents import TEAM
 from antiphon.rag.types import Chunk, Hit
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
 

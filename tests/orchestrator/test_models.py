@@ -22,7 +22,7 @@ from antiphon.orchestrator.events import (
     Usage,
 )
 from antiphon.orchestrator.models import ATTEMPTS, chat_model
-from antiphon.orchestrator.offline import OfflineModel
+from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import (
     asker_of,
     askers,

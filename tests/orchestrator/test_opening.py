@@ -9,8 +9,8 @@ import pytest
 
 from antiphon import open_engine
 from antiphon.data.base import StorageError
-from antiphon.orchestrator.offline import OfflineModel
 from antiphon.orchestrator.opening import check, default_database, knowledge_url
+from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import Knowledge, chain, opened, saying
 
 QUICK = OfflineModel(seconds_per_word=0)

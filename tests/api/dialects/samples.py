@@ -43,7 +43,7 @@ from antiphon.orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
-from antiphon.orchestrator.view import NO_ANSWER
+from antiphon.orchestrator.recording.view import NO_ANSWER
 
 THREAD = "01900000-0000-7000-8000-00000000000a"
 RUN = "01900000-0000-7000-8000-000000000001"

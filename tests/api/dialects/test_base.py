@@ -24,7 +24,7 @@ from antiphon.api.dialects.base import (
 )
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AgentComplete, AgentStart, AgentTextEnd, AnyEvent, Recorded, RunAttempt
-from antiphon.orchestrator.texts import Texts, joined
+from antiphon.orchestrator.recording.texts import Texts, joined
 from tests.api.dialects.samples import answer, retry, texts_and_retries
 
 

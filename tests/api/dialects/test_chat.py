@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.base import Ask, Cancel, Login, Ping, Resume, ShownText
 from antiphon.api.dialects.chat import Chat, read_message
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Progress, Recorded, RunAttempt
 from tests.api.dialects.samples import AT, answer, complete, data_of, recorded, retry, runs, start

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume
 from antiphon.api.dialects.flows import HISTORY, Flows
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
     AgentComplete,

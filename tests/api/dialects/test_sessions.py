@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from antiphon.api.auth import Principal
+from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
 from antiphon.api.dialects.base import Ask, ShownText
 from antiphon.api.dialects.sessions import Pieces, Sessions, read_message
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.api.settings import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
 from antiphon.orchestrator.events import (
     AnyEvent,
     Interrupt,

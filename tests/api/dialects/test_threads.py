@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.api.auth import Principal
 from antiphon.api.dialects.threads import Threads
+from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
     AgentComplete,

@@ -13,7 +13,7 @@ import pytest
 
 from antiphon.api.routes.threads import DEFAULT_TITLE
 from antiphon.data.ids import new_id
-from antiphon.orchestrator.requests import TITLE_LIMIT
+from antiphon.orchestrator.bounds import TITLE_LIMIT
 from tests.api.flows import saved, steps
 from tests.api.order import check_threads
 from tests.api.wire import Block, raw, sse, sse_all

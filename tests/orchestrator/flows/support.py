@@ -13,7 +13,7 @@ from antiphon import Engine
 from antiphon.orchestrator.events import AnyEvent, RunComplete
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.definition import FlowInvalid, FlowProblem
-from antiphon.orchestrator.prompts import CLASSIFY, SYNTHESIS
+from antiphon.orchestrator.team.prompts import CLASSIFY, SYNTHESIS
 from tests.orchestrator.support import events_of, shown_answer
 from tests.support.model_server import ModelServer, ReplyLike, Script, by_agent
 

@@ -10,8 +10,8 @@ import pytest
 from antiphon import Engine
 from antiphon.orchestrator.errors import BadRequest, KeyConflict, ThingNotFound, UnknownGraph
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid
+from antiphon.orchestrator.flows.language.text import to_json, to_yaml
 from antiphon.orchestrator.flows.library import COMPILED, FlowLibrary
-from antiphon.orchestrator.flows.text import to_json, to_yaml
 from antiphon.orchestrator.opening import open_library
 from tests.orchestrator.flows.support import asked, end_of, flow, node, says, speaking
 from tests.orchestrator.support import events_of, opened, served_team

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from antiphon.orchestrator.agents import TEAM
 from antiphon.orchestrator.events import (
     AgentComplete,
     AgentStart,
@@ -20,9 +19,10 @@ from antiphon.orchestrator.events import (
     ToolComplete,
     ToolStart,
 )
-from antiphon.orchestrator.graphs import HistoryMessage
+from antiphon.orchestrator.graphs.served import HistoryMessage
 from antiphon.orchestrator.profiles import Profile
-from antiphon.orchestrator.prompts import UNAIDED, specialist_prompt
+from antiphon.orchestrator.team.agents import TEAM
+from antiphon.orchestrator.team.prompts import UNAIDED, specialist_prompt
 from tests.orchestrator.flows.support import answered, asked, end_of, flow, node, says, speaking
 from tests.orchestrator.support import FAILS, Knowledge, events_of, of_type, opened, served_team, spoken
 from tests.support.model_server import Reply, by_turn
