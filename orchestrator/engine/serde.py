@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langgraph._internal._constants import INTERRUPT, PREVIOUS, RETURN, TASKS
+from langgraph._internal._constants import PREVIOUS, RETURN, TASKS
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.serde._msgpack import STRICT_MSGPACK_ENABLED
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -29,7 +29,6 @@ DEPTH = 30
 CHANNELS = "channels"
 """The kind of a checkpoint whose channels are encoded one by one."""
 WORDS = {
-    INTERRUPT: "a question to the human",
     TASKS: "a `Send`",
     RETURN: "what a task returned",
     PREVIOUS: "what the entrypoint saves",

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.conformance.test_utils import generate_checkpoint
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
-from langgraph.types import RetryPolicy, Send, interrupt
+from langgraph.types import RetryPolicy, Send
 from typing_extensions import TypedDict
 
 from antiphon.orchestrator.engine import serde
@@ -174,10 +174,6 @@ def saving(text: str) -> Any:
     return entrypoint.final(value="done", save=threading.Lock())
 
 
-def asks(state: State) -> Any:
-    return {"messages": [AIMessage(str(interrupt({"question": threading.Lock()})))]}
-
-
 NOT_STORABLE = {
     "a key": (
         lambda: one_node(keeps(sqlite3.connect(":memory:"))),
@@ -187,7 +183,6 @@ NOT_STORABLE = {
     "a send": (a_send, "a `Send` holds a _thread.lock."),
     "a task": (lambda: by_a_task, "what a task returned holds a _thread.lock."),
     "a save": (lambda: saving, "what the entrypoint saves holds a _thread.lock."),
-    "a question": (lambda: one_node(asks), "a question to the human holds a _thread.lock."),
 }
 
 
