@@ -101,6 +101,13 @@ def test_every_route_stands_in_the_reference() -> None:
             assert f"`WS {path}`" in REFERENCE
 
 
+def test_every_room_stands_in_the_page_about_architecture() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rooms = [path.parent.relative_to(ROOT) for path in ROOT.glob("orchestrator/*/__init__.py")]
+    assert len(rooms) > 1
+    assert [str(room) for room in rooms if f"| `{room}/` |" not in page] == []
+
+
 def test_the_page_of_frames_is_what_the_registry_says() -> None:
     """`UPDATE_GOLDEN=1 pytest …` writes it anew."""
     path = ROOT / "docs/frames.md"
