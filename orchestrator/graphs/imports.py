@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Literal
 
 HOME = Path(__file__).resolve().parents[2]
-"""The package `antiphon`. In a checkout it lies on `sys.path`, and its folders are not importable."""
+"""Our own folder. In a checkout it lies on `sys.path`, but its names are not taken by that."""
 
 _roots: dict[Path, Root] = {}
 _appended: set[str] = set()
