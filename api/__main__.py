@@ -1,7 +1,7 @@
-"""`python -m api` is the command `antiphon`."""
+"""`python -m antiphon.api` is the command `antiphon`."""
 
 from __future__ import annotations
 
-from api.cli import main
+from antiphon.api.cli import main
 
 main()

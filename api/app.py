@@ -17,18 +17,19 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 
-from api.auth import Authenticator, Principal
-from api.guard import Door
-from api.limits import Limits as ClientLimits
-from api.metrics import Metrics
-from api.openapi import Json, Page
-from api.routes import ROUTES
-from api.routes.responses import on_error
-from api.services import Services
-from api.settings import Settings
-from api.tracing import tracing
-from orchestrator.budget import Limits
-from orchestrator.opening import open_engine
+from antiphon.api.auth import Authenticator
+from antiphon.api.guard import Door
+from antiphon.api.limits import Limits as ClientLimits
+from antiphon.api.metrics import Metrics
+from antiphon.api.openapi import Json, Page
+from antiphon.api.principal import Principal
+from antiphon.api.routes import ROUTES
+from antiphon.api.routes.responses import on_error
+from antiphon.api.services import Services
+from antiphon.api.settings import Settings
+from antiphon.api.tracing import tracing
+from antiphon.orchestrator.budget import Limits
+from antiphon.orchestrator.opening import open_engine
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 ASSETS = "/schema/assets"

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from api.dialects.base import Dialect
-from api.problems import CODES
-from api.schemas import Schema, name_of, schemas_of
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.problems import CODES
+from antiphon.api.schemas import Schema, name_of, schemas_of
 
 Frames = Sequence[type[msgspec.Struct]]
 

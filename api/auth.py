@@ -6,32 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import jwt
-import msgspec
 
-from api.problems import Problem
-from api.settings import Settings
-from data.ids import new_id
+from antiphon.api.principal import LOCAL, Principal
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings
+from antiphon.data.ids import new_id
 
 LEEWAY_SECONDS = 5
 TOKEN_BYTES = 8192
 """Longer tokens are refused unread."""
 ID_LIMIT = 255
-
-
-class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller. `access` are the labels of documents that they may see; `expires_at` is in seconds, None for never."""
-
-    id: str
-    email: str | None = None
-    name: str | None = None
-    access: tuple[str, ...] = ("public",)
-    expires_at: float | None = None
-    token_id: str | None = None
-    issued_at: float | None = None
-
-
-LOCAL = Principal(id="local", email="local@localhost", name="Local user")
-"""Everybody, where authentication is off (on loopback only)."""
 
 
 class Authenticator:

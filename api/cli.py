@@ -6,21 +6,21 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from importlib.metadata import distribution, packages_distributions, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.auth import Authenticator
-from api.problems import Problem
-from api.settings import Settings, SettingsError, read_settings
-from data import open_database
-from orchestrator.clock import now_ms
+from antiphon.api.auth import Authenticator
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings, SettingsError, read_settings
+from antiphon.data import open_database
+from antiphon.orchestrator.clock import now_ms
 
 if TYPE_CHECKING:
-    from orchestrator.flows.definition import FlowInvalid
-    from orchestrator.flows.library import FlowLibrary
+    from antiphon.orchestrator.flows.definition import FlowInvalid
+    from antiphon.orchestrator.flows.library import FlowLibrary
 
 
 def _settings(**given: Any) -> Settings:
@@ -52,9 +52,9 @@ def serve(**given: Any) -> None:
 
     Without --graph, the graphs of a langgraph.json in the current folder are served beside the team.
     """
-    from api.logs import configure
-    from api.serve import serve as run
-    from orchestrator.opening import check
+    from antiphon.api.logs import configure
+    from antiphon.api.serve import serve as run
+    from antiphon.orchestrator.opening import check
 
     settings = _settings(**given)
     configure(settings.log_level)
@@ -79,9 +79,9 @@ def _graphs_of(settings: Settings) -> tuple[str, ...]:
 @click.option("--clear", is_flag=True, help="Forget all documents first, the shipped sample as well.")
 def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> None:
     """Add Markdown and text files to the knowledge base."""
-    from orchestrator.opening import default_database, knowledge_url
-    from rag import open_store
-    from rag.ingest import ingest as load
+    from antiphon.orchestrator.opening import default_database, knowledge_url
+    from antiphon.rag import open_store
+    from antiphon.rag.ingest import ingest as load
 
     settings = _settings(database_url=database_url)
     store = open_store(knowledge_url(settings.database_url or default_database()))
@@ -120,7 +120,7 @@ def token(user: str, email: str | None, name: str | None, access: tuple[str, ...
 @click.option("--db", "database_url", help="Database URL of the server.")
 def revoke(user: str | None, jti: str | None, database_url: str | None) -> None:
     """Refuse tokens from now on, in every server on the database; open connections are closed."""
-    from orchestrator.opening import default_database
+    from antiphon.orchestrator.opening import default_database
 
     if (user is None) == (jti is None):
         raise click.UsageError("give either --user or --jti")
@@ -167,7 +167,7 @@ def list_flows(user: str, database_url: str | None) -> None:
 @_DB
 def export_flow(agent_id: str, form: str, published: bool, user: str, database_url: str | None) -> None:
     """Write a flow's definition; `team` is the built-in team."""
-    from orchestrator.flows import text
+    from antiphon.orchestrator.flows.language import text
 
     async def work(library: FlowLibrary) -> Any:
         if agent_id == "team":
@@ -199,9 +199,9 @@ def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, datab
 @click.argument("file", type=click.File("rb"))
 def check_flow(file: Any) -> None:
     """Say what is wrong with a definition, JSON or YAML, and where."""
-    from orchestrator.agents import TEAM
-    from orchestrator.flows.definition import FlowInvalid
-    from orchestrator.flows.library import checked_definition
+    from antiphon.orchestrator.flows.definition import FlowInvalid
+    from antiphon.orchestrator.flows.library import checked_definition
+    from antiphon.orchestrator.team.agents import TEAM
 
     try:
         checked_definition(file.read(), TEAM.names)
@@ -224,9 +224,9 @@ def _told(invalid: FlowInvalid) -> str:
 
 def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitable[Any]]) -> Any:
     """What `work` gives on the flows of a database; its errors are told."""
-    from orchestrator.errors import AntiphonError
-    from orchestrator.flows.definition import FlowInvalid
-    from orchestrator.opening import default_database, open_library
+    from antiphon.orchestrator.errors import AntiphonError
+    from antiphon.orchestrator.flows.definition import FlowInvalid
+    from antiphon.orchestrator.opening import default_database, open_library
 
     async def run() -> Any:
         async with open_library(_settings(database_url=database_url).database_url or default_database()) as library:
@@ -243,7 +243,7 @@ def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitabl
 @main.command()
 def doctor() -> None:
     """Say whether the installation and the settings are sound."""
-    problems = [*_shadowed(), *_bad_settings()]
+    problems = _bad_settings()
     if not problems:
         problems = _bad_graphs()
     for problem in problems:
@@ -252,19 +252,8 @@ def doctor() -> None:
     sys.exit(1 if problems else 0)
 
 
-def _shadowed() -> list[str]:
-    """Our generic package names, where another distribution has them too."""
-    own = distribution("antiphon").metadata["Name"]
-    owners = packages_distributions()
-    return [
-        f"package {package!r} also comes from {', '.join(sorted(others))}: install Antiphon into its own environment"
-        for package in ("orchestrator", "api", "rag", "data")
-        if (others := set(owners.get(package, [])) - {own})
-    ]
-
-
 def _bad_graphs() -> list[str]:
-    from orchestrator.opening import check
+    from antiphon.orchestrator.opening import check
 
     settings = read_settings()
     try:

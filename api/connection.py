@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from api.auth import Principal
-from api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
-from api.problems import CODES, Problem
+from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
+from antiphon.api.principal import Principal
+from antiphon.api.problems import CODES, Problem
 
 POLICY = 1008
 NOBODY = 4404

@@ -14,9 +14,9 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.limits import Limits
-from api.problems import CODES, Problem
-from api.settings import Settings, is_loopback
+from antiphon.api.limits import Limits
+from antiphon.api.problems import CODES, Problem
+from antiphon.api.settings import Settings, is_loopback
 
 audit = logging.getLogger("antiphon.audit")
 

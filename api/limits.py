@@ -11,8 +11,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from api.problems import Problem
-from api.settings import Settings
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings
 
 CALLERS = 20_000
 """Callers that are remembered; the least recently seen go first."""

@@ -18,11 +18,11 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.routes import BaseRoute, HTTPRoute, WebSocketRoute
 from litestar.serialization import decode_json, encode_json
 
-from api import sse
-from api.dialects import DIALECTS
-from api.dialects.base import Dialect
-from api.problems import CODES
-from api.schemas import Schema, event_schema, payload_type, problem_type, schemas_of
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.problems import CODES
+from antiphon.api.schemas import Schema, event_schema, payload_type, problem_type, schemas_of
 
 JSON = "application/json"
 STREAM = ResponseSpec(dict, description="The events of the run, to its end.", media_type=sse.MEDIA_TYPE)

@@ -10,10 +10,10 @@ from typing import Any, Union
 
 import msgspec
 
-from api.auth import Principal
-from api.dialects.base import Dialect, Frame
-from api.problems import Problem
-from orchestrator.events import AnyEvent, Recorded, RunComplete, RunStart
+from antiphon.api.dialects.base import Dialect, Frame
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import AnyEvent, Recorded, RunComplete, RunStart
 
 REF = "#/components/schemas/{name}"
 Schema = dict[str, Any]

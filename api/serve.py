@@ -24,12 +24,12 @@ from typing import Any
 import uvicorn
 from litestar import Litestar
 
-from api.app import create_app
-from api.logs import configure
-from api.protocol import PatientProtocol, PatientSocket
-from api.reaper import Reaper
-from api.settings import Settings
-from orchestrator.pool import NodeThreads
+from antiphon.api.app import create_app
+from antiphon.api.logs import configure
+from antiphon.api.protocol import PatientProtocol, PatientSocket
+from antiphon.api.reaper import Reaper
+from antiphon.api.settings import Settings
+from antiphon.orchestrator.engine.pool import NodeThreads
 
 log = logging.getLogger("antiphon.http")
 

@@ -14,23 +14,24 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from api.auth import Authenticator, Principal
-from api.dialects.base import Ask
-from api.limits import Limits
-from api.metrics import Metrics
-from api.problems import Problem
-from api.settings import Settings
-from api.streams import START, Cursor, check_cursor, read_cursor
-from data.base import StorageError
-from data.records import Thread
-from orchestrator.clock import Clock, now_ms
-from orchestrator.engine import Engine
-from orchestrator.errors import AntiphonError, ThingNotFound
-from orchestrator.flows.definition import FlowInvalid
-from orchestrator.flows.library import FlowLibrary
-from orchestrator.graphs import HistoryMessage
-from orchestrator.requests import translated
-from orchestrator.run import Run
+from antiphon.api.auth import Authenticator
+from antiphon.api.dialects.base import Ask
+from antiphon.api.limits import Limits
+from antiphon.api.metrics import Metrics
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings
+from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
+from antiphon.data.base import StorageError
+from antiphon.data.records import Thread
+from antiphon.orchestrator.clock import Clock, now_ms
+from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.errors import AntiphonError, ThingNotFound
+from antiphon.orchestrator.flows.definition import FlowInvalid
+from antiphon.orchestrator.flows.library import FlowLibrary
+from antiphon.orchestrator.graphs.served import HistoryMessage
+from antiphon.orchestrator.storage import translated
 
 log = logging.getLogger("antiphon.access")
 

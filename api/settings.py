@@ -10,12 +10,10 @@ from typing import Literal
 
 import msgspec
 
+from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
+
 SECRET_BYTES = 32
 """A JWT secret has at least this many bytes."""
-CHUNK_WORDS_LIMIT = 1000
-"""Words that a token may be made to have at most."""
-CHUNK_DELAY_LIMIT = 1000
-"""Milliseconds that may be asked for between two tokens."""
 
 
 class SettingsError(Exception):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from api import sse
-from api.dialects.base import ALL_FRAMES, Dialect, Fold, Frame, place
-from api.problems import Problem
-from orchestrator.engine import Engine
-from orchestrator.events import Recorded
-from orchestrator.run import Run
+from antiphon.api import sse
+from antiphon.api.dialects.base import ALL_FRAMES, Dialect, Fold, Frame, place
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.events import Recorded
 
 
 class Cursor(NamedTuple):

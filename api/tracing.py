@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from api.settings import Settings
-from orchestrator.tracing import Export, Span
+from antiphon.api.settings import Settings
+from antiphon.orchestrator.recording.tracing import Export, Span
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from antiphon.data import open_database
+from antiphon.data.base import Database
+from antiphon.data.ids import new_id
+from antiphon.data.records import Acceptance, Fence, NewEvent, Run
 from benchmarks.serving import quantile
-from data import open_database
-from data.base import Database
-from data.ids import new_id
-from data.records import Acceptance, Fence, NewEvent, Run
 
 PACE = 20.0
 FILLER = b'{"type":"agent_chunk","span":"1.1","agent":"answer","role":"element","channel":"answer","text":"token "}'

@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from orchestrator.models import chat_model
+from antiphon.orchestrator.models import chat_model
 
 
 def _graph(model: BaseChatModel) -> Any:

@@ -79,7 +79,7 @@ def system(name: str, model_port: int, folder: Path) -> Iterator[System]:
     else:
         graph = "benchmarks/one_node.py:" + ("own" if name == OWN else "graph")
         database = f"sqlite:///{folder / f'{port}.db'}"
-        command = ["-m", "api", "serve", "--graph", graph, "--db", database, "--port", str(port)]
+        command = ["-m", "antiphon.api", "serve", "--graph", graph, "--db", database, "--port", str(port)]
         target = Target(port, "/api/v1/runs", {"message": "Hello"}, b"event: agent_chunk\n")
     with _process(command, environment, stdout=subprocess.DEVNULL) as process:
         yield System(process, partial(_play_http, target), port)

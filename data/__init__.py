@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from data.base import Database
+    from antiphon.data.base import Database
 
 __all__ = ["BACKENDS", "open_database"]
 
-BACKENDS = {"sqlite": "data.sqlite:SqliteDatabase"}
+BACKENDS = {"sqlite": "antiphon.data.sqlite:SqliteDatabase"}
 """URL scheme -> `module:class`. A new backend is one file and one row."""
 
 
@@ -21,7 +21,7 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
     """Open the database at `url` (`sqlite:///absolute/or/relative/path.db`).
 
     `beat_seconds` is how often this process says that it lives: several times within a lease. Raises `ValueError` for a
-    scheme nobody registered and `data.base.StorageError` when the file cannot be used.
+    scheme nobody registered and `antiphon.data.base.StorageError` when the file cannot be used.
     """
     import importlib
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from data.records import (
+from antiphon.data.records import (
     Acceptance,
     Accepted,
     Checkpoint,

@@ -1,7 +1,7 @@
 """The default backend: one SQLite file, one writing thread, readers on query-only connections of their own.
 
 WAL with `synchronous=FULL`: what was committed survives a crash of the process and of the machine. Writing goes
-through `data.writer`; ordinary reads go through SQLAlchemy on `aiosqlite`. No session lives longer than one query.
+through `writer.py`; ordinary reads go through SQLAlchemy on `aiosqlite`. No session lives longer than one query.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from data import schema, transactions
-from data.base import StorageError, Watch
-from data.hints import Hints
-from data.records import (
+from antiphon.data import schema, transactions
+from antiphon.data.base import StorageError, Watch
+from antiphon.data.hints import Hints
+from antiphon.data.records import (
     ACTIVE,
     Acceptance,
     Accepted,
@@ -62,10 +62,10 @@ from data.records import (
     StoredCheckpoint,
     Thread,
 )
-from data.tail import Tail
-from data.transactions import Writes
-from data.workers import WorkerLock, boot_id, exclusive
-from data.writer import Writer
+from antiphon.data.tail import Tail
+from antiphon.data.transactions import Writes
+from antiphon.data.workers import WorkerLock, boot_id, exclusive
+from antiphon.data.writer import Writer
 
 BUSY_MS = 10_000
 """How long a statement waits for another process's transaction."""
@@ -82,7 +82,7 @@ Place = tuple[Namespace, str]
 
 
 class SqliteDatabase:
-    """`data.base.Database` on one SQLite file."""
+    """`antiphon.data.base.Database` on one SQLite file."""
 
     def __init__(self, path: Path, lock: WorkerLock, beat_seconds: float) -> None:
         self.path = path

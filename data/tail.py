@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from data.records import Row
+from antiphon.data.records import Row
 
 ROWS = 1024
 """Rows kept per thread."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from data import records
-from data.base import Busy, Fenced, IdempotencyConflict, NotFound
-from data.ids import new_id
-from data.records import (
+from antiphon.data import records
+from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound
+from antiphon.data.ids import new_id
+from antiphon.data.records import (
     Acceptance,
     Accepted,
     Checkpoint,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data.ids import new_id
+from antiphon.data.ids import new_id
 
 
 def boot_id() -> str:

@@ -18,9 +18,9 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from data.base import StorageError
-from data.records import Row
-from data.transactions import Transaction
+from antiphon.data.base import StorageError
+from antiphon.data.records import Row
+from antiphon.data.transactions import Transaction
 
 log = logging.getLogger("antiphon.data")
 

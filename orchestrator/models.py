@@ -16,9 +16,9 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from orchestrator.budget import AnswerCut
-from orchestrator.errors import ModelCut, describe
-from orchestrator.structured import find_object
+from antiphon.orchestrator.budget import AnswerCut
+from antiphon.orchestrator.errors import ModelCut, describe
+from antiphon.orchestrator.structured import find_object
 
 log = logging.getLogger("antiphon.model")
 
@@ -41,7 +41,7 @@ def chat_model(
     """
     kind, _, name = spec.partition(":")
     if kind == "offline" and not name:
-        from orchestrator.offline import OfflineModel
+        from antiphon.orchestrator.team.offline import OfflineModel
 
         return OfflineModel()
     if kind == "openai" and name:

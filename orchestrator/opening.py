@@ -11,27 +11,27 @@ from typing import Any
 
 from platformdirs import user_state_path
 
-from data import open_database
-from orchestrator.agents import TEAM
-from orchestrator.budget import UNLIMITED, Limits
-from orchestrator.clock import Clock, Observe, now_ms, unobserved
-from orchestrator.engine import Engine
-from orchestrator.exits import exits_contained
-from orchestrator.flows.library import FlowLibrary
-from orchestrator.graphs import ServedGraph
-from orchestrator.loading import load_graphs
-from orchestrator.models import READ_SECONDS, chat_model
-from orchestrator.nodes.context import Search
-from orchestrator.served_team import NAME as TEAM_GRAPH
-from orchestrator.served_team import serve_team
-from orchestrator.store import check_config, open_graph_store
-from orchestrator.team import Team
-from orchestrator.tracing import Export
-from orchestrator.watch import watched_loop
-from rag import open_store
-from rag.ingest import ingest_sample
-from rag.retriever import Retriever
-from rag.stores.base import Store
+from antiphon.data import open_database
+from antiphon.orchestrator.budget import UNLIMITED, Limits
+from antiphon.orchestrator.clock import Clock, Observe, now_ms, unobserved
+from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.exits import exits_contained
+from antiphon.orchestrator.engine.watch import watched_loop
+from antiphon.orchestrator.flows.library import FlowLibrary
+from antiphon.orchestrator.graphs.loading import load_graphs
+from antiphon.orchestrator.graphs.served import ServedGraph
+from antiphon.orchestrator.models import READ_SECONDS, chat_model
+from antiphon.orchestrator.recording.tracing import Export
+from antiphon.orchestrator.store import check_config, open_graph_store
+from antiphon.orchestrator.team.agents import TEAM
+from antiphon.orchestrator.team.nodes.context import Search
+from antiphon.orchestrator.team.served import NAME as TEAM_GRAPH
+from antiphon.orchestrator.team.served import serve_team
+from antiphon.orchestrator.team.team import Team
+from antiphon.rag import open_store
+from antiphon.rag.ingest import ingest_sample
+from antiphon.rag.retriever import Retriever
+from antiphon.rag.stores.base import Store
 
 log = logging.getLogger("antiphon.engine")
 

@@ -11,7 +11,7 @@ import unicodedata
 
 import msgspec
 
-from orchestrator.errors import BadRequest
+from antiphon.orchestrator.errors import BadRequest
 
 NAME_LIMIT = 100
 TONE_LIMIT = 100

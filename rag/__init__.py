@@ -1,6 +1,6 @@
 """Knowledge: documents in, ranked passages out. Knows nothing about runs, agents or wires.
 
-`open_store(url)` is the way in; `rag.ingest` fills a store, `rag.retriever` asks it.
+`open_store(url)` is the way in; `antiphon.rag.ingest` fills a store, `antiphon.rag.retriever` asks it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rag.stores.base import Store
+    from antiphon.rag.stores.base import Store
 
 __all__ = ["STORES", "open_store"]
 
-STORES = {"sqlite": "rag.stores.sqlite:SqliteStore"}
+STORES = {"sqlite": "antiphon.rag.stores.sqlite:SqliteStore"}
 """URL scheme -> `module:class`. A new store is one file and one row."""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from rag.split import read_document, split
-from rag.stores.base import Store
+from antiphon.rag.split import read_document, split
+from antiphon.rag.stores.base import Store
 
 SUFFIXES = (".md", ".markdown", ".txt")
 SAMPLE = Path(__file__).with_name("sample")

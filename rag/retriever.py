@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
-from rag.stores.base import Store
-from rag.types import PUBLIC, Hit
-from rag.words import content_words
+from antiphon.rag.stores.base import Store
+from antiphon.rag.types import PUBLIC, Hit
+from antiphon.rag.words import content_words
 
 QUERY_WORDS = 64
 """Words of a query that are searched for: a very long message must not become a very long query."""

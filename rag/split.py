@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rag.types import PUBLIC, Chunk, Document
+from antiphon.rag.types import PUBLIC, Chunk, Document
 
 CHUNK = 1200
 """Characters that a chunk should not exceed. A single paragraph or table row is never cut."""

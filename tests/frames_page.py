@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from typing import Any
 
-from api.dialects import DIALECTS
-from api.dialects.base import Dialect
-from api.schemas import Schema, name_of, schemas_of
-from orchestrator.events import EVENT_TYPES
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.schemas import Schema, name_of, schemas_of
+from antiphon.orchestrator.events import EVENT_TYPES
 from tests.api.dialects.samples import FIXED, recorded
 
 HEAD = """# Frames

@@ -11,18 +11,18 @@ import msgspec
 import pytest
 from litestar.routes import HTTPRoute, WebSocketRoute
 
-from api.app import create_app
-from api.cli import main
-from api.dialects import DIALECTS
-from api.problems import CODES
-from api.settings import Settings
-from orchestrator.agents import TEAM
-from orchestrator.errors import _BY_NAME, _UNKNOWN
-from orchestrator.events import EVENT_TYPES
-from orchestrator.flows.check import NAMES, check
-from orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
-from orchestrator.flows.expressions import FUNCTIONS
-from orchestrator.flows.text import from_text
+from antiphon.api.app import create_app
+from antiphon.api.cli import main
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.problems import CODES
+from antiphon.api.settings import Settings
+from antiphon.orchestrator.errors import _BY_NAME, _UNKNOWN
+from antiphon.orchestrator.events import EVENT_TYPES
+from antiphon.orchestrator.flows.check import NAMES, check
+from antiphon.orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
+from antiphon.orchestrator.flows.language.expressions import FUNCTIONS
+from antiphon.orchestrator.flows.language.text import from_text
+from antiphon.orchestrator.team.agents import TEAM
 from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +99,13 @@ def test_every_route_stands_in_the_reference() -> None:
                 assert f"`{method} {path}`" in REFERENCE
         elif isinstance(route, WebSocketRoute):
             assert f"`WS {path}`" in REFERENCE
+
+
+def test_every_room_stands_in_the_page_about_architecture() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rooms = [path.parent.relative_to(ROOT) for path in ROOT.glob("orchestrator/*/__init__.py")]
+    assert len(rooms) > 1
+    assert [str(room) for room in rooms if f"| `{room}/` |" not in page] == []
 
 
 def test_the_page_of_frames_is_what_the_registry_says() -> None:

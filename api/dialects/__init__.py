@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from api.dialects.base import Dialect
-from api.dialects.chat import Chat
-from api.dialects.flows import Flows
-from api.dialects.multi_agent import MultiAgent
-from api.dialects.native import Native
-from api.dialects.sessions import Sessions
-from api.dialects.threads import Threads
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.dialects.chat import Chat
+from antiphon.api.dialects.flows import Flows
+from antiphon.api.dialects.multi_agent import MultiAgent
+from antiphon.api.dialects.native import Native
+from antiphon.api.dialects.sessions import Sessions
+from antiphon.api.dialects.threads import Threads
 
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect

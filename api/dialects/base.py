@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.auth import Principal
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.bounds import MESSAGE_LIMIT
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -27,11 +28,10 @@ from orchestrator.events import (
     Recorded,
     RunAttempt,
 )
-from orchestrator.requests import MESSAGE_LIMIT
-from orchestrator.routing import MODES
-from orchestrator.texts import GAP, Texts, joined
-from orchestrator.texts import Text as StandingText
-from orchestrator.view import NO_ANSWER, RESUMED
+from antiphon.orchestrator.recording.texts import GAP, Texts, joined
+from antiphon.orchestrator.recording.texts import Text as StandingText
+from antiphon.orchestrator.recording.view import NO_ANSWER, RESUMED
+from antiphon.orchestrator.team.routing import MODES
 
 NAME_LIMIT = 128
 """Characters of a client's own name for a thread or a connection."""

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.auth import Principal
-from api.dialects.base import (
+from antiphon.api.dialects.base import (
     Ask,
     Cancel,
     Command,
@@ -34,8 +33,9 @@ from api.dialects.base import (
     numbered,
     text_field,
 )
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     AgentComplete,
     Hit,
     Interrupt,

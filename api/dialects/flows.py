@@ -12,8 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.auth import Principal
-from api.dialects.base import (
+from antiphon.api.dialects.base import (
     GOING_ON,
     STOPPED,
     Ask,
@@ -35,8 +34,9 @@ from api.dialects.base import (
     numbered,
     text_field,
 )
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -56,7 +56,7 @@ from orchestrator.events import (
     Sources,
     WorkflowUpdate,
 )
-from orchestrator.view import RECOVERED
+from antiphon.orchestrator.recording.view import RECOVERED
 
 State = Literal["connected", "authenticated", "retrieving", "preparing", "executing"]
 STATES: dict[str, State] = {

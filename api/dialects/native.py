@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from api.auth import Principal
-from api.dialects.base import (
+from antiphon.api.dialects.base import (
     AnswerQuestion,
     Ask,
     Cancel,
@@ -33,9 +32,10 @@ from api.dialects.base import (
     object_field,
     text_field,
 )
-from api.problems import Problem
-from orchestrator.events import EVENT_TYPES, Event, Recorded
-from orchestrator.requests import STEPS_LIMIT, TAG_LIMIT, TAGS_LIMIT
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.bounds import STEPS_LIMIT, TAG_LIMIT, TAGS_LIMIT
+from antiphon.orchestrator.events import EVENT_TYPES, Event, Recorded
 
 StepLimit = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": STEPS_LIMIT})]
 Tags = Annotated[

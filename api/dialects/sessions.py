@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from api.dialects.base import Ask, Dialect, Frame, Sent, ShownText, name_field, numbered
-from api.problems import Problem
-from api.settings import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
-from orchestrator.events import (
+from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
+from antiphon.api.dialects.base import Ask, Dialect, Frame, Sent, ShownText, name_field, numbered
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     Interrupt,
     InterruptAnswered,
     Recorded,

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.dialects.base import GOING_ON, STOPPED, Dialect, Frame, Question, Sent, ShownText, iso, numbered
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.dialects.base import GOING_ON, STOPPED, Dialect, Frame, Question, Sent, ShownText, iso, numbered
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,

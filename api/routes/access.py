@@ -6,8 +6,8 @@ import msgspec
 from litestar import post
 from litestar.di import NamedDependency
 
-from api.auth import Principal
-from api.services import TICKET_SECONDS, Services
+from antiphon.api.principal import Principal
+from antiphon.api.services import TICKET_SECONDS, Services
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):

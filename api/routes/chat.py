@@ -14,14 +14,14 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Name, Text, needs
-from api.dialects.chat import ChatError, ChatMetadata, read_message
-from api.routes.native import IdempotencyKey
-from api.routes.socket import converse
-from api.services import Services, start_of
-from api.streams import run_frames
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Name, Text, needs
+from antiphon.api.dialects.chat import ChatError, ChatMetadata, read_message
+from antiphon.api.principal import Principal
+from antiphon.api.routes.native import IdempotencyKey
+from antiphon.api.routes.socket import converse
+from antiphon.api.services import Services, start_of
+from antiphon.api.streams import run_frames
 
 CHAT = DIALECTS["chat"]
 OPT = {"dialect": CHAT.name}

@@ -9,9 +9,9 @@ from typing import Any
 from litestar import Request, get
 from litestar.routes import BaseRoute, WebSocketRoute
 
-from api.asyncapi import Channel, asyncapi
-from api.dialects import DIALECTS
-from api.openapi import dialect_of
+from antiphon.api.asyncapi import Channel, asyncapi
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.openapi import dialect_of
 
 
 @get(

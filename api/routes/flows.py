@@ -10,18 +10,18 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery
 
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Ask
-from api.problems import Problem
-from api.routes.native import IdempotencyKey
-from api.routes.socket import converse
-from api.services import Services, idempotency_key
-from data.ids import new_id, same_id
-from data.records import Flow
-from orchestrator.errors import ThingNotFound
-from orchestrator.flows import text
-from orchestrator.flows.library import FlowLibrary
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Ask
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.routes.native import IdempotencyKey
+from antiphon.api.routes.socket import converse
+from antiphon.api.services import Services, idempotency_key
+from antiphon.data.ids import new_id, same_id
+from antiphon.data.records import Flow
+from antiphon.orchestrator.errors import ThingNotFound
+from antiphon.orchestrator.flows.language import text
+from antiphon.orchestrator.flows.library import FlowLibrary
 
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"

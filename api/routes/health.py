@@ -10,8 +10,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 
-from api.auth import Principal
-from api.services import Services
+from antiphon.api.principal import Principal
+from antiphon.api.services import Services
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,16 +10,16 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from api import sse
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Mode, Name, Names, Text, needs
-from api.dialects.multi_agent import TeamComplete, TeamError, read_request
-from api.routes.native import IdempotencyKey, LastEventId
-from api.routes.responses import event_stream
-from api.routes.socket import converse
-from api.services import Services, start_of
-from api.streams import run_frames
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
+from antiphon.api.dialects.multi_agent import TeamComplete, TeamError, read_request
+from antiphon.api.principal import Principal
+from antiphon.api.routes.native import IdempotencyKey, LastEventId
+from antiphon.api.routes.responses import event_stream
+from antiphon.api.routes.socket import converse
+from antiphon.api.services import Services, start_of
+from antiphon.api.streams import run_frames
 
 MULTI_AGENT = DIALECTS["multi_agent"]
 OPT = {"dialect": MULTI_AGENT.name}

@@ -10,21 +10,21 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 
-from api import sse
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Mode, Name, Names, Text, needs
-from api.dialects.native import RunConfig, read_ask
-from api.openapi import STREAM
-from api.problems import Problem
-from api.routes.responses import event_stream
-from api.routes.socket import converse
-from api.services import KEY_LIMIT, Services, idempotency_key, start_of
-from api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
-from data.records import Message, RunStatus, Thread
-from orchestrator.errors import ThingNotFound
-from orchestrator.events import Usage
-from orchestrator.run import Run
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
+from antiphon.api.dialects.native import RunConfig, read_ask
+from antiphon.api.openapi import STREAM
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.routes.responses import event_stream
+from antiphon.api.routes.socket import converse
+from antiphon.api.services import KEY_LIMIT, Services, idempotency_key, start_of
+from antiphon.api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
+from antiphon.data.records import Message, RunStatus, Thread
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.errors import ThingNotFound
+from antiphon.orchestrator.events import Usage
 
 NATIVE = DIALECTS["native"]
 OPT = {"dialect": NATIVE.name}

@@ -8,9 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
-from api.auth import Principal
-from api.services import Services
-from orchestrator.profiles import Profile
+from antiphon.api.principal import Principal
+from antiphon.api.services import Services
+from antiphon.orchestrator.profiles import Profile
 
 PATH = "/api/v1/profile"
 NOTHING = Profile()

@@ -15,14 +15,14 @@ from litestar.exceptions import (
 )
 from litestar.response import Stream
 
-from api import sse
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Frame
-from api.openapi import opts_at
-from api.problems import Problem
-from api.services import TICK_SECONDS, Services, as_problem
-from api.streams import sse_body
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Frame
+from antiphon.api.openapi import opts_at
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.services import TICK_SECONDS, Services, as_problem
+from antiphon.api.streams import sse_body
 
 audit = logging.getLogger("antiphon.audit")
 T = TypeVar("T")

@@ -11,19 +11,19 @@ from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api import sse
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Ask, Frame, iso
-from api.dialects.sessions import ENDS, read_message, read_session_id
-from api.problems import Problem
-from api.routes.native import IdempotencyKey, LastEventId
-from api.routes.responses import event_stream
-from api.services import Services, start_of
-from api.streams import Cursor, run_frames
-from data.records import Message, Thread
-from orchestrator.requests import translated
-from orchestrator.run import Run
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Ask, Frame, iso
+from antiphon.api.dialects.sessions import ENDS, read_message, read_session_id
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.routes.native import IdempotencyKey, LastEventId
+from antiphon.api.routes.responses import event_stream
+from antiphon.api.services import Services, start_of
+from antiphon.api.streams import Cursor, run_frames
+from antiphon.data.records import Message, Thread
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.storage import translated
 
 SESSIONS = DIALECTS["sessions"]
 OPT = {"dialect": SESSIONS.name, "bad_request": 422}

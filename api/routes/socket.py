@@ -19,14 +19,14 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from api.auth import Principal
-from api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
-from api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Frame, Resume, number
-from api.problems import Problem
-from api.services import TICK_SECONDS, Services, as_problem, start_of
-from api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
-from orchestrator.errors import AntiphonError
-from orchestrator.run import Run
+from antiphon.api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
+from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Frame, Resume, number
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.services import TICK_SECONDS, Services, as_problem, start_of
+from antiphon.api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.errors import AntiphonError
 
 log = logging.getLogger("antiphon.socket")
 audit = logging.getLogger("antiphon.audit")

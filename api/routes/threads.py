@@ -9,18 +9,18 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from api import sse
-from api.auth import Principal
-from api.dialects import DIALECTS
-from api.dialects.base import Ask, iso
-from api.dialects.threads import Threads, ThreadsMessage, ThreadsMetadata
-from api.problems import Problem
-from api.routes.native import IdempotencyKey, LastEventId
-from api.routes.responses import event_stream
-from api.services import Services, idempotency_key, start_of
-from api.streams import run_frames
-from data.records import Message, Thread
-from orchestrator.run import Run
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Ask, iso
+from antiphon.api.dialects.threads import Threads, ThreadsMessage, ThreadsMetadata
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.api.routes.native import IdempotencyKey, LastEventId
+from antiphon.api.routes.responses import event_stream
+from antiphon.api.services import Services, idempotency_key, start_of
+from antiphon.api.streams import run_frames
+from antiphon.data.records import Message, Thread
+from antiphon.orchestrator.engine.run import Run
 
 THREADS = DIALECTS["threads"]
 REPEATED = Threads(repeated=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.flows.definition import (
+from antiphon.orchestrator.flows.definition import (
     TEMPLATES,
     TOOL_ARGUMENTS,
     AgentConfig,
@@ -28,7 +28,13 @@ from orchestrator.flows.definition import (
     pointer,
     read_flow,
 )
-from orchestrator.flows.expressions import Expression, ExpressionError, Template, parse, parse_template
+from antiphon.orchestrator.flows.language.expressions import (
+    Expression,
+    ExpressionError,
+    Template,
+    parse,
+    parse_template,
+)
 
 NAMES = frozenset({"message", "outputs", "inputs", "steps", "turn"})
 """What expressions may speak of: the message, the outputs of nodes before, the request's initial inputs by node, what

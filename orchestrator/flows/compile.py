@@ -14,17 +14,17 @@ from typing import Any
 import msgspec
 from langgraph.graph import END, START, StateGraph
 
-from data.ids import new_id
-from orchestrator.budget import Limits
-from orchestrator.callbacks import LABEL
-from orchestrator.clock import Clock
-from orchestrator.events import AnyEvent
-from orchestrator.flows.check import Plan
-from orchestrator.flows.definition import Node
-from orchestrator.flows.nodes import FlowNodes, FlowState
-from orchestrator.graphs import Conclusion, HistoryMessage, RunInput, ServedGraph
-from orchestrator.nodes.context import TeamContext
-from orchestrator.shape import GraphShape
+from antiphon.data.ids import new_id
+from antiphon.orchestrator.budget import Limits
+from antiphon.orchestrator.clock import Clock
+from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.flows.check import Plan
+from antiphon.orchestrator.flows.definition import Node
+from antiphon.orchestrator.flows.nodes import FlowNodes, FlowState
+from antiphon.orchestrator.graphs.served import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.graphs.shape import GraphShape
+from antiphon.orchestrator.recording.callbacks import LABEL
+from antiphon.orchestrator.team.nodes.context import TeamContext
 
 MOST_STEPS = 1_000
 STATE_SIZE = 256 * 1024

@@ -14,21 +14,21 @@ from typing import Any
 
 import msgspec
 
-from data.base import Flows
-from data.ids import new_id
-from data.records import Flow as FlowRecord
-from orchestrator.clock import Clock
-from orchestrator.errors import BadRequest, ThingNotFound, UnknownGraph
-from orchestrator.events import AnyEvent
-from orchestrator.flows.check import check
-from orchestrator.flows.compile import bound_to, compile_flow, flow_of
-from orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
-from orchestrator.flows.team import team_flow
-from orchestrator.flows.text import from_text, located
-from orchestrator.graphs import RunInput, ServedGraph
-from orchestrator.nodes.context import TeamContext
-from orchestrator.requests import translated
-from orchestrator.team import Team
+from antiphon.data.base import Flows
+from antiphon.data.ids import new_id
+from antiphon.data.records import Flow as FlowRecord
+from antiphon.orchestrator.clock import Clock
+from antiphon.orchestrator.errors import BadRequest, ThingNotFound, UnknownGraph
+from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.flows.check import check
+from antiphon.orchestrator.flows.compile import bound_to, compile_flow, flow_of
+from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
+from antiphon.orchestrator.flows.language.text import from_text, located
+from antiphon.orchestrator.flows.team import team_flow
+from antiphon.orchestrator.graphs.served import RunInput, ServedGraph
+from antiphon.orchestrator.storage import translated
+from antiphon.orchestrator.team.nodes.context import TeamContext
+from antiphon.orchestrator.team.team import Team
 
 log = logging.getLogger("antiphon.flows")
 

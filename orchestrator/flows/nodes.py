@@ -13,21 +13,21 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from orchestrator.clock import Clock
-from orchestrator.errors import AntiphonError
-from orchestrator.events import Interaction, Progress, WorkflowUpdate
-from orchestrator.flows.check import Plan
-from orchestrator.flows.definition import AgentConfig, Edge, Node, SynthesisConfig, pointer
-from orchestrator.flows.expressions import ExpressionError, parse
-from orchestrator.models import StructuredOutput, ask
-from orchestrator.nodes.answers import conversation
-from orchestrator.nodes.classifier import choose
-from orchestrator.nodes.context import TeamContext
-from orchestrator.nodes.retrieval import look_up
-from orchestrator.prompts import SYNTHESIS as SYNTHESIS_PROMPT
-from orchestrator.prompts import Draft, Source, flow_prompt, specialist_prompt, step_prompt
-from orchestrator.routing import Profile, route_schema
-from orchestrator.values import plain
+from antiphon.orchestrator.clock import Clock
+from antiphon.orchestrator.errors import AntiphonError
+from antiphon.orchestrator.events import Interaction, Progress, WorkflowUpdate
+from antiphon.orchestrator.flows.check import Plan
+from antiphon.orchestrator.flows.definition import AgentConfig, Edge, Node, SynthesisConfig, pointer
+from antiphon.orchestrator.flows.language.expressions import ExpressionError, parse
+from antiphon.orchestrator.models import StructuredOutput, ask
+from antiphon.orchestrator.team.nodes.answers import conversation
+from antiphon.orchestrator.team.nodes.classifier import choose
+from antiphon.orchestrator.team.nodes.context import TeamContext
+from antiphon.orchestrator.team.nodes.retrieval import look_up
+from antiphon.orchestrator.team.prompts import SYNTHESIS as SYNTHESIS_PROMPT
+from antiphon.orchestrator.team.prompts import Draft, Source, flow_prompt, specialist_prompt, step_prompt
+from antiphon.orchestrator.team.routing import Profile, route_schema
+from antiphon.orchestrator.values import plain
 
 DEFAULT_TOKENS = 1024
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.team import Team
+from antiphon.orchestrator.team.team import Team
 
 
 def team_flow(team: Team) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What graphs keep across threads: LangGraph's store, on the event log's own database."""
 
-from orchestrator.store.graph_store import GraphStore, open_graph_store
-from orchestrator.store.index import check_config
+from antiphon.orchestrator.store.graph_store import GraphStore, open_graph_store
+from antiphon.orchestrator.store.index import check_config
 
 __all__ = ["GraphStore", "check_config", "open_graph_store"]

@@ -26,20 +26,13 @@ from typing import Any, TypeVar
 import msgspec
 from langgraph.store.base import BaseStore, Item, Op, Result, SearchItem, TTLConfig
 
-from data import records
-from data.base import Items, StorageError
-from data.records import ItemWrite, Namespace
-from orchestrator.clock import Clock, now_ms
-from orchestrator.errors import StoreRefused, Unavailable
-from orchestrator.store.index import (
-    NO_VECTORS,
-    Embedders,
-    Index,
-    StoreConfig,
-    Vectors,
-    read_config,
-)
-from orchestrator.store.operations import (
+from antiphon.data import records
+from antiphon.data.base import Items, StorageError
+from antiphon.data.records import ItemWrite, Namespace
+from antiphon.orchestrator.clock import Clock, now_ms
+from antiphon.orchestrator.errors import StoreRefused, Unavailable
+from antiphon.orchestrator.store.index import NO_VECTORS, Embedders, Index, StoreConfig, Vectors, read_config
+from antiphon.orchestrator.store.operations import (
     Get,
     Listing,
     Operation,
@@ -50,15 +43,7 @@ from orchestrator.store.operations import (
     method_of,
     to_embed,
 )
-from orchestrator.store.search import (
-    Found,
-    Rank,
-    Rows,
-    by_vector,
-    by_words,
-    in_namespace,
-    search,
-)
+from antiphon.orchestrator.store.search import Found, Rank, Rows, by_vector, by_words, in_namespace, search
 
 log = logging.getLogger("antiphon.store")
 

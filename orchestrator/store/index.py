@@ -14,9 +14,9 @@ from langgraph.store.base import ensure_embeddings, get_text_at_path
 from langgraph.store.base.embed import EmbeddingsLambda
 from pydantic import SecretStr
 
-from orchestrator.errors import StoreRefused
-from orchestrator.loading import import_object, reason_of
-from orchestrator.store.search import packed, unit
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.graphs.loading import import_object, reason_of
+from antiphon.orchestrator.store.search import packed, unit
 
 log = logging.getLogger("antiphon.store")
 

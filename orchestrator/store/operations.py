@@ -15,11 +15,11 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
-from data.records import Namespace
-from orchestrator.errors import StoreRefused
-from orchestrator.store.search import check_filter
-from orchestrator.store.values import as_json
-from orchestrator.values import storable
+from antiphon.data.records import Namespace
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.store.search import check_filter
+from antiphon.orchestrator.store.values import as_json
+from antiphon.orchestrator.values import storable
 
 VALUE_BYTES = 4 * 1024 * 1024
 """The size of one value as JSON."""

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from data.records import Item, Namespace
-from orchestrator.errors import StoreRefused
-from orchestrator.store.values import short
-from rag.words import stems
+from antiphon.data.records import Item, Namespace
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.store.values import short
+from antiphon.rag.words import stems
 
 SEARCHED_ITEMS = 50_000
 """Items that one search with a filter or a query may go through."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.errors import StoreRefused
-from orchestrator.values import storable
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.values import storable
 
 VALUE_DEPTH = 100
 """Lists and objects inside each other."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from rag.types import Chunk, Document, Hit
+from antiphon.rag.types import Chunk, Document, Hit
 
 
 class Store(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from rag.types import Chunk, Document, Hit
+from antiphon.rag.types import Chunk, Document, Hit
 
 BUSY_SECONDS = 10
 """How long to wait for another process."""
@@ -46,7 +46,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 
 class SqliteStore:
-    """`rag.stores.base.Store` on one file. Safe to call from several threads."""
+    """`antiphon.rag.stores.base.Store` on one file. Safe to call from several threads."""
 
     def __init__(self, url: str) -> None:
         path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()

@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 
-from orchestrator import open_engine
-from orchestrator.engine import Engine
-from orchestrator.events import AgentChunk, Recorded
-from orchestrator.models import chat_model
-from orchestrator.run import Run
+from antiphon import open_engine
+from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.events import AgentChunk, Recorded
+from antiphon.orchestrator.models import chat_model
 from tests.support.model_server import Reply
 from tests.support.server import GRAPHS, Teller, model_environment, model_settings, server_process
 

@@ -9,10 +9,10 @@ from typing import Any, Union
 import msgspec
 from litestar import Litestar
 
-from api.app import create_app
-from api.dialects import DIALECTS
-from api.openapi import dialect_of, opts_at
-from api.settings import Settings
+from antiphon.api.app import create_app
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.openapi import dialect_of, opts_at
+from antiphon.api.settings import Settings
 
 
 def check_frame(path: str, text: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.app import create_app
-from api.settings import Settings, SettingsError
+from antiphon.api.app import create_app
+from antiphon.api.settings import Settings, SettingsError
 from tests.support.server import LiveServer
 
 POSTS = [

@@ -12,12 +12,12 @@ import jsonschema
 import msgspec
 import pytest
 
-from api.app import create_app
-from api.asyncapi import Channel, asyncapi
-from api.dialects import DIALECTS
-from api.problems import CODES
-from api.routes.documents import channels
-from api.settings import Settings
+from antiphon.api.app import create_app
+from antiphon.api.asyncapi import Channel, asyncapi
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.problems import CODES
+from antiphon.api.routes.documents import channels
+from antiphon.api.settings import Settings
 from tests.api.dialects.samples import FIXED, data_of, recorded
 from tests.support.server import LiveServer
 

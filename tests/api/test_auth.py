@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.auth import LEEWAY_SECONDS, LOCAL, TOKEN_BYTES, Authenticator, Principal
-from api.problems import Problem
-from api.settings import Settings
+from antiphon.api.auth import LEEWAY_SECONDS, TOKEN_BYTES, Authenticator
+from antiphon.api.principal import LOCAL, Principal
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings
 from tests.support.server import AUDIENCE, ISSUER, SECRET, jwt_settings, token
 
 GUARD = Authenticator(Settings(**jwt_settings()))

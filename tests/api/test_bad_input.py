@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.app import create_app
-from api.problems import CODES
-from api.settings import Settings
-from data.ids import new_id
+from antiphon.api.app import create_app
+from antiphon.api.problems import CODES
+from antiphon.api.settings import Settings
+from antiphon.data.ids import new_id
 from tests.api.test_auth import FORGED
 from tests.api.wire import SSE, Socket, socket, sse_all
 from tests.support.server import API_KEY, SECRET, LiveServer, bearer, token

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from websockets.sync.client import connect
 
-from api.cli import main
+from antiphon.api.cli import main
 from tests.api.flows import saying
 from tests.orchestrator.projects import write
 from tests.support.server import GRAPHS, ROOT, SECRET, clean_environment, server_process
@@ -73,7 +73,17 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [("--model", "bogus"), ("--graph", "missing.py:graph")])
 def test_settings_that_cannot_be_served_are_told_in_one_line(options: tuple[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "api", "serve", "--port", "0", "--db", f"sqlite:///{tmp_path / 'x.db'}", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "antiphon.api",
+        "serve",
+        "--port",
+        "0",
+        "--db",
+        f"sqlite:///{tmp_path / 'x.db'}",
+        *options,
+    ]
     environment = clean_environment(PYTHONPATH=str(ROOT), XDG_STATE_HOME=str(tmp_path))
     ended = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from api.auth import Principal
-from api.connection import REFUSALS, Close, Conversation, Perform, Send, Then, Verify
-from api.dialects import DIALECTS
-from api.dialects.base import Dialect
-from api.problems import CODES, Problem
+from antiphon.api.connection import REFUSALS, Close, Conversation, Perform, Send, Then, Verify
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.principal import Principal
+from antiphon.api.problems import CODES, Problem
 
 ADA, BOB = Principal(id="ada"), Principal(id="bob")
 INVALID = Problem("AUTH_INVALID", "Invalid token")

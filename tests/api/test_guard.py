@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
-from api.guard import Door
-from api.limits import Limits
-from api.settings import Settings
+from antiphon.api.guard import Door
+from antiphon.api.limits import Limits
+from antiphon.api.settings import Settings
 from tests.api.wire import socket
 from tests.support.server import UNLIMITED, LiveServer, bearer, jwt_settings, running_server, token
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.limits import CALLERS, Bucket, Limits
-from api.problems import Problem
-from api.settings import Settings
+from antiphon.api.limits import CALLERS, Bucket, Limits
+from antiphon.api.problems import Problem
+from antiphon.api.settings import Settings
 from tests.api.wire import socket, sse
 from tests.support.model_server import Reply
 from tests.support.server import Teller, bearer, jwt_settings, model_settings, running_server, token

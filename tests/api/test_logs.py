@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.logs import Redacted, Structured
+from antiphon.api.logs import Redacted, Structured
 from tests.support.server import token
 
 SECRETS = st.text("abcdefghijklmnopqrstuvwxyzABCDEF0123456789-_.", min_size=8, max_size=60)

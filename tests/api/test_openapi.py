@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from api.dialects import DIALECTS
-from api.problems import CODES, Problem
-from api.schemas import streamed, tag
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.problems import CODES, Problem
+from antiphon.api.schemas import streamed, tag
 from tests.api.dialects.samples import AT
 from tests.support.server import LiveServer
 

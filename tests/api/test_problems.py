@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from api.problems import CODES, Problem
-from api.services import as_problem
-from orchestrator import errors
-from orchestrator.errors import AntiphonError
+from antiphon.api.problems import CODES, Problem
+from antiphon.api.services import as_problem
+from antiphon.orchestrator import errors
+from antiphon.orchestrator.errors import AntiphonError
 
 ENDS = {"MODEL_CUT", "CRASH_LOOP", "CRASHED", "BUDGET_EXCEEDED", "RUN_TIMEOUT", "NO_ANSWER"}
 ENDS |= {"STATE_NOT_STORABLE", "STATE_TOO_LARGE", "SYNC_IN_ASYNC"}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from api.reaper import Reaper
+from antiphon.api.reaper import Reaper
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import re, signal, sys, threading
-from api.reaper import Reaper
+from antiphon.api.reaper import Reaper
 
 handled = []
 for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from data.ids import new_id
+from antiphon.data.ids import new_id
 from tests.api.wire import Block, Socket, SseReader, raw, socket, sse, sse_all
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.dialects import DIALECTS
-from api.dialects.base import Dialect
-from api.schemas import names_events, problem_type, schemas_of, streamed, tag
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.schemas import names_events, problem_type, schemas_of, streamed, tag
 from tests.api.dialects.samples import FIXED, recorded
 
 

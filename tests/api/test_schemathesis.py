@@ -27,10 +27,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from api.app import create_app
-from api.dialects import DIALECTS
-from api.openapi import document_of
-from api.settings import Settings
+from antiphon.api.app import create_app
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.openapi import document_of
+from antiphon.api.settings import Settings
 from tests.support.server import LiveServer, running_server
 
 CHECKS = [

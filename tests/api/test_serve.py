@@ -14,8 +14,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from api.protocol import HEADER_BYTES
-from api.serve import CLOSE_SECONDS, SEND_BUFFER, listen
+from antiphon.api.protocol import HEADER_BYTES
+from antiphon.api.serve import CLOSE_SECONDS, SEND_BUFFER, listen
 from tests.api.wire import SOON, socket
 from tests.support.model_server import Reply
 from tests.support.server import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.settings import SECRET_BYTES, Settings, SettingsError, is_loopback, read_settings
+from antiphon.api.settings import SECRET_BYTES, Settings, SettingsError, is_loopback, read_settings
 
 SECRET = "s" * SECRET_BYTES
 

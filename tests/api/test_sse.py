@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import sse
+from antiphon.api import sse
 
 texts = st.text(st.characters(exclude_categories=("Cs",)))
 SEPARATORS = "\u2028\u2029\x85"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import sse
-from api.dialects import DIALECTS
-from api.dialects.base import Frame
-from api.problems import Problem
-from api.streams import START, Cursor, Framer, read_cursor, sse_body
-from data.ids import new_id
-from orchestrator.events import Recorded
+from antiphon.api import sse
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Frame
+from antiphon.api.problems import Problem
+from antiphon.api.streams import START, Cursor, Framer, read_cursor, sse_body
+from antiphon.data.ids import new_id
+from antiphon.orchestrator.events import Recorded
 from tests.api.dialects.samples import EVERYTHING, FAILED, recorded
 
 Frames = list[tuple[str, Frame]] | None

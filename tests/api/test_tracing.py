@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.settings import SettingsError, read_settings
+from antiphon.api.settings import SettingsError, read_settings
 from tests.support.collector import Collector, collecting
 from tests.support.model_server import Reply
 from tests.support.server import (
@@ -201,7 +201,8 @@ def python(code: str) -> str:
 
 
 APPLICATION = (
-    "import sys; {} from api.app import create_app; from api.settings import Settings; create_app(Settings());"
+    "import sys; {} from antiphon.api.app import create_app; from antiphon.api.settings import Settings;"
+    " create_app(Settings());"
 )
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from api.cli import main
-from api.streams import Framer
-from data import transactions
-from data.sqlite import SqliteDatabase
-from data.tail import Tail
-from data.writer import Writer, _apply
-from orchestrator.view import RunView
+from antiphon.api.cli import main
+from antiphon.api.streams import Framer
+from antiphon.data import transactions
+from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data.tail import Tail
+from antiphon.data.writer import Writer, _apply
+from antiphon.orchestrator.recording.view import RunView
 
 
 def duplicate() -> None:

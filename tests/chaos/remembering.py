@@ -16,8 +16,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
-from orchestrator.serde import load_checkpoint, serializer
-from orchestrator.thread_state import unpack
+from antiphon.orchestrator.engine.serde import load_checkpoint, serializer
+from antiphon.orchestrator.engine.thread_state import unpack
 
 INNER = "remember"
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from orchestrator.runner import QUARANTINE_SECONDS, SCAN_SECONDS
+from antiphon.orchestrator.engine.runner import QUARANTINE_SECONDS, SCAN_SECONDS
 from tests.chaos.ledger import COMPLETE, KINDS, Ask, Ledger
 from tests.chaos.proxy import Proxy
 from tests.chaos.remembering import wrong

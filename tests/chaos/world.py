@@ -34,7 +34,7 @@ class Server:
         self, folder: Path, name: str, environment: dict[str, str], plant: str | None, graph: str | None = None
     ) -> None:
         self._graph = ["--graph", graph] if graph else []
-        self._command = ["tests.chaos.planted", plant] if plant else ["api"]
+        self._command = ["tests.chaos.planted", plant] if plant else ["antiphon.api"]
         self._folder, self._environment, self.name = folder, environment, name
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sqlite import SqliteDatabase
+from antiphon.data.sqlite import SqliteDatabase
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sys
 import threading
 from typing import Any
 
-from data.sqlite import SqliteDatabase
-from data.transactions import Transaction
+from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data.transactions import Transaction
 from tests.data.support import acceptance
 
 

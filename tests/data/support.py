@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from data.ids import new_id
-from data.records import Acceptance, Checkpoint, CheckpointWrite, Message, NewEvent, Row, Run, Thread
+from antiphon.data.ids import new_id
+from antiphon.data.records import Acceptance, Checkpoint, CheckpointWrite, Message, NewEvent, Row, Run, Thread
 
 ROOT = Path(__file__).parents[2]
 R = TypeVar("R", bound=msgspec.Struct)

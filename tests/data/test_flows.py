@@ -7,10 +7,10 @@ import sqlite3
 import msgspec
 import pytest
 
-from data.base import Busy, NotFound
-from data.ids import new_id
-from data.records import Fence, GraphState, Thread
-from data.sqlite import SqliteDatabase
+from antiphon.data.base import Busy, NotFound
+from antiphon.data.ids import new_id
+from antiphon.data.records import Fence, GraphState, Thread
+from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import acceptance, notes
 
 

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.hints import Hints
+from antiphon.data.hints import Hints
 
 THREADS = st.sampled_from("abc")
 STEPS = st.one_of(st.tuples(st.just("notify"), st.lists(THREADS)), st.tuples(st.just("clear"), st.integers(0, 5)))

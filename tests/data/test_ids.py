@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from data.ids import new_id, same_id
+from antiphon.data.ids import new_id, same_id
 
 
 def test_an_id_is_a_uuid_of_version_7():

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.base import StorageError
-from data.records import Item, ItemWrite, Namespace
-from data.sqlite import SqliteDatabase
+from antiphon.data.base import StorageError
+from antiphon.data.records import Item, ItemWrite, Namespace
+from antiphon.data.sqlite import SqliteDatabase
 from tests.orchestrator.support import UNHURRIED
 
 HERE = ("notes", "ada")

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
-from data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
-from data.sqlite import SqliteDatabase
+from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
+from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
+from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
 
 PICK = st.integers(0, 7)

@@ -13,10 +13,20 @@ from contextlib import closing
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from data import open_database, schema, transactions
-from data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
-from data.records import Checkpoint, CheckpointWrite, Fence, GraphState, Message, Row, Run, StoredCheckpoint, Thread
-from data.sqlite import SqliteDatabase
+from antiphon.data import open_database, schema, transactions
+from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
+from antiphon.data.records import (
+    Checkpoint,
+    CheckpointWrite,
+    Fence,
+    GraphState,
+    Message,
+    Row,
+    Run,
+    StoredCheckpoint,
+    Thread,
+)
+from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import ROOT, acceptance, checkpoint, note, notes, peer, reply, stored, task_write
 
 PATIENCE = 20
@@ -143,7 +153,7 @@ async def test_readers_cannot_write(database):
 
 CHILD = """
 import asyncio, os, sys
-from data import open_database
+from antiphon.data import open_database
 from tests.data.support import acceptance
 
 async def main():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import tail as tail_module
-from data.records import Row
-from data.tail import Tail
+from antiphon.data import tail as tail_module
+from antiphon.data.records import Row
+from antiphon.data.tail import Tail
 
 THREADS = st.sampled_from("abc")
 

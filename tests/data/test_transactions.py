@@ -13,18 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data import transactions
-from data.base import Busy, Fenced, IdempotencyConflict, NotFound
-from data.records import Accepted, Fence, Message, Row, Run, Thread
-from data.sqlite import _prepare, _writing_connection
-from data.transactions import Transaction
+from antiphon.data import transactions
+from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound
+from antiphon.data.records import Accepted, Fence, Message, Row, Run, Thread
+from antiphon.data.sqlite import _prepare, _writing_connection
+from antiphon.data.transactions import Transaction
 from tests.data.support import TABLES, acceptance, answered, checkpoint, note, notes, reply, stored, task_write
 
 END = [note(kind="end", at=9)]
 
 
 class Log:
-    """`data.transactions`, one committed transaction per call, undone as a whole when it raises."""
+    """`antiphon.data.transactions`, one committed transaction per call, undone as a whole when it raises."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection

@@ -11,12 +11,12 @@ from itertools import count
 
 import pytest
 
-from data import transactions
-from data.base import Fenced
-from data.records import Fence
-from data.sqlite import SqliteDatabase
-from data.transactions import Transaction
-from data.workers import WorkerLock, _state, boot_id, exclusive
+from antiphon.data import transactions
+from antiphon.data.base import Fenced
+from antiphon.data.records import Fence
+from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data.transactions import Transaction
+from antiphon.data.workers import WorkerLock, _state, boot_id, exclusive
 from tests.data.support import acceptance, answered, notes, peer
 
 FOR_EVER = 3600.0

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from data import transactions, writer
-from data.base import Fenced, NotFound, StorageError
-from data.records import Fence, Row, Run
-from data.sqlite import _prepare, _writing_connection
-from data.transactions import Transaction
-from data.writer import Writer
+from antiphon.data import transactions, writer
+from antiphon.data.base import Fenced, NotFound, StorageError
+from antiphon.data.records import Fence, Row, Run
+from antiphon.data.sqlite import _prepare, _writing_connection
+from antiphon.data.transactions import Transaction
+from antiphon.data.writer import Writer
 from tests.data.support import acceptance, note, notes
 
 PATIENCE = 20

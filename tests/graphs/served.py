@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from data.ids import new_id
+from antiphon.data.ids import new_id
 from tests.api.wire import SseReader, socket
 from tests.graphs.example import Turn
 

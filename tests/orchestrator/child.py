@@ -12,8 +12,8 @@ import asyncio
 import sys
 from typing import Any
 
-from orchestrator import open_engine
-from orchestrator.events import encode
+from antiphon import open_engine
+from antiphon.orchestrator.events import encode
 
 
 class Nothing:

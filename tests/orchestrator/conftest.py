@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from data import open_database
-from data.base import Database
-from rag import open_store
-from rag.ingest import ingest_sample
-from rag.retriever import Retriever
+from antiphon.data import open_database
+from antiphon.data.base import Database
+from antiphon.rag import open_store
+from antiphon.rag.ingest import ingest_sample
+from antiphon.rag.retriever import Retriever
 from tests.orchestrator.projects import forgetting
 
 

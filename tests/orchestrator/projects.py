@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator import imports
+from antiphon.orchestrator.graphs import imports
 
 SAYING = """
 from langchain_core.messages import AIMessage

@@ -19,13 +19,12 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from pydantic import PrivateAttr
 
-from data.base import Database
-from data.ids import new_id
-from data.records import Acceptance, NewEvent
-from data.records import Run as RunRecord
-from orchestrator import Engine, Run, open_engine, prompts
-from orchestrator.agents import TEAM
-from orchestrator.events import (
+from antiphon import Engine, Run, open_engine
+from antiphon.data.base import Database
+from antiphon.data.ids import new_id
+from antiphon.data.records import Acceptance, NewEvent
+from antiphon.data.records import Run as RunRecord
+from antiphon.orchestrator.events import (
     TERMINAL,
     AgentChunk,
     AgentComplete,
@@ -50,10 +49,12 @@ from orchestrator.events import (
     decode,
     encode,
 )
-from orchestrator.models import chat_model
-from orchestrator.view import RECOVERED, RunView
-from orchestrator.writer import RunWriter
-from rag.types import Chunk, Hit
+from antiphon.orchestrator.models import chat_model
+from antiphon.orchestrator.recording.view import RECOVERED, RunView
+from antiphon.orchestrator.recording.writer import RunWriter
+from antiphon.orchestrator.team import prompts
+from antiphon.orchestrator.team.agents import TEAM
+from antiphon.rag.types import Chunk, Hit
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

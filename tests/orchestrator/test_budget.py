@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.budget import Limits, Meter
+from antiphon.orchestrator.budget import Limits, Meter
 
 PIECES = st.lists(st.text(alphabet="ab .!?\n,4", min_size=1, max_size=6), min_size=1, max_size=40)
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.errors import GraphRecursionError
 
-from orchestrator import errors
-from orchestrator.errors import AntiphonError, ModelCut, TooLarge, describe
+from antiphon.orchestrator import errors
+from antiphon.orchestrator.errors import AntiphonError, ModelCut, TooLarge, describe
 from tests.orchestrator.support import UNHURRIED
 
 ALL = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, AntiphonError)]

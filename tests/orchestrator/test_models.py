@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from orchestrator import models
-from orchestrator.events import (
+from antiphon.orchestrator import models
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
@@ -21,8 +21,8 @@ from orchestrator.events import (
     RunError,
     Usage,
 )
-from orchestrator.models import ATTEMPTS, chat_model
-from orchestrator.offline import OfflineModel
+from antiphon.orchestrator.models import ATTEMPTS, chat_model
+from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import (
     asker_of,
     askers,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from data.base import StorageError
-from orchestrator import open_engine
-from orchestrator.offline import OfflineModel
-from orchestrator.opening import check, default_database, knowledge_url
+from antiphon import open_engine
+from antiphon.data.base import StorageError
+from antiphon.orchestrator.opening import check, default_database, knowledge_url
+from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import Knowledge, chain, opened, saying
 
 QUICK = OfflineModel(seconds_per_word=0)

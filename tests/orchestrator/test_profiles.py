@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import MessagesState
 
-from data import open_database
-from orchestrator.errors import BadRequest
-from orchestrator.events import RunStart, encode
-from orchestrator.profiles import (
+from antiphon.data import open_database
+from antiphon.orchestrator.errors import BadRequest
+from antiphon.orchestrator.events import RunStart, encode
+from antiphon.orchestrator.profiles import (
     FACT_LIMIT,
     FACTS_LIMIT,
     LANGUAGE_LIMIT,
@@ -28,6 +28,7 @@ from orchestrator.profiles import (
     decode_profile,
     encode_profile,
 )
+from tests.orchestrator.engine.test_crash import dies_while, killed, recovered, said
 from tests.orchestrator.support import (
     UNHURRIED,
     asker_of,
@@ -40,7 +41,6 @@ from tests.orchestrator.support import (
     route,
     served_team,
 )
-from tests.orchestrator.test_crash import dies_while, killed, recovered, said
 from tests.support.model_server import ModelRequest, ModelServer, Reply
 
 ADA = Profile(name="Ada Quill", language="de", tone="drily amused", facts=("Ada drives a Merula.", "She has two dogs."))

@@ -17,9 +17,9 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState
 from pydantic import BaseModel
 
-from orchestrator.events import RunComplete, RunError, ToolStart
-from orchestrator.models import chat_model
-from orchestrator.structured import LONG, SHORT, ModelGarbage, ModelGuard, find_object
+from antiphon.orchestrator.events import RunComplete, RunError, ToolStart
+from antiphon.orchestrator.models import chat_model
+from antiphon.orchestrator.structured import LONG, SHORT, ModelGarbage, ModelGuard, find_object
 from tests.orchestrator.support import UNHURRIED, chain, events_of, of_type, opened
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
-from orchestrator.values import CUT, ITEMS, bounded, plain, storable
+from antiphon.orchestrator.values import CUT, ITEMS, bounded, plain, storable
 
 
 class Shape(enum.Enum):

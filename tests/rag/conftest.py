@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rag import open_store
-from rag.ingest import ingest_sample
-from rag.stores.base import Store
+from antiphon.rag import open_store
+from antiphon.rag.ingest import ingest_sample
+from antiphon.rag.stores.base import Store
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.ingest import SAMPLE, ingest, ingest_sample
-from rag.types import PUBLIC
+from antiphon.rag.ingest import SAMPLE, ingest, ingest_sample
+from antiphon.rag.types import PUBLIC
 
 
 def found(store, word: str, *access: str) -> list[str]:

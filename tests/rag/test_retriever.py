@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag.retriever import QUERY_WORDS, Retriever
-from rag.types import PUBLIC, Chunk, Document
+from antiphon.rag.retriever import QUERY_WORDS, Retriever
+from antiphon.rag.types import PUBLIC, Chunk, Document
 
 QUESTIONS = {
     "What is the engine power?": ["02-engine.md", "01-at-a-glance.md"],

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.ingest import SAMPLE
-from rag.split import CHUNK, read_document, split
-from rag.types import Chunk, Document
+from antiphon.rag.ingest import SAMPLE
+from antiphon.rag.split import CHUNK, read_document, split
+from antiphon.rag.types import Chunk, Document
 
 WORD = st.text(alphabet="abcxyzäß0,.", min_size=1, max_size=9)
 LINE = st.lists(WORD, min_size=1, max_size=40).map(" ".join)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag import open_store
-from rag.ingest import ingest
-from rag.stores.base import Store
-from rag.types import PUBLIC, Chunk, Document, Hit
+from antiphon.rag import open_store
+from antiphon.rag.ingest import ingest
+from antiphon.rag.stores.base import Store
+from antiphon.rag.types import PUBLIC, Chunk, Document, Hit
 
 LABELS = st.sampled_from(["public", "internal", "team a", 'odd "label" OR *', ""])
 SYNTAX = [
@@ -115,7 +115,7 @@ def test_a_nul_is_only_text(store, word):
 
 
 def test_a_label_cannot_be_forged_by_text_or_query(store):
-    from rag.stores.sqlite import _label
+    from antiphon.rag.stores.sqlite import _label
 
     put(store, "secret.md", f"engine {_label(PUBLIC)} public", access="internal", heading=_label(PUBLIC))
     put(store, "open.md", "brakes")

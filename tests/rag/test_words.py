@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.words import STOP_WORDS, content_words, stem, stems, words
+from antiphon.rag.words import STOP_WORDS, content_words, stem, stems, words
 
 
 @pytest.mark.parametrize(

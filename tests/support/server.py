@@ -26,9 +26,9 @@ from typing import Any
 import jwt
 import pytest
 
-from api.logs import Redacted
-from api.serve import Server, listen, make_server
-from api.settings import Settings
+from antiphon.api.logs import Redacted
+from antiphon.api.serve import Server, listen, make_server
+from antiphon.api.settings import Settings
 from tests.support.model_server import ModelRequest, Reply, ThreadedModelServer, structured_reply
 
 ROOT = Path(__file__).parents[2]
@@ -189,8 +189,11 @@ def wait_until(condition: Callable[[], bool], problem: str, seconds: float = REA
 class ProcessServer:
     """`antiphon serve` as a process, which can be killed and started again on the same database and port."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *options: str) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str] | None = None, *options: str, cwd: Path = ROOT
+    ) -> None:
         self.folder = folder
+        self._cwd = cwd
         self.port = free_port()
         self.database = folder / "log.db"
         self.log_path = folder / "server.log"
@@ -212,11 +215,20 @@ class ProcessServer:
 
     def start(self) -> ProcessServer:
         """Start, and return when it says that it answers."""
-        command = [sys.executable, "-m", "api", "serve", "--port", str(self.port), "--db", f"sqlite:///{self.database}"]
+        command = [
+            sys.executable,
+            "-m",
+            "antiphon.api",
+            "serve",
+            "--port",
+            str(self.port),
+            "--db",
+            f"sqlite:///{self.database}",
+        ]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self._options],
-                cwd=ROOT,
+                cwd=self._cwd,
                 env=clean_environment(**self._environment),
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -259,10 +271,10 @@ class ProcessServer:
 
 @contextmanager
 def server_process(
-    folder: Path, environment: Mapping[str, str] | None = None, *options: str
+    folder: Path, environment: Mapping[str, str] | None = None, *options: str, cwd: Path = ROOT
 ) -> Iterator[ProcessServer]:
     """A server process, killed at the end of the block if it still runs."""
-    server = ProcessServer(folder, environment, *options).start()
+    server = ProcessServer(folder, environment, *options, cwd=cwd).start()
     try:
         yield server
     finally:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.events import Recorded
+from antiphon.orchestrator.events import Recorded
 from tests.api.recordings import EVERY_KIND, record
 from tests.support.server import Teller
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from api.dialects.base import Dialect, Frame
-from api.streams import START, Cursor, Framer
-from orchestrator.events import (
+from antiphon.api.dialects.base import Dialect, Frame
+from antiphon.api.streams import START, Cursor, Framer
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentError,
@@ -44,7 +44,7 @@ from orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
-from orchestrator.view import NO_ANSWER
+from antiphon.orchestrator.recording.view import NO_ANSWER
 
 THREAD = "01900000-0000-7000-8000-00000000000a"
 RUN = "01900000-0000-7000-8000-000000000001"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dialects.base import (
+from antiphon.api.dialects.base import (
     ALL_FRAMES,
     NAME_LIMIT,
     ShownText,
@@ -22,9 +22,9 @@ from api.dialects.base import (
     place,
     text_field,
 )
-from api.problems import Problem
-from orchestrator.events import AgentComplete, AgentStart, AgentTextEnd, AnyEvent, Recorded, RunAttempt
-from orchestrator.texts import Texts, joined
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import AgentComplete, AgentStart, AgentTextEnd, AnyEvent, Recorded, RunAttempt
+from antiphon.orchestrator.recording.texts import Texts, joined
 from tests.api.dialects.samples import answer, retry, texts_and_retries
 
 

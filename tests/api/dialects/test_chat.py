@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.auth import Principal
-from api.dialects.base import Ask, Cancel, Login, Ping, Resume, ShownText
-from api.dialects.chat import Chat, read_message
-from api.problems import Problem
-from orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Progress, Recorded, RunAttempt
+from antiphon.api.dialects.base import Ask, Cancel, Login, Ping, Resume, ShownText
+from antiphon.api.dialects.chat import Chat, read_message
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Progress, Recorded, RunAttempt
 from tests.api.dialects.samples import AT, answer, complete, data_of, recorded, retry, runs, start
 
 CHAT = Chat()
@@ -118,7 +118,7 @@ def test_an_error_says_why_in_words_and_in_a_code_of_the_document() -> None:
 
 
 def test_a_question_to_the_human_is_the_response() -> None:
-    from orchestrator.events import Interrupt
+    from antiphon.orchestrator.events import Interrupt
 
     frames = data_of(CHAT, recorded([start(), Interrupt(id="i", question="Which?", options=["a", "b"])]))
     assert frames[-1]["response"] == "Which?"

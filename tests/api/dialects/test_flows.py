@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.auth import Principal
-from api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume
-from api.dialects.flows import HISTORY, Flows
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume
+from antiphon.api.dialects.flows import HISTORY, Flows
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
     AgentStart,

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from api.auth import Principal
-from api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume, ShownText
-from api.dialects.multi_agent import MultiAgent, read_request
-from api.problems import Problem
-from orchestrator.events import AnyEvent, InterruptAnswered, Recorded
+from antiphon.api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume, ShownText
+from antiphon.api.dialects.multi_agent import MultiAgent, read_request
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import AnyEvent, InterruptAnswered, Recorded
 from tests.api.dialects.samples import (
     AT,
     CANCELLED,

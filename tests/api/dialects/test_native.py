@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from api.auth import Principal
-from api.dialects.base import AnswerQuestion, Ask, Cancel, Leave, Login, Ping, Resume
-from api.dialects.native import Native, read_ask
-from api.problems import Problem
-from orchestrator.events import AnyEvent, Recorded
+from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Leave, Login, Ping, Resume
+from antiphon.api.dialects.native import Native, read_ask
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import AnyEvent, Recorded
 from tests.api.dialects.samples import AT, EVERYTHING, data_of, recorded, runs
 
 NATIVE = Native()

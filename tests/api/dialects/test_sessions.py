@@ -9,12 +9,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.auth import Principal
-from api.dialects.base import Ask, ShownText
-from api.dialects.sessions import Pieces, Sessions, read_message
-from api.problems import Problem
-from api.settings import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
-from orchestrator.events import AnyEvent, Interrupt, InterruptAnswered, Recorded, RunCancelled, RunComplete, RunError
+from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
+from antiphon.api.dialects.base import Ask, ShownText
+from antiphon.api.dialects.sessions import Pieces, Sessions, read_message
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
+    AnyEvent,
+    Interrupt,
+    InterruptAnswered,
+    Recorded,
+    RunCancelled,
+    RunComplete,
+    RunError,
+)
 from tests.api.dialects.samples import (
     AT,
     CANCELLED,

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.dialects import DIALECTS
-from api.dialects.base import Dialect
-from api.problems import CODES, Problem
-from api.streams import read_cursor
-from orchestrator.events import EVENT_TYPES, Recorded
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.problems import CODES, Problem
+from antiphon.api.streams import read_cursor
+from antiphon.orchestrator.events import EVENT_TYPES, Recorded
 from tests.api.dialects.samples import AT, EVERYTHING, FIXED, data_of, framed, recorded, runs
 from tests.api.order import CHECKS
 from tests.api.recordings import SUPERSEDED

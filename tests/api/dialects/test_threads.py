@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.auth import Principal
-from api.dialects.threads import Threads
-from api.problems import Problem
-from orchestrator.events import (
+from antiphon.api.dialects.threads import Threads
+from antiphon.api.principal import Principal
+from antiphon.api.problems import Problem
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentStart,
     AnyEvent,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from data import open_database
+from antiphon.data import open_database
 from tests.api.wire import Socket, socket, sse
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller, bearer, jwt_settings, model_settings, running_server, token

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 
-from api.routes.chat import page_headers
+from antiphon.api.routes.chat import page_headers
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller
 

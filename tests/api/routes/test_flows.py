@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from orchestrator.flows.text import SIZE
+from antiphon.orchestrator.flows.language.text import SIZE
 from tests.api.flows import FLOWS, approving, edge, line, node, prompting, published, saved, saying, steps
 from tests.api.order import check_flows
 from tests.api.test_bad_input import BODIES

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from data import writer
+from antiphon.data import writer
 from tests.api.wire import sse_all
 from tests.support.server import API_KEY, SECRET, LiveServer, bearer, running_server, wait_until
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.dialects.sessions import Pieces
-from data.ids import new_id
+from antiphon.api.dialects.sessions import Pieces
+from antiphon.data.ids import new_id
 from tests.api.flows import saved, saying
 from tests.api.order import check_sessions
 from tests.api.wire import Block, raw, sse, sse_all

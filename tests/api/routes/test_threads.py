@@ -11,9 +11,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from api.routes.threads import DEFAULT_TITLE
-from data.ids import new_id
-from orchestrator.requests import TITLE_LIMIT
+from antiphon.api.routes.threads import DEFAULT_TITLE
+from antiphon.data.ids import new_id
+from antiphon.orchestrator.bounds import TITLE_LIMIT
 from tests.api.flows import saved, steps
 from tests.api.order import check_threads
 from tests.api.wire import Block, raw, sse, sse_all

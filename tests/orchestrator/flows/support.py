@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from orchestrator import Engine
-from orchestrator.events import AnyEvent, RunComplete
-from orchestrator.flows.check import check
-from orchestrator.flows.definition import FlowInvalid, FlowProblem
-from orchestrator.prompts import CLASSIFY, SYNTHESIS
+from antiphon import Engine
+from antiphon.orchestrator.events import AnyEvent, RunComplete
+from antiphon.orchestrator.flows.check import check
+from antiphon.orchestrator.flows.definition import FlowInvalid, FlowProblem
+from antiphon.orchestrator.team.prompts import CLASSIFY, SYNTHESIS
 from tests.orchestrator.support import events_of, shown_answer
 from tests.support.model_server import ModelServer, ReplyLike, Script, by_agent
 

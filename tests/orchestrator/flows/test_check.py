@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.flows.check import EXPRESSIONS, PAUSES, Plan, check
-from orchestrator.flows.definition import CONFIGS, EDGES, NODES, FlowInvalid
-from orchestrator.flows.text import from_text, to_json, to_yaml
+from antiphon.orchestrator.flows.check import EXPRESSIONS, PAUSES, Plan, check
+from antiphon.orchestrator.flows.definition import CONFIGS, EDGES, NODES, FlowInvalid
+from antiphon.orchestrator.flows.language.text import from_text, to_json, to_yaml
 from tests.orchestrator.flows.support import SPECIALISTS, flow, node, problems_of, small_flows, told
 from tests.orchestrator.support import UNHURRIED
 

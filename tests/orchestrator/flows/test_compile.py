@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import Engine, Run
-from orchestrator.agents import TEAM
-from orchestrator.events import (
+from antiphon import Engine, Run
+from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AnyEvent,
@@ -20,18 +19,19 @@ from orchestrator.events import (
     RunError,
     WorkflowUpdate,
 )
-from orchestrator.flows.check import check
-from orchestrator.flows.compile import compile_flow
-from orchestrator.flows.definition import FlowInvalid
-from orchestrator.flows.team import team_flow
-from orchestrator.graphs import RunInput
-from orchestrator.models import chat_model
-from orchestrator.offline import OfflineModel
-from orchestrator.opening import open_library
-from rag.retriever import Retriever
+from antiphon.orchestrator.flows.check import check
+from antiphon.orchestrator.flows.compile import compile_flow
+from antiphon.orchestrator.flows.definition import FlowInvalid
+from antiphon.orchestrator.flows.team import team_flow
+from antiphon.orchestrator.graphs.served import RunInput
+from antiphon.orchestrator.models import chat_model
+from antiphon.orchestrator.opening import open_library
+from antiphon.orchestrator.team.agents import TEAM
+from antiphon.orchestrator.team.offline import OfflineModel
+from antiphon.rag.retriever import Retriever
+from tests.orchestrator.engine.test_crash import killed
 from tests.orchestrator.flows.support import answered, asked, end_of, flow, node, says, small_flows, speaking
 from tests.orchestrator.support import FAILS, UNHURRIED, events_of, of_type, opened, reach_text, served_team
-from tests.orchestrator.test_crash import killed
 from tests.support.model_server import ModelServer, Reply, by_turn
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.flows.check import check
-from orchestrator.flows.definition import (
+from antiphon.orchestrator.flows.check import check
+from antiphon.orchestrator.flows.definition import (
     ALIASES,
     BOUNDS,
     CONFIGS,

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator import Engine
-from orchestrator.errors import BadRequest, KeyConflict, ThingNotFound, UnknownGraph
-from orchestrator.flows.definition import SIZE, FlowInvalid
-from orchestrator.flows.library import COMPILED, FlowLibrary
-from orchestrator.flows.text import to_json, to_yaml
-from orchestrator.opening import open_library
+from antiphon import Engine
+from antiphon.orchestrator.errors import BadRequest, KeyConflict, ThingNotFound, UnknownGraph
+from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid
+from antiphon.orchestrator.flows.language.text import to_json, to_yaml
+from antiphon.orchestrator.flows.library import COMPILED, FlowLibrary
+from antiphon.orchestrator.opening import open_library
 from tests.orchestrator.flows.support import asked, end_of, flow, node, says, speaking
 from tests.orchestrator.support import events_of, opened, served_team
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import TEAM
-from orchestrator.events import (
+from antiphon.orchestrator.events import (
     AgentComplete,
     AgentStart,
     Interaction,
@@ -20,9 +19,10 @@ from orchestrator.events import (
     ToolComplete,
     ToolStart,
 )
-from orchestrator.graphs import HistoryMessage
-from orchestrator.profiles import Profile
-from orchestrator.prompts import UNAIDED, specialist_prompt
+from antiphon.orchestrator.graphs.served import HistoryMessage
+from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.team.agents import TEAM
+from antiphon.orchestrator.team.prompts import UNAIDED, specialist_prompt
 from tests.orchestrator.flows.support import answered, asked, end_of, flow, node, says, speaking
 from tests.orchestrator.support import FAILS, Knowledge, events_of, of_type, opened, served_team, spoken
 from tests.support.model_server import Reply, by_turn

@@ -11,8 +11,8 @@ import os
 import sys
 from itertools import count
 
-from data import open_database
-from orchestrator.store import GraphStore, open_graph_store
+from antiphon.data import open_database
+from antiphon.orchestrator.store import GraphStore, open_graph_store
 
 
 def acknowledge(namespace: str, number: int) -> None:

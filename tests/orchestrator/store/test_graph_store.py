@@ -33,13 +33,13 @@ from langgraph.store.base import (
 )
 from langgraph.store.memory import InMemoryStore
 
-from data import open_database
-from data.base import Database
-from data.records import ItemWrite
-from orchestrator.errors import StoreRefused, Unavailable
-from orchestrator.events import RunError, ToolComplete
-from orchestrator.store import GraphStore, open_graph_store
-from orchestrator.store.operations import BATCH_BYTES, BATCH_OPERATIONS, VALUE_BYTES
+from antiphon.data import open_database
+from antiphon.data.base import Database
+from antiphon.data.records import ItemWrite
+from antiphon.orchestrator.errors import StoreRefused, Unavailable
+from antiphon.orchestrator.events import RunError, ToolComplete
+from antiphon.orchestrator.store import GraphStore, open_graph_store
+from antiphon.orchestrator.store.operations import BATCH_BYTES, BATCH_OPERATIONS, VALUE_BYTES
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
 
 ROOT = Path(__file__).parents[3]

@@ -15,11 +15,11 @@ import pytest
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import PutOp, SearchOp
 
-from data import open_database
-from data.base import Database
-from orchestrator.errors import StoreRefused
-from orchestrator.store import GraphStore, check_config, open_graph_store
-from orchestrator.store.index import StoreConfig, read_config
+from antiphon.data import open_database
+from antiphon.data.base import Database
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.store import GraphStore, check_config, open_graph_store
+from antiphon.orchestrator.store.index import StoreConfig, read_config
 
 HERE = ("memories",)
 

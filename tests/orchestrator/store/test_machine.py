@@ -32,9 +32,9 @@ from langgraph.store.base import (
 )
 from langgraph.store.memory import InMemoryStore
 
-from data import open_database
-from orchestrator.store import GraphStore
-from orchestrator.store.index import Index, read_config
+from antiphon.data import open_database
+from antiphon.orchestrator.store import GraphStore
+from antiphon.orchestrator.store.index import Index, read_config
 
 Place = tuple[tuple[str, ...], str]
 EVERYTHING = 10**6

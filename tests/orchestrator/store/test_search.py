@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import Item
-from orchestrator.errors import StoreRefused
-from orchestrator.store.search import (
+from antiphon.data.records import Item
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.store.search import (
     SEARCHED_ITEMS,
     by_vector,
     by_words,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 
-from orchestrator.errors import StoreRefused
-from orchestrator.store.values import as_json
+from antiphon.orchestrator.errors import StoreRefused
+from antiphon.orchestrator.store.values import as_json
 from tests.orchestrator.support import UNHURRIED
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)

@@ -1,8 +1,0 @@
-"""The built-in specialists, one file each. A new one is a file and a name in this table."""
-
-from __future__ import annotations
-
-from orchestrator.agents import maintenance, specs, troubleshooting
-from orchestrator.team import Team
-
-TEAM = Team(agents=(specs.AGENT, maintenance.AGENT, troubleshooting.AGENT))

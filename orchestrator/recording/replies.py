@@ -1,0 +1,267 @@
+"""What a graph has answered: texts in what its nodes return and in the output that it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.utils import convert_to_messages
+from langgraph.types import Command
+
+from antiphon.orchestrator.recording.view import RunView
+from antiphon.orchestrator.values import plain
+
+ANSWER_KEYS = (
+    "answer",
+    "output",
+    "response",
+    "result",
+    "final_answer",
+    "final_output",
+    "final_response",
+    "final_report",
+    "reply",
+)
+"""Keys under which graphs leave their answer, in the order in which they are tried."""
+
+Kind = Literal["answer", "preamble", "other"]
+
+
+class Said(NamedTuple):
+    """A text in a graph's output; a `preamble` is what a model said before it called tools."""
+
+    text: str
+    kind: Kind
+
+
+def updates_of(outputs: Any) -> list[Any]:
+    """What a node's return value adds to the state: one update, or one for each command in it."""
+    if isinstance(outputs, Command):
+        return [outputs.update]
+    if isinstance(outputs, list | tuple) and any(isinstance(one, Command) for one in outputs):
+        return [update for one in outputs for update in updates_of(one)]
+    if type(outputs).__qualname__ == "entrypoint.final":
+        return [outputs.value]
+    return [outputs]
+
+
+def messages_in(update: Any) -> list[BaseMessage]:
+    """The messages of an update or an output, whatever form they have; empty if there are none."""
+    if isinstance(update, BaseMessage):
+        return [update]
+    found = _field(update, "messages")
+    if found is None and isinstance(update, Mapping):
+        lists = [value for value in update.values() if _is_conversation(value)]
+        found = lists[0] if len(lists) == 1 else None
+    if found is None and _is_conversation(update):
+        found = update
+    if isinstance(found, BaseMessage | str | dict) or _is_pair(found):
+        found = [found]
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        return []
+    try:
+        return convert_to_messages(found)
+    except Exception:  # no messages, although they are called so
+        return []
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[-1], BaseMessage)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, str) for one in value)
+
+
+def spoken(message: BaseMessage) -> str:
+    """The text of a message that can be an answer: the model's, or a worker's that signed it."""
+    if isinstance(message, AIMessage) or (isinstance(message, HumanMessage) and message.name):
+        return str(message.text)
+    return ""
+
+
+def reply_text(outputs: Any) -> str:
+    """The text that a node's return value answers with, or an empty string."""
+    for update in reversed(updates_of(outputs)):
+        if isinstance(update, str):
+            return update
+        if messages := messages_in(update):
+            return spoken(messages[-1])
+        if isinstance(update, Mapping) and (text := _answer_key(update)):
+            return text
+    return ""
+
+
+def _answer_key(values: Mapping[str, Any]) -> str:
+    return next((values[key] for key in ANSWER_KEYS if isinstance(values.get(key), str)), "")
+
+
+class Outcome:
+    """The texts that a node's return value holds: as an answer, or anywhere in it."""
+
+    def __init__(self, outputs: Any) -> None:
+        self._answers: set[str] = set()
+        self._others: list[str] = []
+        self.is_empty = not any(updates_of(outputs))
+        for update in updates_of(outputs):
+            self._take(update)
+
+    def _take(self, update: Any) -> None:
+        messages = messages_in(update)
+        self._answers.update(str(message.text).strip() for message in messages)
+        if isinstance(update, str):
+            self._answers.add(update.strip())
+        elif isinstance(update, Mapping):
+            self._answers.update(update[key].strip() for key in ANSWER_KEYS if isinstance(update.get(key), str))
+            rest = {key: value for key, value in update.items() if key != "messages" or not messages}
+            self._others += texts_in(plain(rest))
+        elif not messages and update is not None:
+            self._others += texts_in(plain(update))
+
+    def answers(self, text: str) -> bool:
+        """Whether a text is returned as an answer."""
+        return text.strip() in self._answers
+
+    def holds(self, text: str) -> bool:
+        """Whether a text is in what is returned, as an answer or in any other way.
+
+        A node that returns nothing at all takes nothing back: what it has said is its outcome.
+        """
+        asked = text.strip()
+        return self.is_empty or self.answers(text) or any(asked in other for other in self._others)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in a plain value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(member)
+
+
+class Output:
+    """What a graph ends with, judged by what a run was given."""
+
+    def __init__(self, output: Any, message: str, message_id: str, inputs: Mapping[str, Any]) -> None:
+        self._output = updates_of(output)[-1]
+        self._message = message
+        self._message_id = message_id
+        self._inputs = inputs
+
+    def said(self) -> list[Said]:
+        """The texts that the output answers with, in order: one `answer`, after what came before it.
+
+        Empty if it has no single text.
+        """
+        structured = _field(self._output, "structured_response")
+        texts = self._conversation()
+        if structured is not None:
+            texts = [one for one in texts if one.kind != "answer"]
+            return [*texts, Said(as_json(structured), "answer")]
+        if any(one.kind == "answer" for one in texts):
+            return texts
+        answer = self._single_text()
+        return [*texts, Said(answer, "answer")] if answer else []
+
+    def as_object(self) -> str:
+        """The output as JSON, without what the run was given; empty if there is nothing left."""
+        output = self._output
+        if isinstance(output, Mapping):
+            rest = {
+                key: value
+                for key, value in output.items()
+                if key != "messages" and value is not None and self._is_new(key, value)
+            }
+            return as_json(dict(output) if rest and "messages" not in output else rest) if rest else ""
+        if output is None or messages_in(output):
+            return ""
+        return output if isinstance(output, str) else as_json(output)
+
+    def texts(self) -> list[str]:
+        """The texts under the output's keys that the run was not given."""
+        output = self._output
+        if isinstance(output, str):
+            return [output] if output.strip() else []
+        if not isinstance(output, Mapping):
+            return []
+        return [
+            value
+            for key, value in output.items()
+            if isinstance(value, str) and value.strip() and self._is_new(key, value)
+        ]
+
+    def _conversation(self) -> list[Said]:
+        """What the conversation's new messages say."""
+        found: list[Said] = []
+        answered = False
+        for index, message in enumerate(reversed(self._new_messages())):
+            text = str(message.text) if index == 0 and isinstance(message, ToolMessage) else spoken(message)
+            if not text.strip():
+                continue
+            calls = isinstance(message, AIMessage) and bool(message.tool_calls)
+            if not answered and not calls:
+                found.append(Said(text, "answer"))
+                answered = True
+            else:
+                found.append(Said(text, "preamble" if calls else "other"))
+        if not answered and found:  # the last word was said before a tool was called
+            found[0] = Said(found[0].text, "answer")
+        return found[::-1]
+
+    def _new_messages(self) -> list[BaseMessage]:
+        messages = messages_in(self._output)
+        for index in range(len(messages) - 1, -1, -1):
+            message = messages[index]
+            if message.id == self._message_id:
+                return messages[index + 1 :]
+        for index in range(len(messages) - 1, -1, -1):
+            message = messages[index]
+            if isinstance(message, HumanMessage) and str(message.text) == self._message:
+                return messages[index + 1 :]
+        return messages
+
+    def _single_text(self) -> str:
+        output = self._output
+        if isinstance(output, Mapping):
+            given = self._inputs
+            changed = {key: value for key, value in output.items() if given.get(key) != value}
+            if text := _answer_key(changed):
+                return text
+        texts = self.texts()
+        return texts[0] if len(texts) == 1 else ""
+
+    def _is_new(self, key: str, value: Any) -> bool:
+        if key in self._inputs and self._inputs[key] == value:
+            return False
+        return not (isinstance(value, str) and value == self._message)
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON text."""
+    return msgspec.json.encode(plain(value)).decode()
+
+
+def expected_texts(output: Output, view: RunView) -> list[str]:
+    """The texts that make up the answer of a run which has ended: those that its output gives.
+
+    What came before the answer counts if it was shown: preambles to tools, and answers side by side.
+    """
+    standing = [str(text) for text in view.texts.answering()]
+    shown = {text.strip() for text in standing}
+    before = shown | view.taken_back.keys()
+    if said := output.said():
+        return [
+            text for text, kind in said if kind == "answer" or text.strip() in (before if kind == "preamble" else shown)
+        ]
+    if standing:
+        held = {text.strip() for text in output.texts()}
+        return standing[-1:] if standing[-1].strip() in held else standing
+    found = output.as_object()
+    return [found] if found else []

@@ -1,0 +1,178 @@
+"""What a run's events add up to: a fold, for the live run and for what the log says of an earlier attempt.
+
+Pure. Feed it every event of a run in order; events that are not numbered yet have `seq` 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from antiphon.orchestrator.events import (
+    AgentComplete,
+    AgentError,
+    AgentStart,
+    AnyEvent,
+    Custom,
+    Hit,
+    Interrupt,
+    InterruptAnswered,
+    Progress,
+    RunAttempt,
+    Sources,
+    Superseded,
+    ToolOrder,
+    Usage,
+    WorkflowUpdate,
+)
+from antiphon.orchestrator.recording.texts import Texts
+
+
+class RunView:
+    """The state of a run so far."""
+
+    def __init__(self) -> None:
+        self.progress = 0.0
+        self.attempt = 1
+        self.order: list[str] = []
+        """Agents in the order in which they began."""
+        self.usage = Usage()
+        self.hits: dict[str, Hit] = {}
+        self.resume: dict[str, Any] | None = None
+        """The human's last answers by question, once given; empty to go on from a breakpoint."""
+        self.updates: set[WorkflowUpdate] = set()
+        """What was told of a conversation in steps: each update comes once in a run, also when a node runs again."""
+        self.wrote = False
+        """Whether the graph wrote something of its own to its stream."""
+        self.asked: Interrupt | None = None
+        """The last question, open or answered."""
+        self.waiting = False
+        """Whether it is open."""
+        self.stopped = False
+        """Whether the human said at a breakpoint that the run is to end there."""
+        self.passed: set[str] = set()
+        """Breakpoints that the human said to go on from, by their checkpoints."""
+        self.tool_order: dict[str, ToolOrder] = {}
+        """What tool calls did in which order, by task."""
+        self.reply_to: str | None = None
+        """The human's last answer, as a message."""
+        self._open: dict[str, tuple[AgentStart, int]] = {}
+        self._over: set[str] = set()
+        self.texts = Texts()
+        """Answers and drafts as they stand."""
+        self.taken_back: dict[str, str] = {}
+        """Texts that were shown as an answer and do not stand any more, with the agents who said them."""
+        self._asking: dict[str, tuple[str, int]] = {}
+        """Spans that ended with a question to a human, whose nodes begin anew with the answer."""
+
+    def see(self, event: AnyEvent, seq: int = 0) -> None:
+        """Take the next event."""
+        self.texts.see(event)
+        match event:
+            case AgentStart():
+                self._open[event.span] = (event, seq)
+                self.order.append(event.agent)
+            case AgentComplete():
+                _, began = self._open.pop(event.span, (None, seq))
+                self._over.add(event.span)
+                self.usage += event.usage or Usage()
+                if event.finish_reason == "interrupted":
+                    self._asking[event.span] = (event.agent, began)
+            case AgentError():
+                self._open.pop(event.span, None)
+                self._over.add(event.span)
+            case RunAttempt():
+                self.attempt = max(self.attempt, event.attempt)
+                for text in self.texts.drop(event.supersedes):
+                    if text.channel == "answer":
+                        self.taken_back[str(text).strip()] = text.agent
+                for span in event.supersedes.spans:
+                    self._asking.pop(span, None)
+                    if event.reason == RECOVERED:
+                        self._open.pop(span, None)
+            case Progress():
+                self.progress = max(self.progress, event.value)
+            case Sources():
+                self.hits.update({hit.id: hit for hit in event.hits})
+            case Custom():
+                self.wrote = True
+            case WorkflowUpdate():
+                self.updates.add(event)
+            case ToolOrder():
+                self.tool_order[event.task] = event
+            case Interrupt() | InterruptAnswered():
+                self._see_question(event)
+
+    def _see_question(self, event: Interrupt | InterruptAnswered) -> None:
+        if isinstance(event, Interrupt):
+            self.waiting = True
+            self.asked = event
+        else:
+            self.texts.divide()
+            self.waiting = False
+            self.reply_to = event.message_id
+            self.resume = event.resume
+            self.stopped = event.stops
+            if not event.resume:
+                self.passed.add(event.id)
+
+    def is_late(self, event: AnyEvent) -> bool:
+        """Whether an event belongs to a span that is over, or that begins inside one.
+
+        A tool that asks a human does not stop those beside it, which run on although their node is over.
+        """
+        span = getattr(event, "span", None)
+        begins_late = isinstance(event, AgentStart) and event.parent in self._over
+        is_stopped = isinstance(event, AgentComplete) and event.finish_reason == "cancelled"
+        if begins_late or (is_stopped and span not in self._open):  # stopped in a thread before it was announced
+            self._over.add(str(span))
+        return span in self._over
+
+    def is_over(self, span: str) -> bool:
+        """Whether a span has ended."""
+        return span in self._over
+
+    @property
+    def answer(self) -> str:
+        """The text that was shown as the answer and still stands, since the human's last answer if there was one."""
+        return self.texts.answer
+
+    def author_of(self, text: str) -> str:
+        """The agent who said a text, as an answer or in any other way; else the one that began last."""
+        asked = text.strip()
+        for known in self.texts:
+            if str(known).strip() == asked:
+                return known.agent
+        return self.taken_back.get(asked) or (self.order[-1] if self.order else "graph")
+
+    def unfinished(self) -> Superseded:
+        """What an attempt left half done: the text of these spans will be said anew."""
+        return _superseded({span: (start.agent, seq) for span, (start, seq) in self._open.items()})
+
+    def interrupted(self) -> Superseded:
+        """What nodes had said before they asked a human: they begin anew with the answer."""
+        return _superseded({span: at for span, at in self._asking.items() if self.texts.of_span(span)})
+
+    def open_spans(self) -> list[AgentComplete]:
+        """The completions that are missing, innermost first."""
+        return [
+            AgentComplete(span=start.span, agent=start.agent, role=start.role, text=self.texts.of_span(start.span))
+            for start, _ in reversed(self._open.values())
+        ]
+
+    def cited(self, text: str) -> list[Hit]:
+        """The passages whose document the text cites as `[uri]`, one per document, the first cited first."""
+        found = {hit.uri: hit for hit in reversed(self.hits.values()) if hit.uri and f"[{hit.uri}]" in text}
+        return sorted(found.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
+
+
+RESUMED = "resumed"
+"""The reason of an attempt that begins with a human's answer."""
+NO_ANSWER = "no_answer"
+"""The reason of an attempt that takes back what turned out not to be the answer."""
+RECOVERED = "recovered"
+"""The reason of an attempt that begins after a crash, as opposed to a retry inside an attempt."""
+
+
+def _superseded(spans: dict[str, tuple[str, int]]) -> Superseded:
+    after = min((seq for _, seq in spans.values()), default=1) - 1
+    return Superseded(after=max(after, 0), agents=sorted({agent for agent, _ in spans.values()}), spans=list(spans))

@@ -1,0 +1,8 @@
+"""The built-in specialists, one file each. A new one is a file and a name in this table."""
+
+from __future__ import annotations
+
+from antiphon.orchestrator.team.agents import maintenance, specs, troubleshooting
+from antiphon.orchestrator.team.team import Team
+
+TEAM = Team(agents=(specs.AGENT, maintenance.AGENT, troubleshooting.AGENT))

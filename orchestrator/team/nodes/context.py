@@ -1,0 +1,35 @@
+"""What the team's nodes are given for one run; never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from langchain_core.language_models import BaseChatModel
+
+from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.models import StructuredOutput
+from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.team.team import Team
+from antiphon.rag.types import Hit
+
+
+class Search(Protocol):
+    """Finds passages: `antiphon.rag.retriever.Retriever`, or anything that answers alike."""
+
+    async def search(self, question: str, access: Collection[str]) -> list[Hit]:
+        """The best passages that a reader with these access labels may see."""
+
+
+@dataclass(frozen=True)
+class TeamContext:
+    """The run's own tools. `access` are the labels that the user who asks may see, `profile` what they told."""
+
+    team: Team
+    model: BaseChatModel
+    router: StructuredOutput
+    retriever: Search
+    access: Collection[str]
+    emit: Callable[[AnyEvent], None]
+    profile: Profile | None = None
