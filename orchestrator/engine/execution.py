@@ -24,6 +24,7 @@ from antiphon.orchestrator.events import (
     AgentComplete,
     AgentStart,
     AnyEvent,
+    Custom,
     Interrupt,
     MessageBody,
     MessageSaved,
@@ -53,6 +54,8 @@ from antiphon.orchestrator.values import storable
 
 log = logging.getLogger("antiphon.run")
 
+UNREADABLE = "unreadable"
+"""The name of the custom event that stands for a row which cannot be read."""
 PAGE = 1000
 STOP_SECONDS = 5.0
 """How long a graph that was stopped may take to end."""
@@ -204,7 +207,7 @@ class Execution:
             after = rows[-1].seq
             for row in rows:
                 if row.run_id == self.run.id:
-                    event = decode(row.payload)
+                    event = recorded(row).event
                     view.see(event, row.seq)
                     if self._spans is not None:
                         self._spans.see(event, row.at)  # told already, by the execution that they belong to
@@ -509,12 +512,21 @@ def body_of(message: Message) -> MessageBody:
 
 
 def recorded(row: Row) -> Recorded:
-    """A stored row as an event with its place."""
+    """A stored row as an event with its place.
+
+    A row that cannot be read (a newer version wrote it, or the file is damaged) is shown as a custom
+    event that says so: one bad row must not hide the rest of a thread.
+    """
+    try:
+        event = decode(row.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        log.exception("event %d of thread %s cannot be read", row.seq, row.thread_id)
+        event = Custom(name=UNREADABLE, value={"type": row.type})
     return Recorded(
         thread_id=row.thread_id,
         seq=row.seq,
         run_id=row.run_id,
         attempt=row.attempt,
         at=row.at,
-        event=decode(row.payload),
+        event=event,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from antiphon import Engine, Run
+from antiphon import Engine, Run, open_engine
 from antiphon.data import open_database
 from antiphon.data import records as data_records
 from antiphon.data.base import Database
@@ -34,6 +36,7 @@ from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
+    Custom,
     InterruptAnswered,
     MessageSaved,
     RunAttempt,
@@ -44,6 +47,7 @@ from antiphon.orchestrator.events import (
 )
 from antiphon.orchestrator.graphs.served import serve_graph
 from tests.orchestrator.support import (
+    Knowledge,
     accepted,
     chain,
     check_log,
@@ -432,6 +436,25 @@ async def test_an_ended_run_reads_the_same_from_every_cursor(url: str) -> None:
     async with opened(url) as engine:  # from the disk, without the tail in memory
         run = await engine.run(run.id)
         assert [recorded async for recorded in run] == whole
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"{", b"\xff", b'{"type":"nothing_known"}', b'{"type":"agent_start","span":1.5}', b'{"type":"agent_chunk"}'],
+)
+async def test_a_row_that_cannot_be_read_hides_nothing_else(url: str, payload: bytes) -> None:
+    graph = chain(writer=saying("text"))
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        whole = await events_of(run)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE events SET payload = ? WHERE type = 'agent_start'", [payload])
+    async with open_engine(url, graphs=[graph], retriever=Knowledge()) as engine:
+        seen = await events_of(await engine.run(run.id))
+        again = await engine.start("again", thread_id=run.thread_id)
+        assert await again.text() == "text"
+    assert len(seen) == len(whole)
+    assert of_type(seen, Custom) == [Custom(name="unreadable", value={"type": "agent_start"})]
 
 
 async def test_following_an_ended_run_from_its_end_ends_at_once(url: str) -> None:
