@@ -346,7 +346,7 @@ class Execution:
         """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""
         if self._served.graph is None:
             self._served = self._served.made(graph)
-            handler.shape = self._served.shape
+            handler.answers.shape = self._served.shape
         self._served.check(given, first)
 
     async def _base(self) -> GraphState | None:
@@ -410,7 +410,7 @@ class Execution:
         expected = [storable(text) for text in expected_texts(found, view)]
         if not expected and not view.wrote:
             raise NoAnswer
-        handler.settle(expected, view.author_of(expected[-1]) if expected else "")
+        handler.answers.settle(expected, view.author_of(expected[-1]) if expected else "")
         texts = view.texts.answering()
         return Conclusion(view.answer, texts[-1].agent if texts else last)
 
