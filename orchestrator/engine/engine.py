@@ -15,9 +15,11 @@ import msgspec
 from langgraph.store.base import BaseStore
 
 from antiphon.data import records as data_records
-from antiphon.data.base import Database, Watch
+from antiphon.data import transactions
+from antiphon.data.base import Watch
+from antiphon.data.database import Database
 from antiphon.data.ids import new_id, same_id
-from antiphon.data.records import Acceptance, Message, NewEvent, OnBusy, Thread
+from antiphon.data.records import Acceptance, Message, NewEvent, OnBusy, Thread, may
 from antiphon.orchestrator.budget import UNLIMITED, Limits
 from antiphon.orchestrator.clock import Clock, Observe, now_ms, unobserved
 from antiphon.orchestrator.engine.execution import body_of, recorded
@@ -181,7 +183,7 @@ class Engine:
             idempotency=(idempotency_key, digest) if idempotency_key else None,
             on_busy=on_busy,
         )
-        accepted = await translated(self.database.accept(acceptance))
+        accepted = await translated(self.database.write(transactions.accept, acceptance))
         if accepted.created and accepted.run.owner == self.database.worker_id:
             self._runner.spawn(accepted.run, served)
         for interrupted in accepted.interrupted:
@@ -191,7 +193,7 @@ class Engine:
     async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
         """The run of the same request, if this key was used for one, as it was given to whoever asked first."""
         try:
-            record = await translated(self.database.repeated(user, key, digest))
+            record = await translated(self.database.write(transactions.repeated, user, key, digest))
         except KeyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
         return await self._repeated(record, user, key) if record is not None else None
@@ -222,7 +224,7 @@ class Engine:
     async def record(self, run_id: str, user: str) -> data_records.Run:
         """A run's stored record. Raises `ThingNotFound`."""
         record = await translated(self.database.run(run_id))
-        if record is None or record.user_id != user:
+        if record is None or not may(user, record):
             if record is not None:
                 audit.warning("refused another user's run", extra={"user": user, "run_id": run_id})
             raise ThingNotFound
@@ -232,7 +234,9 @@ class Engine:
         """Stop a run; one that has ended stays as it is. Raises `ThingNotFound`."""
         await self.record(run_id, user)
         end = RunCancelled(by=user)
-        record = await translated(self.database.cancel(run_id, user, [self._new_event(end)], encode(end)))
+        record = await translated(
+            self.database.write(transactions.cancel, run_id, user, [self._new_event(end)], encode(end))
+        )
         if self._runner.cancel(run_id, user):
             return
         if record.status == "queued" and (ending := await self._runner.take_up(run_id)) is not None:
@@ -268,7 +272,10 @@ class Engine:
         question: str | None = None,
     ) -> Run:
         idempotency = (user, key, digest) if key else None
-        if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
+        if (
+            idempotency is not None
+            and await translated(self.database.write(transactions.repeated, *idempotency)) is not None
+        ):
             return await self._repeated(waiting, user, key or "")
         served = await self._graph(waiting.graph)
         if served is None:
@@ -300,10 +307,15 @@ class Engine:
         )
         events = [self._new_event(answered), self._new_event(MessageSaved(message=body_of(message)))]
         record = await translated(
-            self.database.answer(waiting.id, self.database.worker_id, events, message, reply_id, idempotency)
+            self.database.write(
+                transactions.answer, waiting.id, self.database.worker_id, events, message, reply_id, idempotency
+            )
         )
         if record is None:
-            if idempotency is not None and await translated(self.database.repeated(*idempotency)) is not None:
+            if (
+                idempotency is not None
+                and await translated(self.database.write(transactions.repeated, *idempotency)) is not None
+            ):
                 return await self._repeated(waiting, user, key or "")
             raise NotInterrupted
         self._runner.spawn(record, served)
@@ -318,7 +330,7 @@ class Engine:
             thread = await translated(self.database.thread(thread_id))
         elif thread_name is not None:
             thread = await translated(self.database.named_thread(user, *thread_name))
-        return thread if thread is not None and thread.user_id == user else None
+        return thread if thread is not None and may(user, thread) else None
 
     async def waits(self, user: str, thread_name: tuple[str, str]) -> bool:
         """Whether the thread that this user's client calls so waits for an answer."""
@@ -357,18 +369,18 @@ class Engine:
     async def save_profile(self, user: str, profile: Profile) -> None:
         """Tell it to the agents of this user's runs from the next message on. Raises `BadRequest`."""
         value = encode_profile(checked_profile(profile))
-        await translated(self.database.save_profile(user, value, self._clock()))
+        await translated(self.database.write(transactions.save_profile, user, value, self._clock()))
 
     async def forget_profile(self, user: str = LOCAL_USER) -> None:
         """Tell nothing any more. Runs that were accepted before keep what they were given, as long as they are kept."""
-        await translated(self.database.save_profile(user, None, self._clock()))
+        await translated(self.database.write(transactions.save_profile, user, None, self._clock()))
 
     # -- threads ------------------------------------------------------------------------------------------------
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
         """A thread of this user. Raises `ThingNotFound`."""
         thread = await translated(self.database.thread(thread_id))
-        if thread is None or thread.user_id != user:
+        if thread is None or not may(user, thread):
             if thread is not None:
                 audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
             raise ThingNotFound
@@ -393,7 +405,7 @@ class Engine:
         thread = Thread(
             id=thread_id, user_id=user, title=title, created_at=at, updated_at=at, last_seq=0, head_message_id=None
         )
-        await translated(self.database.create_thread(thread, state))
+        await translated(self.database.write(transactions.create_thread, thread, state))
         stored = await self.thread(thread_id, user)
         kept = await translated(self.database.thread_state(thread_id))
         if (stored.title, bound_flow(kept)) != (title, bound_flow(state)):

@@ -12,7 +12,9 @@ from langgraph.errors import is_invalid_resume
 from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
-from antiphon.data.base import Database, Fenced, StorageError
+from antiphon.data import transactions
+from antiphon.data.base import Fenced, StorageError
+from antiphon.data.database import Database
 from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
 from antiphon.orchestrator.budget import Limits
 from antiphon.orchestrator.clock import Clock, Observe
@@ -166,7 +168,7 @@ class Execution:
         fence = Fence(run_id=self.run.id, epoch=self.run.lease_epoch)
         for delay in backoff():
             try:
-                await self._database.hand_back(fence, charged=True)
+                await self._database.write(transactions.hand_back, fence, charged=True)
                 break
             except StorageError:
                 await asyncio.sleep(delay)
@@ -238,7 +240,7 @@ class Execution:
             raise error
         if self._handing_back and cancelled:
             await writer.flush()
-            await self._database.hand_back(writer.fence, charged=False)
+            await self._database.write(transactions.hand_back, writer.fence, charged=False)
         elif self._cancelled_by is not None and (cancelled or error is not None or handler.waits):
             await self._end_early(writer, handler, "cancelled", None)
         elif error is not None or cancelled:

@@ -10,7 +10,8 @@ from typing import Any
 
 from langgraph.store.base import BaseStore
 
-from antiphon.data.base import Database, StorageError
+from antiphon.data.base import StorageError
+from antiphon.data.database import Database
 from antiphon.data.records import Run
 from antiphon.orchestrator.budget import Limits
 from antiphon.orchestrator.clock import Clock, Observe

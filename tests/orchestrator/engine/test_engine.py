@@ -15,9 +15,9 @@ from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
 from antiphon import Engine, Run, open_engine
-from antiphon.data import open_database
+from antiphon.data import open_database, transactions
 from antiphon.data import records as data_records
-from antiphon.data.base import Database
+from antiphon.data.database import Database
 from antiphon.data.ids import new_id
 from antiphon.orchestrator.bounds import MESSAGE_LIMIT, TITLE_LIMIT
 from antiphon.orchestrator.errors import (
@@ -809,4 +809,4 @@ async def lost_while_speaking(database: Database, record: data_records.Run) -> N
         writer.emit(AgentStart(span="1.1", agent="node"))
         writer.emit(AgentChunk(span="1.1", agent="node", text="half"))
         await writer.flush()
-        await database.hand_back(writer.fence, charged=False)
+        await database.write(transactions.hand_back, writer.fence, charged=False)
