@@ -7,24 +7,20 @@ import msgspec
 from antiphon.data.records import Message, Run
 from antiphon.data.transactions.transaction import Transaction
 
-_COLUMNS = ", ".join(Message.__struct_fields__)
-_VALUES = ", ".join(f":{field}" for field in Message.__struct_fields__)
-
 
 def insert_message(tx: Transaction, message: Message) -> None:
     """Store a message as the newest of its thread, and as what the next one follows."""
-    values = msgspec.structs.asdict(message)
     tx.execute(  # first the thread's row, whose lock makes the positions dense
         "UPDATE threads SET head_message_id = :id, updated_at = :created_at WHERE id = :thread_id",
         id=message.id,
         created_at=message.created_at,
         thread_id=message.thread_id,
     )
-    tx.execute(
-        f"INSERT INTO messages ({_COLUMNS}, position) VALUES ({_VALUES},"  # noqa: S608 - names of ours
-        " (SELECT COALESCE(MAX(position), 0) + 1 FROM messages WHERE thread_id = :thread_id))",
-        **values,
+    newest = tx.one(
+        "SELECT MAX(position) FROM messages WHERE thread_id = :thread_id",
+        thread_id=message.thread_id,
     )
+    tx.insert("messages", message, position=((newest and newest[0]) or 0) + 1)
 
 
 def place_for_reply(message: Message, reply_id: str) -> Message:
