@@ -108,6 +108,8 @@ class Execution:
         self._graph_task: asyncio.Task[Any] | None = None
         self._left: GraphState | None = None
         """The graph's state for the thread's next run, once the graph has come to its end."""
+        self._keeps = False
+        """Whether it is kept although the run failed."""
         self._asking: Asking | None = None
         self._question: Interrupt | None = None
         """What the graph asks a human, once it has stopped for one."""
@@ -387,6 +389,9 @@ class Execution:
         try:
             end = self._conclusion(writer.view, handler, output)
         except Exception as error:  # the run has done its work: it fails once, and is not tried again
+            if self._left is not None:  # the graph did come to its end: only words are missing
+                self._left = msgspec.structs.replace(self._left, message_id=self.run.input_message_id)
+                self._keeps = True
             await self._end_early(writer, handler, "failed", error)
             return
         reply = self._reply(writer, end.text, end.author, partial=False)
@@ -463,7 +468,7 @@ class Execution:
             *last,
             terminal,
             state=state,
-            graph_state=self._left if status == "completed" else None,
+            graph_state=self._left if status == "completed" or self._keeps else None,
         )
         self._observe(f"ended:{status}", 1)
 

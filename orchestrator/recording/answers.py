@@ -111,8 +111,8 @@ class Answers:
             if wanted.count(str(text).strip()) > sum(str(one).strip() == str(text).strip() for one in kept):
                 kept.insert(0, text)
         said = [str(text).strip() for text in kept]
-        if len(kept) < len(wanted) and said != wanted[: len(kept)]:
-            kept, said = [], []  # something is missing before what stands
+        if said != wanted[: len(kept)]:
+            kept, said = [], []  # something is missing before what stands, or it stands in another order
         if gone := [text for text in standing if text not in kept]:
             self._spans.writer.emit(self._no_answer(gone))
         missing = [text for text, known in zip(expected, wanted, strict=True) if known not in said]

@@ -453,7 +453,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """The graph waits for a human."""
         if not event.checkpoint_ns or event.checkpoint_ns == ("",):
-            self.interrupts = list(event.interrupts)
+            self.interrupts = list({one.id: one for one in event.interrupts}.values())  # callers repeat it
             self.breakpoint = None if self.interrupts else event.checkpoint_id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.messages.utils import convert_to_messages
 from langgraph.types import Command
 
+from antiphon.orchestrator.graphs.shape import path_of
+from antiphon.orchestrator.recording.texts import Text
 from antiphon.orchestrator.recording.view import RunView
 from antiphon.orchestrator.values import plain
 
@@ -81,9 +84,20 @@ def _is_pair(value: Any) -> bool:
 
 def spoken(message: BaseMessage) -> str:
     """The text of a message that can be an answer: the model's, or a worker's that signed it."""
-    if isinstance(message, AIMessage) or (isinstance(message, HumanMessage) and message.name):
-        return str(message.text)
-    return ""
+    if isinstance(message, AIMessage):
+        return str(message.text) or _media(message)
+    return str(message.text) if isinstance(message, HumanMessage) and message.name else ""
+
+
+def _media(message: AIMessage) -> str:
+    """What stands for an answer without words: `[image]`, `[file]`."""
+    blocks = message.content if isinstance(message.content, list) else []
+    kinds = [str(block.get("type", "")) for block in blocks if isinstance(block, dict)]
+    return " ".join(f"[{kind.removesuffix('_url')}]" for kind in kinds if MEDIA.match(kind))
+
+
+MEDIA = re.compile(r"(input_|output_)?(image|audio|video|file|document)(_url)?\Z")
+"""Types of content blocks that are something to see or to hear."""
 
 
 def reply_text(outputs: Any) -> str:
@@ -154,6 +168,8 @@ class Output:
         self._message = message
         self._message_id = message_id
         self._inputs = inputs
+        self.holds_message = True
+        """Whether the run's message is found in the output's conversation, so that what is new is known."""
 
     def said(self) -> list[Said]:
         """The texts that the output answers with, in order: one `answer`, after what came before it.
@@ -174,22 +190,27 @@ class Output:
         """The output as JSON, without what the run was given; empty if there is nothing left."""
         output = self._output
         if isinstance(output, Mapping):
-            rest = {
-                key: value
-                for key, value in output.items()
-                if key != "messages" and value is not None and self._is_new(key, value)
-            }
+            names = ANSWER_KEYS if "messages" in output else tuple(output)  # a conversation's other keys are its own
+            rest = {key: output[key] for key in names if output.get(key) is not None and self._is_new(key, output[key])}
             return as_json(dict(output) if rest and "messages" not in output else rest) if rest else ""
         if output is None or messages_in(output):
             return ""
         return output if isinstance(output, str) else as_json(output)
 
-    def texts(self) -> list[str]:
-        """The texts under the output's keys that the run was not given."""
+    def all_texts(self) -> list[str]:
+        """All texts anywhere in the output, in its order."""
+        return list(texts_in(plain(self._output)))
+
+    def echo(self) -> str:
+        """The run's message, if the graph returned it under a second key."""
+        output = self._output if isinstance(self._output, Mapping) else {}
+        return self._message if sum(value == self._message for value in output.values()) > 1 else ""
+
+    def _new_texts(self) -> list[str]:
         output = self._output
         if isinstance(output, str):
             return [output] if output.strip() else []
-        if not isinstance(output, Mapping):
+        if not isinstance(output, Mapping) or "messages" in output:
             return []
         return [
             value
@@ -213,6 +234,8 @@ class Output:
                 found.append(Said(text, "preamble" if calls else "other"))
         if not answered and found:  # the last word was said before a tool was called
             found[0] = Said(found[0].text, "answer")
+        if not found and (text := _last_resort(self._new_messages())):
+            found.append(Said(text, "answer"))
         return found[::-1]
 
     def _new_messages(self) -> list[BaseMessage]:
@@ -225,6 +248,7 @@ class Output:
             message = messages[index]
             if isinstance(message, HumanMessage) and str(message.text) == self._message:
                 return messages[index + 1 :]
+        self.holds_message = not messages
         return messages
 
     def _single_text(self) -> str:
@@ -234,7 +258,7 @@ class Output:
             changed = {key: value for key, value in output.items() if given.get(key) != value}
             if text := _answer_key(changed):
                 return text
-        texts = self.texts()
+        texts = self._new_texts()
         return texts[0] if len(texts) == 1 else ""
 
     def _is_new(self, key: str, value: Any) -> bool:
@@ -248,20 +272,38 @@ def as_json(value: Any) -> str:
     return msgspec.json.encode(plain(value)).decode()
 
 
+def _last_resort(messages: Sequence[BaseMessage]) -> str:
+    """What the last message says in another way: tools that a client is to call, or a message of no agent."""
+    last = messages[-1] if messages else None
+    if isinstance(last, AIMessage):
+        return "\n".join(f"{call['name']}({as_json(call['args'])})" for call in last.tool_calls)
+    return str(last.text) if isinstance(last, HumanMessage) else ""
+
+
 def expected_texts(output: Output, view: RunView) -> list[str]:
     """The texts that make up the answer of a run which has ended: those that its output gives.
 
-    What came before the answer counts if it was shown: preambles to tools, and answers side by side.
+    What the answering agent said before it called tools counts, if it was shown.
     """
-    standing = [str(text) for text in view.texts.answering()]
-    shown = {text.strip() for text in standing}
-    before = shown | view.taken_back.keys()
     if said := output.said():
+        if not output.holds_message:  # what is new cannot be told from what is old, unless it was said in this run
+            said = [one for one in said if view.said(one.text) is not None]
+        answer = view.said(said[-1].text) if said else None
         return [
-            text for text, kind in said if kind == "answer" or text.strip() in (before if kind == "preamble" else shown)
+            text
+            for text, kind in said
+            if kind == "answer" or (kind == "preamble" and _belongs(view.said(text), answer))
         ]
-    if standing:
-        held = {text.strip() for text in output.texts()}
-        return standing[-1:] if standing[-1].strip() in held else standing
-    found = output.as_object()
-    return [found] if found else []
+    standing = {str(text).strip(): str(text) for text in view.texts.answering()}
+    held = dict.fromkeys(text.strip() for text in output.all_texts())
+    if texts := [standing[text] for text in held if text in standing]:
+        return texts
+    found = output.as_object() or ("" if standing else output.echo())
+    return [found] if found else list(standing.values())
+
+
+def _belongs(preamble: Text | None, answer: Text | None) -> bool:
+    """Whether a preamble was shown, and by the agent that answers."""
+    if preamble is None or preamble.channel != "answer" or preamble.past:
+        return False
+    return answer is None or ((preamble.agent, path_of(preamble.node)) == (answer.agent, path_of(answer.node)))

@@ -24,7 +24,7 @@ from antiphon.orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
-from antiphon.orchestrator.recording.texts import Texts
+from antiphon.orchestrator.recording.texts import Text, Texts
 
 
 class RunView:
@@ -59,7 +59,7 @@ class RunView:
         self._over: set[str] = set()
         self.texts = Texts()
         """Answers and drafts as they stand."""
-        self.taken_back: dict[str, str] = {}
+        self.taken_back: dict[str, Text] = {}
         """Texts that were shown as an answer and do not stand any more, with the agents who said them."""
         self._asking: dict[str, tuple[str, int]] = {}
         """Spans that ended with a question to a human, whose nodes begin anew with the answer."""
@@ -84,7 +84,7 @@ class RunView:
                 self.attempt = max(self.attempt, event.attempt)
                 for text in self.texts.drop(event.supersedes):
                     if text.channel == "answer":
-                        self.taken_back[str(text).strip()] = text.agent
+                        self.taken_back[str(text).strip()] = text
                 for span in event.supersedes.spans:
                     self._asking.pop(span, None)
                     if event.reason == RECOVERED:
@@ -136,13 +136,16 @@ class RunView:
         """The text that was shown as the answer and still stands, since the human's last answer if there was one."""
         return self.texts.answer
 
-    def author_of(self, text: str) -> str:
-        """The agent who said a text, as an answer or in any other way; else the one that began last."""
+    def said(self, text: str) -> Text | None:
+        """The text that says this: one that stands, as an answer or a draft, or else one that was taken back."""
         asked = text.strip()
-        for known in self.texts:
-            if str(known).strip() == asked:
-                return known.agent
-        return self.taken_back.get(asked) or (self.order[-1] if self.order else "graph")
+        standing = (known for known in self.texts if str(known).strip() == asked)
+        return next(standing, None) or self.taken_back.get(asked)
+
+    def author_of(self, text: str) -> str:
+        """The agent who said a text; else the one that began last."""
+        said = self.said(text)
+        return said.agent if said is not None else (self.order[-1] if self.order else "graph")
 
     def unfinished(self) -> Superseded:
         """What an attempt left half done: the text of these spans will be said anew."""

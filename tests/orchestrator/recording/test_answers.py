@@ -266,10 +266,13 @@ async def test_a_preamble_to_a_tool_stands_before_the_answer(url: str, model: Mo
 
 async def test_two_calls_at_once_in_a_node_are_two_texts(url: str, model: Model) -> None:
     async def node(state: MessagesState) -> dict[str, Any]:
-        return {"messages": list(await asyncio.gather(model.ainvoke("one two three"), model.ainvoke("four five six")))}
+        said = await asyncio.gather(model.ainvoke("one two three"), model.ainvoke("four five six"))
+        return {"messages": [AIMessage("\n\n".join(str(one.text) for one in said))]}
 
     events = await told(url, linear(MessagesState, node=node))
-    assert sorted(events[-1].text.split("\n\n")) == ["re four five six", "re one two three"]
+    assert events[-1].text == "re one two three\n\nre four five six"
+    texts = {(chunk.span, chunk.part) for chunk in of_type(events, AgentChunk)}
+    assert len(texts) >= 2
 
 
 class Mapped(TypedDict, total=False):
@@ -290,12 +293,34 @@ async def test_of_a_map_reduce_the_reduction_is_the_answer(url: str, model: Mode
     assert await answer_of(url, graph.compile()) == ("re part a + re part b", "reduces")
 
 
-async def test_parallel_answers_all_stand_also_at_unequal_depth(url: str, model: Model) -> None:
+async def test_of_parallel_answers_the_last_message_is_the_answer(url: str, model: Model) -> None:
     graph = StateGraph(MessagesState).add_node("short", asks(model, "work")).add_node("deep", asks(model, "outline"))
     graph.add_node("deeper", asks(model, "polish")).add_edge(START, "short").add_edge(START, "deep")
     graph.add_edge("deep", "deeper").add_edge("short", END)
+    assert await answer_of(url, graph.compile()) == ("The polished text.", "deeper")
+
+
+class Both(TypedDict, total=False):
+    question: str
+    summary: str
+    translation: str
+
+
+async def test_parallel_texts_under_keys_stand_in_the_outputs_order(url: str, model: Model) -> None:
+    graph = StateGraph(Both).add_node("sums", asks(model, "draft", "summary")).add_edge(START, "sums")
+    graph.add_node("translates", asks(model, "polish", "translation")).add_edge(START, "translates")
     events = await told(url, graph.compile())
-    assert sorted(events[-1].text.split("\n\n")) == ["The polished text.", "The work is done."]
+    assert events[-1].text == "A draft.\n\nThe polished text."
+
+
+async def test_a_preamble_of_another_agent_is_not_part_of_the_answer(url: str, model: Model) -> None:
+    worker = create_agent(model, [look], name="worker")
+
+    async def works(state: MessagesState) -> dict[str, Any]:
+        return {"messages": (await worker.ainvoke(state))["messages"][1:]}
+
+    graph = linear(MessagesState, works=works, answers=asks(model, "work"))
+    assert await answer_of(url, graph) == ("The work is done.", "answers")
 
 
 # -- what a graph's output gives --------------------------------------------------------------------------------
@@ -354,6 +379,74 @@ async def test_an_object_is_shown_as_json(url: str) -> None:
 
     text, _ = await answer_of(url, linear(State, scores=scores))
     assert json.loads(text) == {"topic": "hello", "score": 5, "words": ["a"]}
+
+
+async def test_what_a_model_said_aside_does_not_stand_for_a_declared_output(url: str, model: Model) -> None:
+    class Score(TypedDict):
+        score: int
+
+    class State(Score, total=False):
+        question: str
+        thoughts: str
+
+    async def scores(state: State) -> dict[str, Any]:
+        return {"thoughts": (await model.ainvoke("draft")).content, "score": 9}
+
+    graph = StateGraph(State, output_schema=Score).add_node(scores).add_edge(START, "scores").compile()
+    assert json.loads((await answer_of(url, graph))[0]) == {"score": 9}
+
+
+class Kept(MessagesState, total=False):
+    secret: str
+    count: int
+
+
+async def test_a_conversations_other_keys_are_never_the_answer(url: str) -> None:
+    async def keeps(state: Kept) -> dict[str, Any]:
+        return {"secret": "sk-123", "count": 1}
+
+    events = await told(url, linear(Kept, keeps=keeps))
+    assert isinstance(events[-1], RunError)
+    assert all("sk-123" not in one.text for one in of_type(events, AgentChunk))
+
+
+async def test_a_run_without_an_answer_keeps_the_state_that_its_graph_has_reached(url: str) -> None:
+    async def counts(state: Kept) -> dict[str, Any]:
+        count = state.get("count", 0) + 1
+        return {"count": count, "messages": [AIMessage(f"turn {count}")] if count > 1 else []}
+
+    async with opened(url, linear(Kept, counts=counts)) as engine:
+        first = await engine.start("hello")
+        assert isinstance(await first.wait(), RunError)
+        assert await (await engine.start("again", thread_id=first.thread_id)).text() == "turn 2"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (AIMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]), "[image]"),
+        (AIMessage([{"type": "text", "text": "See: "}, {"type": "image", "base64": "AA=="}]), "See: "),
+        (AIMessage("", tool_calls=[{"name": "show", "args": {"x": 1}, "id": "c1"}]), 'show({"x":1})'),
+        ("plain", "plain"),
+    ],
+    ids=["an image", "text and image", "tools for the client", "a bare text"],
+)
+async def test_answers_without_words_are_answers(url: str, message: Any, text: str) -> None:
+    async def node(state: MessagesState) -> dict[str, Any]:
+        return {"messages": message}
+
+    assert (await answer_of(url, linear(MessagesState, node=node)))[0] == text
+
+
+async def test_an_output_that_equals_the_input_is_an_output(url: str) -> None:
+    class State(TypedDict, total=False):
+        question: str
+        text_out: str
+
+    async def copies(state: State) -> dict[str, Any]:
+        return {"text_out": state["question"]}
+
+    assert (await answer_of(url, linear(State, copies=copies)))[0] == "hello"
 
 
 async def test_no_text_and_no_output_is_no_success(url: str) -> None:
