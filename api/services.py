@@ -22,16 +22,13 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
-from antiphon.data.base import StorageError
+from antiphon.data.errors import AntiphonError, NotFound, StorageError
 from antiphon.data.records import Thread
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.errors import AntiphonError, ThingNotFound
-from antiphon.orchestrator.flows.definition import FlowInvalid
 from antiphon.orchestrator.flows.library import FlowLibrary
 from antiphon.orchestrator.graphs.served import HistoryMessage
-from antiphon.orchestrator.storage import translated
 
 log = logging.getLogger("antiphon.access")
 
@@ -59,9 +56,9 @@ class Services:
 
     @property
     def flows(self) -> FlowLibrary:
-        """The users' flows. Raises `ThingNotFound` where the engine serves none."""
+        """The users' flows. Raises `NotFound` where the engine serves none."""
         if self.engine.flows is None:
-            raise ThingNotFound
+            raise NotFound
         return self.engine.flows
 
     def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
@@ -79,7 +76,7 @@ class Services:
 
     async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
         """The run that a connection was last shown, and up to where as far as anybody knows."""
-        return self.positions.get(key) or await translated(self.engine.database.position(key))
+        return self.positions.get(key) or await self.engine.database.position(key)
 
     async def start(
         self,
@@ -123,15 +120,15 @@ class Services:
         return await self.start(ask, by, dialect, idempotency_key(request), request.headers.get("traceparent"))
 
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
-        """The thread that `start` would find by a client's name for it. Raises `ThingNotFound`."""
+        """The thread that `start` would find by a client's name for it. Raises `NotFound`."""
         thread = await self._own_thread(name, principal)
-        thread = thread or await translated(self.engine.database.named_thread(principal.id, dialect, name))
+        thread = thread or await self.engine.database.named_thread(principal.id, dialect, name)
         if thread is None:
-            raise ThingNotFound
+            raise NotFound
         return thread
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
-        thread = await translated(self.engine.database.thread(name)) if len(name) == UUID_LENGTH else None
+        thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
         return thread if thread is not None and thread.user_id == principal.id else None
 
     async def issue_ticket(self, principal: Principal) -> str:
@@ -139,12 +136,12 @@ class Services:
         ticket = secrets.token_urlsafe(32)
         now = self.clock()
         holder = msgspec.json.encode(principal)
-        await translated(self.engine.database.issue_ticket(_digest(ticket), holder, now, now + TICKET_SECONDS * 1000))
+        await self.engine.database.issue_ticket(_digest(ticket), holder, now, now + TICKET_SECONDS * 1000)
         return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
         """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
-        holder = await translated(self.engine.database.redeem_ticket(_digest(ticket), self.clock()))
+        holder = await self.engine.database.redeem_ticket(_digest(ticket), self.clock())
         if holder is None:
             raise Problem("AUTH_INVALID", "The ticket is not valid.")
         return msgspec.json.decode(holder, type=Principal)
@@ -170,7 +167,7 @@ class Services:
         self.metrics.resumes.labels("sse").inc()
         try:
             run = await self.engine.run(cursor.run_id, principal.id)
-        except ThingNotFound:
+        except NotFound:
             raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.") from None
         await check_cursor(self.engine, run.thread_id, cursor, principal.id)
         return run, cursor
@@ -186,15 +183,14 @@ def start_of(run: Run) -> Cursor:
 
 
 def as_problem(error: Exception) -> Problem:
-    """Any error as something to tell the client."""
+    """Any error as something to tell the client. What the client cannot mend is logged."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, FlowInvalid):
-        details = [msgspec.to_builtins(problem) for problem in error.problems]
-        return Problem("FLOW_INVALID", "The flow cannot be executed.", details=details)
-    if isinstance(error, AntiphonError):
-        return Problem(error.code, error.message)
-    return Problem("INTERNAL", "Something went wrong on our side.")
+    if not isinstance(error, AntiphonError):
+        return Problem(AntiphonError.code, AntiphonError.message)
+    if error.code == StorageError.code:
+        log.error("the store failed", exc_info=error)
+    return Problem(error.code, error.message, details=error.details)
 
 
 KEY_LIMIT = 255

@@ -1,4 +1,4 @@
-"""What every backend offers, and the errors that it raises."""
+"""What every backend offers. The errors that it raises are in `errors.py`."""
 
 from __future__ import annotations
 
@@ -28,26 +28,6 @@ from antiphon.data.records import (
 )
 
 T = TypeVar("T")
-
-
-class StorageError(Exception):
-    """The database did not take or give something. Nothing was stored."""
-
-
-class Fenced(StorageError):
-    """The writer lost its right to write: another one claimed the run, or the run has ended."""
-
-
-class NotFound(StorageError):
-    """No such thread or run for this user. The same error whether it is missing or somebody else's."""
-
-
-class Busy(StorageError):
-    """The thread has a run under way and the message asked to be rejected in that case."""
-
-
-class IdempotencyConflict(StorageError):
-    """The idempotency key was used before, for another request."""
 
 
 class Watch(Protocol):

@@ -40,7 +40,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from antiphon.data import schema, transactions
-from antiphon.data.base import StorageError, Watch
+from antiphon.data.base import Watch
+from antiphon.data.errors import StorageError
 from antiphon.data.hints import Hints
 from antiphon.data.records import (
     ACTIVE,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from antiphon.data import records
-from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound
+from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import (
     Acceptance,

@@ -254,7 +254,7 @@ class Native(Dialect):
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
-        errors = problem.details or UNSET
+        errors = list(problem.details) or UNSET
         return built(NativeError(code=problem.code, message=problem.message, at=at, errors=errors))
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:

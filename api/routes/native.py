@@ -21,9 +21,9 @@ from antiphon.api.routes.responses import event_stream
 from antiphon.api.routes.socket import converse
 from antiphon.api.services import KEY_LIMIT, Services, idempotency_key, start_of
 from antiphon.api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
+from antiphon.data.errors import NotFound
 from antiphon.data.records import Message, RunStatus, Thread
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.errors import ThingNotFound
 from antiphon.orchestrator.events import Usage
 
 NATIVE = DIALECTS["native"]
@@ -307,7 +307,7 @@ async def thread_events(
 async def _stands_in(services: Services, run_id: str, thread_id: str, principal: Principal) -> bool:
     try:
         return (await services.engine.run(run_id, principal.id)).thread_id == thread_id
-    except ThingNotFound:
+    except NotFound:
         return False
 
 

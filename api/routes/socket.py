@@ -25,8 +25,8 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.services import TICK_SECONDS, Services, as_problem, start_of
 from antiphon.api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
+from antiphon.data.errors import AntiphonError
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.errors import AntiphonError
 
 log = logging.getLogger("antiphon.socket")
 audit = logging.getLogger("antiphon.audit")
@@ -58,7 +58,7 @@ async def converse(
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
             await talk.serve(offered)
-    except (Problem, AntiphonError) as error:
+    except AntiphonError as error:
         await talk.fail(as_problem(error))
     except (WebSocketDisconnect, OSError):
         return
@@ -232,7 +232,7 @@ class _Talk:
                         command.run_id, command.answer, principal.id, question=command.id
                     )
                     self._follow(run, start_of(run))
-        except (Problem, AntiphonError) as error:
+        except AntiphonError as error:
             await self._act(self._conversation.problem(as_problem(error), self._now()))
 
     def _named(self, action: Perform) -> Principal:

@@ -9,16 +9,15 @@ from typing import Any, NamedTuple
 import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import is_invalid_resume
-from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
-from antiphon.data.base import Database, Fenced, StorageError
+from antiphon.data.base import Database
+from antiphon.data.errors import AntiphonError, Fenced, StorageError
 from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
-from antiphon.orchestrator.budget import Limits
-from antiphon.orchestrator.clock import Clock, Observe
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
+from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.engine.thread_state import pack, unpack
-from antiphon.orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
+from antiphon.orchestrator.errors import Crashed, CrashLoop, NoAnswer, describe
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -46,7 +45,7 @@ from antiphon.orchestrator.questions.questions import stopped_text, unsaid
 from antiphon.orchestrator.recording.callbacks import EventHandler, custom_event
 from antiphon.orchestrator.recording.replies import Output, expected_texts
 from antiphon.orchestrator.recording.texts import GAP
-from antiphon.orchestrator.recording.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
+from antiphon.orchestrator.recording.tracing import HANDED_BACK, Happening, RunSpans, Span, context_of
 from antiphon.orchestrator.recording.view import RECOVERED, RESUMED, RunView
 from antiphon.orchestrator.recording.writer import RunWriter, backoff
 from antiphon.orchestrator.values import storable
@@ -75,26 +74,16 @@ class Execution:
         database: Database,
         served: ServedGraph,
         run: Run,
-        clock: Clock,
-        max_attempts: int,
-        observe: Observe,
-        limits: Limits,
-        export: Export | None = None,
+        environment: Environment,
         took_over: bool = False,
-        store: BaseStore | None = None,
     ) -> None:
         self.run = run
         self.successor: str | None = None
         """The thread's next queued run, once this one has ended."""
         self._database = database
         self._served = served
-        self._clock = clock
-        self._max_attempts = max_attempts
-        self._observe = observe
-        self._limits = limits
-        self._export = export
+        self._environment = environment
         self._took_over = took_over
-        self._store = store
         self._spans: RunSpans | None = None
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
@@ -144,9 +133,13 @@ class Execution:
             self._spans = self._traced()
             past = await self._past()
             self._begin_trace()
-            writer = RunWriter(self._database, self.run, self._clock, past, self._observe, self._trace)
+            writer = RunWriter(
+                self._database, self.run, self._environment.clock, past, self._environment.observe, self._trace
+            )
             writer.on_error = self._stop
-            await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt, self._limits))
+            await self._execute(
+                writer, EventHandler(writer, self._served.shape, self.run.attempt, self._environment.limits)
+            )
         except Fenced:
             log.warning("a run is another worker's now", extra=self._who())
             self._spans = None  # the other one tells how this execution ended
@@ -174,14 +167,14 @@ class Execution:
 
     def _traced(self) -> RunSpans | None:
         """A fold for the run's spans; None where nobody takes them, or the request said that it is not to be traced."""
-        if self._export is None:
+        if self._environment.export is None:
             return None
         context = context_of(self.run.id, msgspec.json.decode(self.run.input, type=RunInput).traceparent)
         return RunSpans(self.run, context) if context.sampled else None
 
     def _begin_trace(self) -> None:
         if self._spans is not None:
-            self._tell(self._spans.begin(self._clock(), after_crash=self._took_over))
+            self._tell(self._spans.begin(self._environment.clock(), after_crash=self._took_over))
 
     def _trace(self, what: Happening, at: int) -> None:
         if self._spans is not None:
@@ -189,12 +182,12 @@ class Execution:
 
     def _end_trace(self) -> None:
         if self._spans is not None:
-            self._tell(self._spans.close(HANDED_BACK, self._clock()))
+            self._tell(self._spans.close(HANDED_BACK, self._environment.clock()))
 
     def _tell(self, spans: list[Span]) -> None:
-        if self._export is not None:
+        if self._environment.export is not None:
             for span in spans:
-                self._export(span)
+                self._environment.export(span)
 
     async def _past(self) -> RunView:
         """What earlier executions of this run have left in the log."""
@@ -271,7 +264,7 @@ class Execution:
 
     def _hopeless(self) -> AntiphonError | None:
         """Why a run that was lost with its process is not tried again, if it is not."""
-        if self.run.charges > self._max_attempts:
+        if self.run.charges > self._environment.max_attempts:
             return CrashLoop()
         return Crashed() if self.run.crashes and self._served.on_crash == "fail" else None
 
@@ -284,11 +277,11 @@ class Execution:
         saver = self._saver(writer, base, fresh)
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         config = run_config(self.run, given)
-        async with self._served.opened(config, given.context_values, self._store) as opened:
+        async with self._served.opened(config, given.context_values, self._environment.store) as opened:
             self._meet(opened, given, handler, first=base is None)
             if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
                 config["recursion_limit"] = limit
-            store = self._store if opened.store is None else opened.store
+            store = self._environment.store if opened.store is None else opened.store
             graph = without_generators(opened).copy(update={"checkpointer": saver, "store": store})
             entry = await self._entry(given, writer.view, base, fresh)
             if entry is None and (missed := await breakpoint_missed(graph, config, writer.view)) is not None:
@@ -460,7 +453,7 @@ class Execution:
             state=state,
             graph_state=self._left if status == "completed" else None,
         )
-        self._observe(f"ended:{status}", 1)
+        self._environment.observe(f"ended:{status}", 1)
 
     def _reply(self, writer: RunWriter, text: str, author: str | None, partial: bool) -> Message:
         return Message(
@@ -472,7 +465,7 @@ class Execution:
             parent_id=writer.view.reply_to or self.run.input_message_id,
             author=author or self._served.name,
             partial=partial,
-            created_at=self._clock(),
+            created_at=self._environment.clock(),
         )
 
 

@@ -17,12 +17,7 @@ from antiphon.orchestrator.bounds import (
     TITLE_LIMIT,
     VALUE_DEPTH,
 )
-from antiphon.orchestrator.errors import (
-    BadRequest,
-    EmptyMessage,
-    TooLarge,
-    UnknownAgent,
-)
+from antiphon.orchestrator.errors import BadRequest, EmptyMessage, TooLarge, UnknownAgent
 from antiphon.orchestrator.graphs.run_config import without_ours
 from antiphon.orchestrator.graphs.served import NOTHING_ASKED, RequestConfig, RunInput, ServedGraph
 from antiphon.orchestrator.team.routing import MODES

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from antiphon.data.base import EventLog, Fenced, StorageError
+from antiphon.data.base import EventLog
+from antiphon.data.errors import Fenced, StorageError
 from antiphon.data.records import (
     Checkpoint,
     CheckpointWrite,

@@ -7,7 +7,7 @@ import sqlite3
 import msgspec
 import pytest
 
-from antiphon.data.base import Busy, NotFound
+from antiphon.data.errors import Busy, NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Fence, GraphState, Thread
 from antiphon.data.sqlite import SqliteDatabase

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.data.base import StorageError
+from antiphon.data.errors import StorageError
 from antiphon.data.records import Item, ItemWrite, Namespace
 from antiphon.data.sqlite import SqliteDatabase
 from tests.orchestrator.support import UNHURRIED

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
+from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
 from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from antiphon.data import open_database, schema, transactions
-from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
+from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import (
     Checkpoint,
     CheckpointWrite,

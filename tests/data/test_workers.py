@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 
 from antiphon.data import transactions
-from antiphon.data.base import Fenced
+from antiphon.data.errors import Fenced
 from antiphon.data.records import Fence
 from antiphon.data.sqlite import SqliteDatabase
 from antiphon.data.transactions import Transaction

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from antiphon.data.base import Database
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, NewEvent
 from antiphon.data.records import Run as RunRecord
+from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.events import (
     TERMINAL,
     AgentChunk,
@@ -165,11 +167,15 @@ class Knowledge:
         return self._hits
 
 
+ENVIRONMENT = {field.name for field in fields(Environment)} - {"store"}
+
+
 @asynccontextmanager
 async def opened(url: str, *graphs: Any, **options: Any) -> AsyncIterator[Engine]:
-    """An engine whose whole log is checked once it is closed."""
+    """An engine whose whole log is checked once it is closed. `options` are `open_engine`'s and `Environment`'s."""
     options.setdefault("retriever", Knowledge())
-    async with open_engine(url, graphs=graphs, **options) as engine:
+    environment = Environment(**{name: options.pop(name) for name in ENVIRONMENT & options.keys()})
+    async with open_engine(url, graphs=graphs, environment=environment, **options) as engine:
         yield engine
     check_log(path_of(url))
 

@@ -16,20 +16,10 @@ from antiphon import Engine, Run
 from antiphon.data import open_database
 from antiphon.data import records as data_records
 from antiphon.data.base import Database
+from antiphon.data.errors import AntiphonError, Busy, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id
 from antiphon.orchestrator.bounds import MESSAGE_LIMIT, TITLE_LIMIT
-from antiphon.orchestrator.errors import (
-    AntiphonError,
-    BadRequest,
-    EmptyMessage,
-    KeyConflict,
-    NotInterrupted,
-    ThingNotFound,
-    ThreadBusy,
-    TooLarge,
-    UnknownAgent,
-    UnknownGraph,
-)
+from antiphon.orchestrator.errors import BadRequest, EmptyMessage, NotInterrupted, TooLarge, UnknownAgent, UnknownGraph
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -100,7 +90,7 @@ async def contents(engine: Engine, thread_id: str) -> list[tuple[str, str]]:
         (UnknownGraph, {"message": "hi", "graph": "nowhere"}),
         (UnknownAgent, {"message": "hi", "graph": "team", "primary": "nobody"}),
         (UnknownAgent, {"message": "hi", "graph": "team", "supporting": ["specs", "nobody"]}),
-        (ThingNotFound, {"message": "hi", "thread_id": "missing"}),
+        (NotFound, {"message": "hi", "thread_id": "missing"}),
     ],
 )
 async def test_a_wrong_request_is_refused_and_leaves_no_trace(
@@ -192,7 +182,7 @@ async def test_a_thread_can_be_created_before_its_first_message(url: str) -> Non
             await engine.create_thread("ada", "t" * (TITLE_LIMIT + 1))
         run = await engine.start("hello", user="ada", thread_id=thread.id)
         assert run.thread_id == thread.id
-        with pytest.raises(ThingNotFound):
+        with pytest.raises(NotFound):
             await engine.start("hello", user="eve", thread_id=thread.id)
 
 
@@ -202,7 +192,7 @@ async def test_a_thread_is_created_once_for_a_key_of_a_user(url: str) -> None:
         made = await asyncio.gather(*(create("ada", "plans", idempotency_key="k") for _ in range(5)))
         assert len({thread.id for thread in made}) == 1
         assert (await create("eve", "plans", idempotency_key="k")).id != made[0].id
-        with pytest.raises(KeyConflict):
+        with pytest.raises(IdempotencyConflict):
             await create("ada", "other plans", idempotency_key="k")
 
 
@@ -230,7 +220,7 @@ async def test_the_same_key_accepts_once_and_for_another_request_conflicts(url: 
         again = await engine.start("hello", idempotency_key="k")
         assert (run.created, again.created, again.id) == (True, False, run.id)
         assert await events_of(again) == await events_of(run)
-        with pytest.raises(KeyConflict):
+        with pytest.raises(IdempotencyConflict):
             await engine.start("something else", idempotency_key="k")
         assert (await engine.start("hello", idempotency_key="k", user="eve")).created
     async with opened(url, ECHO) as engine:
@@ -318,7 +308,7 @@ async def test_a_message_that_wants_to_be_rejected_is(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
         run = await engine.start("one")
-        with pytest.raises(ThreadBusy):
+        with pytest.raises(Busy):
             await engine.start("two", thread_id=run.thread_id, on_busy="reject")
         gated.gate.set()
         await run.wait()
@@ -411,9 +401,9 @@ async def test_what_is_somebody_elses_is_told_exactly_like_what_is_missing(url: 
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it", user="ada")
         await run.wait()
-        with pytest.raises(ThingNotFound) as foreign:
+        with pytest.raises(NotFound) as foreign:
             await METHODS[method](engine, run.id, run.thread_id)
-        with pytest.raises(ThingNotFound) as missing:
+        with pytest.raises(NotFound) as missing:
             await METHODS[method](engine, new_id(), new_id())
         assert str(foreign.value) == str(missing.value)
         assert await run.status() == "interrupted"
@@ -506,7 +496,7 @@ async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_w
         await engine.delete_thread(run.thread_id)
         assert await engine.threads() == []
         for gone in (engine.thread(run.thread_id), engine.record(run.id, "local"), engine.record(queued.id, "local")):
-            with pytest.raises(ThingNotFound):
+            with pytest.raises(NotFound):
                 await gone
         anew = await engine.start("three", thread_name=("page", "1"))
         assert anew.thread_id != run.thread_id
@@ -519,7 +509,7 @@ async def test_a_thread_that_waits_for_a_human_can_be_deleted(url: str) -> None:
         run = await engine.start("do it")
         await run.wait()
         await engine.delete_thread(run.thread_id)
-        with pytest.raises(ThingNotFound):
+        with pytest.raises(NotFound):
             await engine.thread(run.thread_id)
 
 
@@ -527,7 +517,7 @@ async def test_another_users_thread_cannot_be_deleted(url: str) -> None:
     async with opened(url, ECHO) as engine:
         run = await engine.start("hello")
         await run.wait()
-        with pytest.raises(ThingNotFound):
+        with pytest.raises(NotFound):
             await engine.delete_thread(run.thread_id, "eve")
         assert await engine.thread(run.thread_id)
 
@@ -549,7 +539,7 @@ async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypa
         run = await engine.start("hello")
         await stubborn.wait()
         try:
-            with pytest.raises(ThreadBusy):
+            with pytest.raises(Busy):
                 await engine.delete_thread(run.thread_id)
             assert await engine.thread(run.thread_id)
         finally:

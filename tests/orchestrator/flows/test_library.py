@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from antiphon import Engine
-from antiphon.orchestrator.errors import BadRequest, KeyConflict, ThingNotFound, UnknownGraph
+from antiphon.data.errors import IdempotencyConflict, NotFound
+from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid
 from antiphon.orchestrator.flows.language.text import to_json, to_yaml
 from antiphon.orchestrator.flows.library import COMPILED, FlowLibrary
@@ -87,7 +88,7 @@ async def test_flows_are_their_owners(url: str) -> None:
             flows.definition("none", "ada"),
             flows.definition("f", "ada", published=True),
         ):
-            with pytest.raises(ThingNotFound):
+            with pytest.raises(NotFound):
                 await attempt
         assert await flows.mine("eve") == []
         assert [record.agent_id for record in await flows.mine("ada")] == ["f"]
@@ -156,7 +157,7 @@ async def test_an_agent_is_a_flow_or_a_graph_or_the_default_while_there_are_no_f
         assert await flows.agent("f", "eve") is None, "a draft is nobody else's business"
         await flows.publish((await flows.save(ONE, "ada", "h")).agent_id, "ada")
         for name, user in (("f", "eve"), ("g", "ada")):
-            with pytest.raises(ThingNotFound):
+            with pytest.raises(NotFound):
                 await flows.agent(name, user)
 
 
@@ -218,7 +219,7 @@ async def test_a_thread_that_was_made_for_a_flow_stays_with_it(url: str) -> None
             run = await engine.start("go", thread_id=thread.id, graph=graph)
             said.append((run.graph, await run.text()))
         assert said == [("flow:s1@1", "One?"), ("flow:s2@1", "Two?"), ("flow:s1@1", "One? Next.")]
-        with pytest.raises(KeyConflict):
+        with pytest.raises(IdempotencyConflict):
             await engine.create_thread(graph="flow:s2", idempotency_key="k")
 
 
