@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Request as HttpRequest
+from msgspec.structs import replace
 
 from antiphon.api.auth import Authenticator
-from antiphon.api.dialects.base import Ask
 from antiphon.api.limits import Limits
 from antiphon.api.metrics import Metrics
 from antiphon.api.principal import Principal
@@ -28,7 +28,7 @@ from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.flows.library import FlowLibrary
-from antiphon.orchestrator.graphs.served import HistoryMessage
+from antiphon.orchestrator.request import Request
 
 log = logging.getLogger("antiphon.access")
 
@@ -78,46 +78,22 @@ class Services:
         """The run that a connection was last shown, and up to where as far as anybody knows."""
         return self.positions.get(key) or await self.engine.database.position(key)
 
-    async def start(
-        self,
-        ask: Ask,
-        principal: Principal,
-        dialect: str,
-        idempotency_key: str | None = None,
-        traceparent: str | None = None,
-    ) -> Run:
-        """Accept a client's message. Raises what `Engine.start` raises, and `Problem` RATE_LIMITED."""
+    async def start(self, request: Request, by: Principal) -> Run:
+        """Accept a client's message. Raises what `Engine.accept` raises, and `Problem` RATE_LIMITED."""
         if self.limits.counts_runs:
-            self.limits.runs(await self.engine.active_runs(principal.id))
+            self.limits.runs(await self.engine.active_runs(by.id))
         if self.settings.user_tokens_per_day is not None:
-            self.limits.tokens(await self.engine.tokens_used_today(principal.id))
-        thread_id, name = ask.thread_id, ask.thread_name
-        if name is not None and await self._own_thread(name, principal) is not None:
-            thread_id, name = name, None  # a name that we made up, because the client had none
-        return await self.engine.start(
-            ask.message,
-            user=principal.id,
-            thread_id=thread_id,
-            thread_name=(dialect, name) if name else None,
-            graph=ask.graph,
-            primary=ask.primary,
-            supporting=ask.supporting,
-            mode=ask.mode,
-            on_busy=ask.on_busy,
-            idempotency_key=idempotency_key or ask.idempotency_key,
-            dialect=dialect,
-            access=principal.access,
-            options=ask.options,
-            inputs=ask.inputs,
-            context=ask.context,
-            config=ask.config,
-            history=[HistoryMessage(role=role, content=content) for role, content in ask.history],
-            traceparent=traceparent,
-        )
+            self.limits.tokens(await self.engine.tokens_used_today(by.id))
+        name = request.thread_name
+        if name is not None and await self._own_thread(name, by) is not None:
+            request = replace(request, thread_id=name, thread_name=None)  # the client had no name for its thread
+        return await self.engine.accept(request, by)
 
-    async def start_requested(self, request: Request[Any, Any, Any], ask: Ask, by: Principal, dialect: str) -> Run:
-        """Accept a message that came as a request: its headers may name a key and a trace. Raises as `start` does."""
-        return await self.start(ask, by, dialect, idempotency_key(request), request.headers.get("traceparent"))
+    async def start_requested(self, http: HttpRequest[Any, Any, Any], request: Request, by: Principal) -> Run:
+        """Accept a message that came over HTTP: headers may name a key and a trace. Raises as `start` does."""
+        key = idempotency_key(http) or request.idempotency_key
+        trace = http.headers.get("traceparent")
+        return await self.start(replace(request, idempotency_key=key, traceparent=trace), by)
 
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
         """The thread that `start` would find by a client's name for it. Raises `NotFound`."""
@@ -155,7 +131,7 @@ class Services:
                 log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)
 
-    async def resumed(self, request: Request[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
+    async def resumed(self, request: HttpRequest[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
         """The run and the place that a request resumes; None for a request that begins something.
 
         `Last-Event-ID` counts more than `?last_event_id=`. Raises `Problem` CURSOR_GONE.
@@ -196,7 +172,7 @@ def as_problem(error: Exception) -> Problem:
 KEY_LIMIT = 255
 
 
-def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+def idempotency_key(request: HttpRequest[Any, Any, Any]) -> str | None:
     """The request's `Idempotency-Key`. Raises `Problem` where it is unreasonable."""
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= KEY_LIMIT:

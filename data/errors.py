@@ -41,21 +41,28 @@ class Fenced(StorageError):
     """The writer lost its right to write: another one claimed the run, or the run has ended."""
 
 
-class NotFound(StorageError):
+class Refused(StorageError):
+    """The database works, and does not do this. `str()` is the message, as its reason is no secret."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class NotFound(Refused):
     """Missing, or another user's: the caller cannot tell which."""
 
     code = "NOT_FOUND"
     message = "There is no such thing here."
 
 
-class Busy(StorageError):
+class Busy(Refused):
     """The thread has a run under way, which the message or the deletion does not wait for."""
 
     code = "BUSY"
     message = "The conversation is still answering the previous message."
 
 
-class IdempotencyConflict(StorageError):
+class IdempotencyConflict(Refused):
     """An idempotency key was used before, for another request."""
 
     code = "IDEMPOTENCY_CONFLICT"

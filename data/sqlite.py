@@ -149,7 +149,7 @@ class SqliteDatabase:
             or 0
         )
 
-    async def finish(
+    async def finish(  # noqa: PLR0913 - all that one commit stores
         self,
         fence: Fence,
         expected: int,

@@ -5,9 +5,10 @@ One tree, from the database to the web:
 AntiphonError
 ├── StorageError                   antiphon.data.errors
 │   ├── Fenced
-│   ├── NotFound
-│   ├── Busy
-│   └── IdempotencyConflict
+│   └── Refused
+│       ├── NotFound
+│       ├── Busy
+│       └── IdempotencyConflict
 ├── BadRequest
 │   ├── EmptyMessage
 │   ├── TooLarge

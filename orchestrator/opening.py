@@ -37,7 +37,7 @@ log = logging.getLogger("antiphon.engine")
 
 
 @asynccontextmanager
-async def open_engine(
+async def open_engine(  # noqa: PLR0913 - a keyword for each choice of whoever opens one
     database: str | None = None,
     *,
     graphs: Iterable[str | Any] = (),

@@ -11,7 +11,6 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery
 
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Ask
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.routes.native import IdempotencyKey
@@ -22,6 +21,7 @@ from antiphon.data.ids import new_id, same_id
 from antiphon.data.records import Flow
 from antiphon.orchestrator.flows.language import text
 from antiphon.orchestrator.flows.library import FlowLibrary
+from antiphon.orchestrator.request import Request as AskedRequest
 
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"
@@ -38,8 +38,8 @@ async def execute_socket(
     verbose = socket.query_params.get("verbose") in ("1", "true")
     thread = f"socket:{new_id()}"  # a client without a session talks in one thread for as long as it is connected
 
-    async def adapt(ask: Ask, principal: Principal) -> Ask:
-        name = f"{agent_id}/{ask.thread_name}" if ask.thread_name else thread
+    async def adapt(request: AskedRequest, principal: Principal) -> AskedRequest:
+        name = f"{agent_id}/{request.thread_name}" if request.thread_name else thread
         try:
             graph = await services.flows.agent(agent_id, principal.id)
         except NotFound:
@@ -47,7 +47,7 @@ async def execute_socket(
                 raise Problem("AGENT_NOT_FOUND", "There is no such agent.") from None
             graph = None  # a run that has begun goes on, whatever became of the flow
         return msgspec.structs.replace(
-            ask,
+            request,
             graph=graph,
             thread_name=name,
             options={"agent_id": agent_id, **({"verbose": True} if verbose else {})},

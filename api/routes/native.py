@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
-from antiphon.api.dialects.native import RunConfig, read_ask
+from antiphon.api.dialects.native import RunConfig, read_request
 from antiphon.api.openapi import STREAM
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -154,7 +154,7 @@ async def start_run(
     if resumed := await services.resumed(request, principal):
         run, cursor = resumed
     else:
-        run = await services.start_requested(request, read_ask(msgspec.to_builtins(data)), principal, "native")
+        run = await services.start_requested(request, read_request(msgspec.to_builtins(data)), principal)
         cursor = start_of(run)
     if _wants_stream(request):
         return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,19 +17,9 @@ from antiphon.data import records as data_records
 from antiphon.data.base import Database, Watch
 from antiphon.data.errors import Busy, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id, same_id
-from antiphon.data.records import Acceptance, Message, NewEvent, OnBusy, Thread
+from antiphon.data.records import Acceptance, Message, NewEvent, Thread
 from antiphon.orchestrator.engine.environment import DEFAULT_ENVIRONMENT, Environment
 from antiphon.orchestrator.engine.execution import body_of, recorded
-from antiphon.orchestrator.engine.requests import (
-    check_agents,
-    checked_config,
-    checked_message,
-    checked_mode,
-    checked_object,
-    checked_title,
-    checked_value,
-    digest_of,
-)
 from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.engine.runner import Runner
 from antiphon.orchestrator.errors import NotInterrupted, UnknownGraph
@@ -46,11 +36,21 @@ from antiphon.orchestrator.events import (
 )
 from antiphon.orchestrator.flows.compile import bound_flow
 from antiphon.orchestrator.flows.library import PREFIX, FlowLibrary
-from antiphon.orchestrator.graphs.run_config import LOCAL_USER
-from antiphon.orchestrator.graphs.served import HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.graphs.served import ServedGraph
 from antiphon.orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 from antiphon.orchestrator.questions.questions import read_answer
 from antiphon.orchestrator.recording.tracing import checked_traceparent
+from antiphon.orchestrator.request import (
+    LOCAL,
+    LOCAL_USER,
+    Caller,
+    Request,
+    User,
+    checked,
+    checked_object,
+    checked_title,
+    checked_value,
+)
 
 log = logging.getLogger("antiphon.engine")
 audit = logging.getLogger("antiphon.audit")
@@ -60,6 +60,18 @@ BATCH_BYTES = 64 * 1024
 """A reader is given at most this much at once."""
 DELETE_SECONDS = 10.0
 """How long deleting a thread waits for its runs to end."""
+
+
+class _Answer(NamedTuple):
+    """An answer to a run that waits, from a user, perhaps to a certain question.
+
+    `once` is `(user, key, digest)` of a request that may come again.
+    """
+
+    value: Any
+    by: str
+    once: tuple[str, str, bytes] | None = None
+    question: str | None = None
 
 
 class Engine:
@@ -89,94 +101,82 @@ class Engine:
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
-    async def start(  # noqa: PLR0913 - a keyword for each thing that a request may say
+    async def start(
         self,
         message: str,
         *,
         user: str = LOCAL_USER,
         thread_id: str | None = None,
-        thread_name: tuple[str, str] | None = None,
         graph: str | None = None,
-        primary: str | None = None,
-        supporting: Sequence[str] = (),
-        mode: str | None = None,
-        on_busy: OnBusy = "enqueue",
-        idempotency_key: str | None = None,
-        message_id: str | None = None,
-        dialect: str = "native",
-        access: Collection[str] = ("public",),
-        options: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
-        config: Mapping[str, Any] | None = None,
-        history: Sequence[HistoryMessage] = (),
-        traceparent: str | None = None,
     ) -> Run:
-        """Accept a message and begin to answer it. When this returns, both are stored for good.
+        """Accept a message and begin to answer it; for what else can be asked with one see `Request` and `accept`.
 
-        `thread_name` is `(namespace, name)`: a client's own name for a thread, created on first use. A message for a
-        thread whose run waits for a human is the human's answer. `inputs` fill other fields of the graph's input than
-        the message does, `context` its `context_schema`; of `config`, `configurable`, `recursion_limit`, `tags` and
-        `metadata` reach it. `traceparent` is W3C's header: the run's spans belong below it. Raises `EmptyMessage`,
-        `TooLarge`, `BadRequest`, `BadInput`, `BadContext`, `UnknownGraph`, `UnknownAgent`, `NotFound`,
-        `Busy`, `IdempotencyConflict`, `StorageError`.
+        `inputs` fill other fields of the graph's input than the message does, `context` its `context_schema`.
+        Raises what `accept` raises.
         """
-        given = RunInput(
-            message=checked_message(message),
-            primary=primary or None,
-            supporting=[name for name in supporting if name],
-            mode=checked_mode(mode),
-            access=tuple(sorted(access)),
-            options=dict(options or {}),
+        request = Request(
+            message=message,
+            thread_id=thread_id,
+            graph=graph,
             inputs=checked_object(inputs, "The inputs"),
             context=checked_object(context, "The context"),
-            config=checked_config(config),
-            history=list(history),
         )
-        digest = digest_of(given, graph or "", thread_id, thread_name)
-        if idempotency_key and (earlier := await self._accepted_before(user, idempotency_key, digest)):
+        return await self.accept(request, User(user))
+
+    async def accept(self, request: Request, by: Caller = LOCAL) -> Run:
+        """Store a request and begin to answer it. When this returns, message and run are stored for good.
+
+        A message for a thread whose run waits for a human is the human's answer. Raises `EmptyMessage`, `TooLarge`,
+        `BadRequest`, `BadInput`, `BadContext`, `UnknownGraph`, `UnknownAgent`, `NotFound`, `Busy`,
+        `IdempotencyConflict`, `StorageError`.
+        """
+        request, key = checked(request, by.access), request.idempotency_key
+        if key and (earlier := await self._accepted_before(by.id, key, request.digest)):
             return earlier
-        thread = await self._known_thread(user, thread_id, thread_name)
+        thread = await self._known_thread(by.id, request.thread_id, request.name_in_dialect)
         if thread is not None and (waiting := await self.database.waiting_run(thread.id)):
-            return await self._answer(waiting, message, user, idempotency_key, digest)
-        served = await self._chosen(graph or await self._flow_of(thread), user)
-        check_agents(served, given.primary, *given.supporting)
-        served.check(given, thread is None or thread.head_message_id is None)
-        run_id, reply_id = new_id(), new_id()
-        profile = await self.profile(user)  # stored with the input only: no request differs by it, no event shows it
-
-        def first_events(thread: Thread, stored: Message) -> list[NewEvent]:
-            shown = msgspec.to_builtins(given)
-            for own in ("access", "history", "context", "config"):  # keys and secrets may stand in the last two
-                shown.pop(own, None)
-            start = RunStart(input=shown, graph=served.name, dialect=dialect, reply_id=reply_id)
-            at = stored.created_at
-            return [_event_at(at, start), _event_at(at, MessageSaved(message=body_of(stored)))]
-
-        acceptance = Acceptance(
-            run_id=run_id,
-            message_id=message_id or new_id(),
-            reply_message_id=reply_id,
-            user_id=user,
-            graph=served.name,
-            content=given.message,
-            input=msgspec.json.encode(
-                msgspec.structs.replace(given, profile=profile, traceparent=checked_traceparent(traceparent))
-            ),
-            at=self.environment.clock(),
-            worker=self.database.worker_id,
-            events=first_events,
-            thread_id=thread_id,
-            thread_name=thread_name,
-            idempotency=(idempotency_key, digest) if idempotency_key else None,
-            on_busy=on_busy,
-        )
-        accepted = await self.database.accept(acceptance)
+            once = (by.id, key, request.digest) if key else None
+            return await self._answer(waiting, _Answer(request.message, by.id, once))
+        served = await self._chosen(request.graph or await self._flow_of(thread), by.id)
+        served.check_agents(request.primary, *request.supporting)
+        served.check(request, thread is None or thread.head_message_id is None)
+        accepted = await self.database.accept(await self._acceptance(request, by, served))
         if accepted.created and accepted.run.owner == self.database.worker_id:
             self._runner.spawn(accepted.run, served)
         for interrupted in accepted.interrupted:
-            await self.cancel(interrupted, user)
+            await self.cancel(interrupted, by.id)
         return Run(self, accepted.run, created=accepted.created)
+
+    async def _acceptance(self, request: Request, by: Caller, served: ServedGraph) -> Acceptance:
+        """What is stored of a request, with its run and their first events."""
+        key, reply_id = request.idempotency_key, new_id()
+        stored = msgspec.structs.replace(  # no request differs by these two, and no event shows them
+            request, profile=await self.profile(by.id), traceparent=checked_traceparent(request.traceparent)
+        )
+
+        def first_events(thread: Thread, message: Message) -> list[NewEvent]:
+            start = RunStart(input=request.shown, graph=served.name, dialect=request.dialect, reply_id=reply_id)
+            at = message.created_at
+            return [_event_at(at, start), _event_at(at, MessageSaved(message=body_of(message)))]
+
+        return Acceptance(
+            run_id=new_id(),
+            message_id=request.message_id or new_id(),
+            reply_message_id=reply_id,
+            user_id=by.id,
+            graph=served.name,
+            content=request.message,
+            input=msgspec.json.encode(stored),
+            at=self.environment.clock(),
+            worker=self.database.worker_id,
+            events=first_events,
+            thread_id=request.thread_id,
+            thread_name=request.name_in_dialect,
+            idempotency=(key, request.digest) if key else None,
+            on_busy=request.on_busy,
+        )
 
     async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
         """The run of the same request, if this key was used for one, as it was given to whoever asked first."""
@@ -246,56 +246,55 @@ class Engine:
         waiting, answer = await self.record(run_id, user), checked_value(answer, "The answer")
         request = [waiting.id, answer, *([question] if question is not None else [])]
         digest = hashlib.sha256(msgspec.json.encode(request)).digest()
-        return await self._answer(waiting, answer, user, idempotency_key, digest, question)
+        once = (user, idempotency_key, digest) if idempotency_key else None
+        return await self._answer(waiting, _Answer(answer, user, once, question))
 
-    async def _answer(
-        self,
-        waiting: data_records.Run,
-        answer: Any,
-        user: str,
-        key: str | None,
-        digest: bytes,
-        question: str | None = None,
-    ) -> Run:
-        idempotency = (user, key, digest) if key else None
-        if idempotency is not None and await self.database.repeated(*idempotency) is not None:
-            return await self._repeated(waiting, user, key or "")
+    async def _answer(self, waiting: data_records.Run, given: _Answer) -> Run:
+        if (repeated := await self._answered_before(waiting, given)) is not None:
+            return repeated
         served = await self._graph(waiting.graph)
         if served is None:
             raise UnknownGraph(f"There is no graph {waiting.graph!r} here that could take the answer.")
         asked, asked_at = await self._open_question(waiting)
         if asked is None:
             raise NotInterrupted
-        reading = read_answer(asked, answer, question)
+        reading = read_answer(asked, given.value, given.question)
         message = Message(
-            id=_answer_id(user, key) if key else new_id(),
+            id=_answer_id(*given.once[:2]) if given.once else new_id(),
             thread_id=waiting.thread_id,
             run_id=waiting.id,
             role="user",
-            content=as_text(answer),
+            content=as_text(given.value),
             parent_id=waiting.reply_message_id,
-            author=user,
+            author=given.by,
             partial=False,
             created_at=self.environment.clock(),
         )
         reply_id = new_id()
         answered = InterruptAnswered(
             id=reading.id,
-            answer=answer,
-            by=user,
+            answer=given.value,
+            by=given.by,
             message_id=message.id,
             reply_id=reply_id,
             resume=reading.resume,
             stops=reading.stops,
         )
         events = [self._new_event(answered), self._new_event(MessageSaved(message=body_of(message)))]
-        record = await self.database.answer(waiting.id, self.database.worker_id, events, message, reply_id, idempotency)
+        record = await self.database.answer(waiting.id, self.database.worker_id, events, message, reply_id, given.once)
         if record is None:
-            if idempotency is not None and await self.database.repeated(*idempotency) is not None:
-                return await self._repeated(waiting, user, key or "")
+            if (repeated := await self._answered_before(waiting, given)) is not None:
+                return repeated
             raise NotInterrupted
         self._runner.spawn(record, served)
         return Run(self, record, answered=asked_at, message_id=message.id)
+
+    async def _answered_before(self, waiting: data_records.Run, given: _Answer) -> Run | None:
+        """The run that the same answer continued before, if it was sent with a key."""
+        if given.once is None or await self.database.repeated(*given.once) is None:
+            return None
+        user, key, _ = given.once
+        return await self._repeated(waiting, user, key)
 
     async def _known_thread(
         self, user: str, thread_id: str | None, thread_name: tuple[str, str] | None

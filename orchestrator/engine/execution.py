@@ -38,7 +38,7 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.graphs.generators import without_generators
 from antiphon.orchestrator.graphs.inputs import Graph
 from antiphon.orchestrator.graphs.run_config import run_config
-from antiphon.orchestrator.graphs.served import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
 from antiphon.orchestrator.questions.asking import Asking
 from antiphon.orchestrator.questions.pausing import breakpoint_at, breakpoint_missed, question_of
 from antiphon.orchestrator.questions.questions import stopped_text, unsaid
@@ -48,6 +48,7 @@ from antiphon.orchestrator.recording.texts import GAP
 from antiphon.orchestrator.recording.tracing import HANDED_BACK, Happening, RunSpans, Span, context_of
 from antiphon.orchestrator.recording.view import RECOVERED, RESUMED, RunView
 from antiphon.orchestrator.recording.writer import RunWriter, backoff
+from antiphon.orchestrator.request import HistoryMessage, Request
 from antiphon.orchestrator.values import storable
 
 log = logging.getLogger("antiphon.run")
@@ -169,7 +170,7 @@ class Execution:
         """A fold for the run's spans; None where nobody takes them, or the request said that it is not to be traced."""
         if self._environment.export is None:
             return None
-        context = context_of(self.run.id, msgspec.json.decode(self.run.input, type=RunInput).traceparent)
+        context = context_of(self.run.id, msgspec.json.decode(self.run.input, type=Request).traceparent)
         return RunSpans(self.run, context) if context.sampled else None
 
     def _begin_trace(self) -> None:
@@ -270,7 +271,7 @@ class Execution:
 
     async def _drive(self, writer: RunWriter, handler: EventHandler) -> Any:
         """Run the graph from where it stands, and return its output."""
-        given = msgspec.json.decode(self.run.input, type=RunInput)
+        given = msgspec.json.decode(self.run.input, type=Request)
         given = msgspec.structs.replace(given, message_id=self.run.input_message_id)
         fresh = self.run.attempt <= 1 and writer.view.resume is None
         base = await self._base()
@@ -279,7 +280,7 @@ class Execution:
         config = run_config(self.run, given)
         async with self._served.opened(config, given.context_values, self._environment.store) as opened:
             self._meet(opened, given, handler, first=base is None)
-            if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
+            if (limit := self._served.step_limit((given.config or {}).get("recursion_limit"))) is not None:
                 config["recursion_limit"] = limit
             store = self._environment.store if opened.store is None else opened.store
             graph = without_generators(opened).copy(update={"checkpointer": saver, "store": store})
@@ -332,7 +333,7 @@ class Execution:
                 follows=base.message_id if base else None,
             )
 
-    def _meet(self, graph: Graph, given: RunInput, handler: EventHandler, first: bool) -> None:
+    def _meet(self, graph: Graph, given: Request, handler: EventHandler, first: bool) -> None:
         """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""
         if self._served.graph is None:
             self._served = self._served.made(graph)
@@ -347,7 +348,7 @@ class Execution:
 
     async def _entry(
         self,
-        given: RunInput,
+        given: Request,
         view: RunView,
         base: GraphState | None,
         fresh: bool,
@@ -358,13 +359,13 @@ class Execution:
             return self._served.make_input(given, await self._history(given, base), left)
         return Command(resume=view.resume) if view.resume else None
 
-    async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
+    async def _history(self, given: Request, base: GraphState | None) -> list[HistoryMessage]:
         """The messages before this run's one, along its branch, that `base` has not seen.
 
         A client that keeps the conversation sends it each time: it counts if there is no state.
         """
         if given.history and base is None:
-            return given.history
+            return list(given.history)
         seen = base.message_id if base else None
         *earlier, _ = await self._database.branch(self.run.input_message_id, seen)
         return [HistoryMessage(role=m.role, content=m.content, id=m.id) for m in earlier]
@@ -395,7 +396,7 @@ class Execution:
         if self._served.conclude is not None:
             end = self._served.conclude(output)
             return end._replace(text=storable(end.text) or view.answer, author=end.author or last)
-        given = msgspec.json.decode(self.run.input, type=RunInput)
+        given = msgspec.json.decode(self.run.input, type=Request)
         found = Output(output, given.message, self.run.input_message_id, given.inputs)
         expected = [storable(text) for text in expected_texts(found, view)]
         if not expected and not view.wrote:

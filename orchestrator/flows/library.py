@@ -26,7 +26,8 @@ from antiphon.orchestrator.flows.compile import bound_to, compile_flow, flow_of
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
 from antiphon.orchestrator.flows.language.text import from_text, located
 from antiphon.orchestrator.flows.team import team_flow
-from antiphon.orchestrator.graphs.served import RunInput, ServedGraph
+from antiphon.orchestrator.graphs.served import ServedGraph
+from antiphon.orchestrator.request import Request
 from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.team import Team
 
@@ -50,7 +51,7 @@ class FlowLibrary:
         team: Team,
         model: Any,
         clock: Clock,
-        make_context: Callable[[RunInput, Callable[[AnyEvent], None]], TeamContext],
+        make_context: Callable[[Request, Callable[[AnyEvent], None]], TeamContext],
         graphs: Collection[str],
     ) -> None:
         self._database = database

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import fields
 from pathlib import Path
@@ -54,6 +54,7 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.models import chat_model
 from antiphon.orchestrator.recording.view import RECOVERED, RunView
 from antiphon.orchestrator.recording.writer import RunWriter
+from antiphon.orchestrator.request import LOCAL_USER, PUBLIC, Request, User
 from antiphon.orchestrator.team import prompts
 from antiphon.orchestrator.team.agents import TEAM
 from antiphon.rag.types import Chunk, Hit
@@ -178,6 +179,13 @@ async def opened(url: str, *graphs: Any, **options: Any) -> AsyncIterator[Engine
     async with open_engine(url, graphs=graphs, environment=environment, **options) as engine:
         yield engine
     check_log(path_of(url))
+
+
+async def begin(
+    engine: Engine, message: str, *, user: str = LOCAL_USER, access: Collection[str] = PUBLIC, **asked: Any
+) -> Run:
+    """Begin to answer a message; `asked` are fields of `Request`."""
+    return await engine.accept(Request(message=message, **asked), User(user, access))
 
 
 def path_of(url: str) -> Path:

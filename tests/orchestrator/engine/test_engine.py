@@ -35,6 +35,7 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.graphs.served import serve_graph
 from tests.orchestrator.support import (
     accepted,
+    begin,
     chain,
     check_log,
     events_of,
@@ -98,7 +99,7 @@ async def test_a_wrong_request_is_refused_and_leaves_no_trace(
 ) -> None:
     async with opened(url, ECHO) as engine:
         with pytest.raises(error) as raised:
-            await engine.start(**request_)
+            await begin(engine, **request_)
         assert raised.value.code == error.code
         assert await engine.threads() == []
 
@@ -114,7 +115,7 @@ async def test_a_message_of_exactly_the_limit_is_accepted_and_null_characters_ar
 async def test_when_start_returns_the_message_and_the_run_are_stored(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
-        run = await engine.start("hello", message_id="mine")
+        run = await begin(engine, "hello", message_id="mine")
         assert run.message_id == "mine"
         assert await contents(engine, run.thread_id) == [("user", "hello")]
         assert await run.status() == "running"
@@ -126,7 +127,7 @@ async def test_messages_stand_in_the_order_of_the_conversation(url: str) -> None
     async with opened(url, ECHO, clock=lambda: 1) as engine:
         run = await engine.start("one")
         await run.wait()
-        await (await engine.start("two", thread_id=run.thread_id, message_id="0")).wait()
+        await (await begin(engine, "two", thread_id=run.thread_id, message_id="0")).wait()
         roles = [role for role, _ in await contents(engine, run.thread_id)]
     assert roles == ["user", "assistant", "user", "assistant"]
 
@@ -162,11 +163,11 @@ async def test_a_queued_message_knows_the_answer_that_it_waited_for(url: str) ->
 
 async def test_a_thread_can_be_named_by_its_client_and_names_belong_to_users(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        run = await engine.start("one", thread_name=("page", "chat-1"))
-        again = await engine.start("two", thread_name=("page", "chat-1"))
+        run = await begin(engine, "one", dialect="page", thread_name="chat-1")
+        again = await begin(engine, "two", dialect="page", thread_name="chat-1")
         assert again.thread_id == run.thread_id
         for elsewhere in ({"thread_name": ("app", "chat-1")}, {"thread_name": ("page", "chat-1"), "user": "eve"}):
-            other = await engine.start("three", **elsewhere)
+            other = await begin(engine, "three", **elsewhere)
             assert other.thread_id != run.thread_id
             await other.wait()
         await again.wait()
@@ -205,7 +206,7 @@ async def test_a_message_was_saved_when_its_record_says(url: str) -> None:
 
 async def test_the_access_labels_of_a_request_are_not_told_in_its_events(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        run = await engine.start("hello", access=("public", "board"), options={"verbose": True})
+        run = await begin(engine, "hello", access=("public", "board"), options={"verbose": True})
         start = of_type(await events_of(run), RunStart)[0]
     assert start.input == {"message": "hello", "options": {"verbose": True}}
 
@@ -215,22 +216,22 @@ async def test_the_access_labels_of_a_request_are_not_told_in_its_events(url: st
 
 async def test_the_same_key_accepts_once_and_for_another_request_conflicts(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        run = await engine.start("hello", idempotency_key="k")
+        run = await begin(engine, "hello", idempotency_key="k")
         await run.wait()
-        again = await engine.start("hello", idempotency_key="k")
+        again = await begin(engine, "hello", idempotency_key="k")
         assert (run.created, again.created, again.id) == (True, False, run.id)
         assert await events_of(again) == await events_of(run)
         with pytest.raises(IdempotencyConflict):
-            await engine.start("something else", idempotency_key="k")
-        assert (await engine.start("hello", idempotency_key="k", user="eve")).created
+            await begin(engine, "something else", idempotency_key="k")
+        assert (await begin(engine, "hello", idempotency_key="k", user="eve")).created
     async with opened(url, ECHO) as engine:
-        assert (await engine.start("hello", idempotency_key="k")).id == run.id
+        assert (await begin(engine, "hello", idempotency_key="k")).id == run.id
         assert len(await engine.threads()) == 1
 
 
 async def test_twenty_requests_at_once_with_one_key_are_one_run(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        runs = await asyncio.gather(*(engine.start("hello", idempotency_key="k") for _ in range(20)))
+        runs = await asyncio.gather(*(begin(engine, "hello", idempotency_key="k") for _ in range(20)))
         assert len({run.id for run in runs}) == 1
         assert [run.created for run in runs].count(True) == 1
         assert {await run.text() for run in runs} == {"hello"}
@@ -240,9 +241,9 @@ async def test_twenty_requests_at_once_with_one_key_are_one_run(url: str) -> Non
 async def test_a_repeated_message_is_not_taken_for_the_answer_to_its_own_question(url: str) -> None:
     async with opened(url, ASKS) as engine:
         request = {"thread_name": ("page", "1"), "idempotency_key": "k"}
-        run = await engine.start("do it", **request)
+        run = await begin(engine, "do it", **request)
         await run.wait()
-        again = await engine.start("do it", **request)
+        again = await begin(engine, "do it", **request)
         assert (again.id, again.created, again.answered) == (run.id, False, 0)
         assert await run.status() == "interrupted"
 
@@ -264,7 +265,7 @@ async def test_a_message_that_answered_is_accepted_once_too(url: str) -> None:
         await run.wait()
         answered = set()
         for _ in range(2):
-            again = await engine.start("yes", thread_id=run.thread_id, idempotency_key="k")
+            again = await begin(engine, "yes", thread_id=run.thread_id, idempotency_key="k")
             assert again.id == run.id
             answered.add(again.answered)
             await run.wait()
@@ -274,9 +275,9 @@ async def test_a_message_that_answered_is_accepted_once_too(url: str) -> None:
 
 async def test_a_message_id_that_is_taken_is_refused_in_our_words(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        await (await engine.start("hello", message_id="mine")).wait()
+        await (await begin(engine, "hello", message_id="mine")).wait()
         with pytest.raises(AntiphonError):
-            await engine.start("other", message_id="mine", user="eve")
+            await begin(engine, "other", message_id="mine", user="eve")
 
 
 # -- a busy thread ----------------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ async def test_a_message_that_wants_to_be_rejected_is(url: str) -> None:
     async with opened(url, gated.graph) as engine:
         run = await engine.start("one")
         with pytest.raises(Busy):
-            await engine.start("two", thread_id=run.thread_id, on_busy="reject")
+            await begin(engine, "two", thread_id=run.thread_id, on_busy="reject")
         gated.gate.set()
         await run.wait()
         assert await contents(engine, run.thread_id) == [("user", "one"), ("assistant", "before after")]
@@ -321,7 +322,7 @@ async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_wh
         first = await engine.start("one")
         queued = await engine.start("queued", thread_id=first.thread_id)
         await reach_text(first, "before ")
-        last = await engine.start("two", thread_id=first.thread_id, on_busy="interrupt")
+        last = await begin(engine, "two", thread_id=first.thread_id, on_busy="interrupt")
         ends = [await first.wait(), await queued.wait()]
         gated.gate.set()
         assert await last.text() == "before after"
@@ -342,7 +343,7 @@ async def test_a_message_that_rolls_back_is_answered_as_if_the_other_had_not_bee
         first = await engine.start("one")
         await first.wait()
         second = await engine.start("two", thread_id=first.thread_id)
-        third = await engine.start("three", thread_id=first.thread_id, on_busy="rollback")
+        third = await begin(engine, "three", thread_id=first.thread_id, on_busy="rollback")
         assert isinstance(await second.wait(), RunCancelled)
         assert await third.text() == "3", "one, its answer, three"
 
@@ -490,15 +491,15 @@ async def test_a_thread_can_be_made_before_its_first_message(url: str) -> None:
 async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_wait(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
-        run = await engine.start("one", thread_name=("page", "1"))
+        run = await begin(engine, "one", dialect="page", thread_name="1")
         await reach_text(run, "before ")
-        queued = await engine.start("two", thread_name=("page", "1"))
+        queued = await begin(engine, "two", dialect="page", thread_name="1")
         await engine.delete_thread(run.thread_id)
         assert await engine.threads() == []
         for gone in (engine.thread(run.thread_id), engine.record(run.id, "local"), engine.record(queued.id, "local")):
             with pytest.raises(NotFound):
                 await gone
-        anew = await engine.start("three", thread_name=("page", "1"))
+        anew = await begin(engine, "three", dialect="page", thread_name="1")
         assert anew.thread_id != run.thread_id
         gated.gate.set()
         assert await anew.text() == "before after"

@@ -15,7 +15,7 @@ from antiphon.orchestrator.flows.language.text import to_json, to_yaml
 from antiphon.orchestrator.flows.library import COMPILED, FlowLibrary
 from antiphon.orchestrator.opening import open_library
 from tests.orchestrator.flows.support import asked, end_of, flow, node, says, speaking
-from tests.orchestrator.support import events_of, opened, served_team
+from tests.orchestrator.support import begin, events_of, opened, served_team
 
 ONE, TWO = flow(a=says("one")), flow(a=says("two"))
 
@@ -236,12 +236,12 @@ async def test_a_question_can_be_answered_after_its_flow_was_withdrawn(url: str)
     async with opened(url) as engine:
         await library(engine).save(asking(), "ada", "f")
         await library(engine).publish("f", "ada")
-        run = await engine.start("hi", graph="flow:f", thread_name=("page", "1"))
+        run = await begin(engine, "hi", graph="flow:f", dialect="page", thread_name="1")
         assert await run.text() == "Really?"
         await library(engine).publish("f", "ada", published=False)
-        answer = await engine.start("yes", graph="flow:f", thread_name=("page", "1"), idempotency_key="k")
+        answer = await begin(engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k")
         assert (answer.id, await answer.text()) == (run.id, "yes")
-        again = await engine.start("yes", graph="flow:f", thread_name=("page", "1"), idempotency_key="k")
+        again = await begin(engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k")
         assert (again.id, again.created) == (run.id, False)
 
 
