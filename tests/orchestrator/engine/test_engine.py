@@ -18,6 +18,7 @@ from antiphon.data import records as data_records
 from antiphon.data.base import Database
 from antiphon.data.errors import AntiphonError, Busy, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id
+from antiphon.data.records import Fence
 from antiphon.orchestrator.bounds import MESSAGE_LIMIT, TITLE_LIMIT
 from antiphon.orchestrator.errors import BadRequest, EmptyMessage, NotInterrupted, TooLarge, UnknownAgent, UnknownGraph
 from antiphon.orchestrator.events import (
@@ -166,8 +167,8 @@ async def test_a_thread_can_be_named_by_its_client_and_names_belong_to_users(url
         run = await begin(engine, "one", dialect="page", thread_name="chat-1")
         again = await begin(engine, "two", dialect="page", thread_name="chat-1")
         assert again.thread_id == run.thread_id
-        for elsewhere in ({"thread_name": ("app", "chat-1")}, {"thread_name": ("page", "chat-1"), "user": "eve"}):
-            other = await begin(engine, "three", **elsewhere)
+        for elsewhere in ({"dialect": "app"}, {"dialect": "page", "user": "eve"}):
+            other = await begin(engine, "three", thread_name="chat-1", **elsewhere)
             assert other.thread_id != run.thread_id
             await other.wait()
         await again.wait()
@@ -238,9 +239,25 @@ async def test_twenty_requests_at_once_with_one_key_are_one_run(url: str) -> Non
         assert len(await engine.threads()) == 1
 
 
+async def test_a_run_and_a_key_of_an_earlier_version_live_on(url: str, database: Database) -> None:
+    """The bytes are what that version stored of "hi" with the key "k"."""
+    digest = bytes.fromhex("b716a0841224f4e4c18de23094a44aedac2b3109a5c3086c055f6b7801f3f8b1")
+    given = {"content": "hi", "input": b'{"message":"hi","access":["public"]}', "idempotency": ("k", digest)}
+    record = await accepted(database, graph="echo", **given)
+    await database.hand_back(Fence(run_id=record.id, epoch=record.lease_epoch), charged=False)
+    await database.close()
+    async with opened(url, ECHO) as engine:
+        run = await begin(engine, "hi", idempotency_key="k")
+        assert (run.id, run.created) == (record.id, False)
+        async with asyncio.timeout(30):
+            assert await run.text() == "hi"
+        with pytest.raises(IdempotencyConflict):
+            await begin(engine, "hello", idempotency_key="k")
+
+
 async def test_a_repeated_message_is_not_taken_for_the_answer_to_its_own_question(url: str) -> None:
     async with opened(url, ASKS) as engine:
-        request = {"thread_name": ("page", "1"), "idempotency_key": "k"}
+        request = {"dialect": "page", "thread_name": "1", "idempotency_key": "k"}
         run = await begin(engine, "do it", **request)
         await run.wait()
         again = await begin(engine, "do it", **request)
