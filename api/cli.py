@@ -15,7 +15,7 @@ import click
 from antiphon.api.auth import Authenticator
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings, SettingsError, read_settings
-from antiphon.data import open_database
+from antiphon.data import open_database, transactions
 from antiphon.orchestrator.clock import now_ms
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def revoke(user: str | None, jti: str | None, database_url: str | None) -> None:
 async def _revoke(url: str, kind: str, value: str) -> None:
     database = await open_database(url)
     try:
-        await database.revoke(kind, value, now_ms())
+        await database.write(transactions.revoke, kind, value, now_ms())
     finally:
         await database.close()
 

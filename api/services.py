@@ -22,8 +22,9 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
+from antiphon.data import transactions
 from antiphon.data.errors import AntiphonError, NotFound, StorageError
-from antiphon.data.records import Thread
+from antiphon.data.records import Thread, may
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
@@ -72,7 +73,7 @@ class Services:
         """Keep what was noted beyond the life of this process, if it can be stored."""
         if (noted := self.positions.get(key)) is not None:
             with suppress(StorageError):
-                await self.engine.database.remember(key, *noted)
+                await self.engine.database.write(transactions.remember, key, *noted)
 
     async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
         """The run that a connection was last shown, and up to where as far as anybody knows."""
@@ -105,19 +106,21 @@ class Services:
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
         thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
-        return thread if thread is not None and thread.user_id == principal.id else None
+        return thread if thread is not None and may(principal.id, thread) else None
 
     async def issue_ticket(self, principal: Principal) -> str:
         """A ticket that opens one WebSocket within `TICKET_SECONDS` in a principal's name."""
         ticket = secrets.token_urlsafe(32)
         now = self.clock()
         holder = msgspec.json.encode(principal)
-        await self.engine.database.issue_ticket(_digest(ticket), holder, now, now + TICKET_SECONDS * 1000)
+        await self.engine.database.write(
+            transactions.issue_ticket, _digest(ticket), holder, now, now + TICKET_SECONDS * 1000
+        )
         return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
         """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
-        holder = await self.engine.database.redeem_ticket(_digest(ticket), self.clock())
+        holder = await self.engine.database.write(transactions.redeem_ticket, _digest(ticket), self.clock())
         if holder is None:
             raise Problem("AUTH_INVALID", "The ticket is not valid.")
         return msgspec.json.decode(holder, type=Principal)

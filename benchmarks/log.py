@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from antiphon.data import open_database
-from antiphon.data.base import Database
+from antiphon.data import open_database, transactions
+from antiphon.data.database import Database
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, Fence, NewEvent, Run
 from benchmarks.serving import quantile
@@ -76,7 +76,7 @@ async def _accept(database: Database) -> Run:
         worker=database.worker_id,
         events=lambda _thread, _message: [_event("run_start")],
     )
-    return (await database.accept(acceptance)).run
+    return (await database.write(transactions.accept, acceptance)).run
 
 
 def _event(kind: str) -> NewEvent:
@@ -92,7 +92,7 @@ async def _append(database: Database, run: Run, pace: float | None, phase: float
             await asyncio.sleep(max(due - time.perf_counter(), 0.0))
             due += 1 / pace
         last = time.perf_counter() >= until
-        await database.append(fence, emitted, [_event(END if last else "agent_chunk")])
+        await database.write(transactions.append, fence, emitted, [_event(END if last else "agent_chunk")])
         emitted += 1
         if last:
             return

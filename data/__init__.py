@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from antiphon.data.base import Database
+    from antiphon.data.database import Database
 
 __all__ = ["BACKENDS", "open_database"]
 
-BACKENDS = {"sqlite": "antiphon.data.sqlite:SqliteDatabase"}
+BACKENDS = {"sqlite": "antiphon.data.sqlite:SqliteBackend"}
 """URL scheme -> `module:class`. A new backend is one file and one row."""
 
 
@@ -25,10 +25,11 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
     """
     import importlib
 
+    from antiphon.data.database import Database
+
     scheme = url.partition(":")[0]
     if scheme not in BACKENDS:
         raise ValueError(f"no database backend for {scheme!r}: known schemes are {', '.join(sorted(BACKENDS))}")
     module, _, name = BACKENDS[scheme].partition(":")
     backend = getattr(importlib.import_module(module), name)
-    database: Database = await backend.open(url, beat_seconds)
-    return database
+    return Database(await backend.open(url), beat_seconds)

@@ -15,6 +15,8 @@ TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 ACTIVE = ("queued", "running", "interrupted")
 """Statuses of a run that has not ended."""
 
+DAY_MS = 86_400_000
+
 OnBusy = Literal["enqueue", "reject", "interrupt", "rollback"]
 """What a message does that arrives while the thread's run is under way."""
 
@@ -114,6 +116,11 @@ class Run(Record, frozen=True):
     def ended(self) -> bool:
         """Whether the run has its terminal event."""
         return self.status in TERMINAL
+
+
+def may(user_id: str, thing: Thread | Run) -> bool:
+    """Whether a user may read a thread or a run, and act in it. The one place that decides it."""
+    return thing.user_id == user_id
 
 
 class Fence(Record, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -16,8 +17,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 5
-"""Grows with every change of a table; a database of a newer version is refused."""
+VERSION = 6
+"""Grows with every change of a table, by a migration; a database of a newer version is refused."""
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""Milliseconds need more than the 32 bits that others than SQLite give an INTEGER."""
 
 metadata = MetaData()
 
@@ -27,9 +31,9 @@ threads = Table(
     Column("id", String, primary_key=True),
     Column("user_id", String, nullable=False),
     Column("title", String),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
-    Column("last_seq", Integer, nullable=False),
+    Column("created_at", Number, nullable=False),
+    Column("updated_at", Number, nullable=False),
+    Column("last_seq", Number, nullable=False),
     Column("head_message_id", String),
     Index("threads_by_user", "user_id", "updated_at"),
 )
@@ -54,8 +58,9 @@ messages = Table(
     Column("parent_id", String),
     Column("author", String),
     Column("partial", Boolean, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Index("messages_by_thread", "thread_id", "created_at"),
+    Column("created_at", Number, nullable=False),
+    Column("position", Number, nullable=False, server_default="0", comment="in the thread, from 1"),
+    Index("messages_by_position", "thread_id", "position", unique=True),
 )
 
 runs = Table(
@@ -69,18 +74,18 @@ runs = Table(
     Column("input", LargeBinary, nullable=False),
     Column("input_message_id", String, nullable=False),
     Column("reply_message_id", String, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("charges", Integer, nullable=False),
-    Column("crashes", Integer, nullable=False),
-    Column("lease_epoch", Integer, nullable=False),
+    Column("attempt", Number, nullable=False),
+    Column("charges", Number, nullable=False),
+    Column("crashes", Number, nullable=False),
+    Column("lease_epoch", Number, nullable=False),
     Column("owner", String),
-    Column("emitted", Integer, nullable=False),
-    Column("first_seq", Integer, nullable=False),
-    Column("last_seq", Integer),
+    Column("emitted", Number, nullable=False),
+    Column("first_seq", Number, nullable=False),
+    Column("last_seq", Number),
     Column("cancel_requested_by", String),
     Column("result", LargeBinary),
-    Column("created_at", Integer, nullable=False),
-    Column("finished_at", Integer),
+    Column("created_at", Number, nullable=False),
+    Column("finished_at", Number),
     Index("runs_by_thread", "thread_id", "first_seq"),
     Index("runs_by_status", "status", "owner"),
 )
@@ -98,11 +103,11 @@ events = Table(
     "events",
     metadata,
     Column("thread_id", String, primary_key=True),
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Number, primary_key=True, autoincrement=False),
     Column("run_id", String),
-    Column("attempt", Integer, nullable=False),
+    Column("attempt", Number, nullable=False),
     Column("type", String, nullable=False),
-    Column("at", Integer, nullable=False),
+    Column("at", Number, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -127,7 +132,7 @@ checkpoint_writes = Table(
     Column("namespace", String, primary_key=True),
     Column("checkpoint_id", String, primary_key=True),
     Column("task_id", String, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("position", Number, primary_key=True, autoincrement=False),
     Column("task_path", String, nullable=False),
     Column("channel", String, nullable=False),
     Column("kind", String, nullable=False),
@@ -154,13 +159,13 @@ graph_states = Table(
 store_items = Table(
     "store_items",
     metadata,
-    Column("revision", Integer, primary_key=True, comment="grows with every write: the newest is the largest"),
+    Column("revision", Number, primary_key=True, comment="grows with every write: the newest is the largest"),
     Column("namespace", String, nullable=False, comment="labels, joined by periods, which no label has"),
     Column("key", String, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
-    Column("ttl", Integer, comment="ms from the last use to the end; null is for ever"),
-    Column("expires_at", Integer),
+    Column("created_at", Number, nullable=False),
+    Column("updated_at", Number, nullable=False),
+    Column("ttl", Number, comment="ms from the last use to the end; null is for ever"),
+    Column("expires_at", Number),
     Column("embedder", String, comment="what made the vectors: others do not compare"),
     Column("value", LargeBinary, nullable=False),
     Column("vectors", LargeBinary),
@@ -173,10 +178,10 @@ flows = Table(
     metadata,
     Column("agent_id", String, primary_key=True),
     Column("owner", String, nullable=False),
-    Column("draft", Integer, nullable=False, comment="the revision that the owner runs"),
-    Column("published", Integer, comment="the revision that others run"),
-    Column("created_at", Integer, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("draft", Number, nullable=False, comment="the revision that the owner runs"),
+    Column("published", Number, comment="the revision that others run"),
+    Column("created_at", Number, nullable=False),
+    Column("updated_at", Number, nullable=False),
     Index("flows_by_owner", "owner", "updated_at"),
 )
 
@@ -184,9 +189,9 @@ flow_revisions = Table(
     "flow_revisions",
     metadata,
     Column("agent_id", String, primary_key=True),
-    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Number, primary_key=True, autoincrement=False),
     Column("definition", LargeBinary, nullable=False),
-    Column("at", Integer, nullable=False),
+    Column("at", Number, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -195,7 +200,7 @@ profiles = Table(
     metadata,
     Column("user_id", String, primary_key=True),
     Column("value", LargeBinary, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("updated_at", Number, nullable=False),
 )
 
 positions = Table(
@@ -214,7 +219,7 @@ revocations = Table(
     metadata,
     Column("kind", String, primary_key=True, comment="jti or user"),
     Column("value", String, primary_key=True),
-    Column("at", Integer, nullable=False, comment="a user's tokens issued before are not valid, ms"),
+    Column("at", Number, nullable=False, comment="a user's tokens issued before are not valid, ms"),
 )
 
 tickets = Table(
@@ -222,21 +227,21 @@ tickets = Table(
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("holder", LargeBinary, nullable=False),
-    Column("expires_at", Integer, nullable=False),
+    Column("expires_at", Number, nullable=False),
 )
 
 usage = Table(
     "usage",
     metadata,
     Column("user_id", String, primary_key=True),
-    Column("day", Integer, primary_key=True, autoincrement=False, comment="days since the epoch, UTC"),
-    Column("tokens", Integer, nullable=False),
+    Column("day", Number, primary_key=True, autoincrement=False, comment="days since the epoch, UTC"),
+    Column("tokens", Number, nullable=False),
 )
 
 workers = Table(
     "workers",
     metadata,
     Column("id", String, primary_key=True),
-    Column("seen_at", Integer, nullable=False, comment="CLOCK_MONOTONIC of this host's boot, ms"),
+    Column("seen_at", Number, nullable=False, comment="CLOCK_MONOTONIC of this host's boot, ms"),
     Column("boot_id", String, nullable=False),
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
+from antiphon.data.base import WritingConnection
 from antiphon.data.errors import StorageError
 from antiphon.data.records import Row
 from antiphon.data.transactions import Transaction
@@ -49,7 +49,7 @@ class Writer:
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
+        connect: Callable[[], WritingConnection],
         on_commit: Callable[[Sequence[Row]], None],
         on_foreign_commit: Callable[[], None],
         beat: Command,
@@ -139,7 +139,7 @@ class Writer:
 
     def _work(self) -> None:
         """Commit groups until `close`. Whatever the file does, it goes on: with a new connection if it must."""
-        connection: sqlite3.Connection | None = None
+        connection: WritingConnection | None = None
         while (group := self._next_group()) is not None:
             self._turned_at = time.monotonic()
             try:
@@ -168,14 +168,14 @@ class Writer:
         self._jobs.put(None)  # the end mark: finish this group first, then stop
         return group or None
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
-        """Commit a group. Raises where the file does not take it, mostly `sqlite3.Error`: nothing of it is stored."""
+    def _commit(self, connection: WritingConnection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
+        """Commit a group. Raises if the store does not take it: nothing of it is stored then."""
         beat_due = time.monotonic() >= self._next_beat
         if not group and not beat_due:
             self._notice(connection)
             return [], []
         rows: list[Row] = []
-        connection.execute("BEGIN IMMEDIATE")
+        connection.begin()
         self._notice(connection)
         outcomes: list[_Outcome] = [(future, *_apply(connection, command, rows)) for command, future in group]
         if beat_due:
@@ -185,12 +185,12 @@ class Writer:
             self._next_beat = time.monotonic() + self._beat_seconds
         return rows, outcomes
 
-    def _notice(self, connection: sqlite3.Connection) -> None:
+    def _notice(self, connection: WritingConnection) -> None:
         """Tell of commits by other processes: before our own results, which may rest on them.
 
         The number compares within one connection only; so at the beginning of each, there may have been some.
         """
-        version = _data_version(connection)
+        version = connection.foreign_commits()
         if version != self._version:
             self._call(self._on_foreign_commit)
         self._version = version
@@ -225,15 +225,15 @@ class Writer:
                 future.set_exception(error)
 
 
-def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) -> tuple[Any, BaseException | None]:
+def _apply(connection: WritingConnection, command: Command, rows: list[Row]) -> tuple[Any, BaseException | None]:
     """Run one command inside a savepoint. Its rows count only if it succeeds."""
     transaction = Transaction(connection)
     connection.execute("SAVEPOINT command")
     try:
         result = command(transaction)
     except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) and _code(error) != sqlite3.SQLITE_ERROR:
-            raise  # the disk, not the command: the whole group fails
+        if connection.spoils_group(error):
+            raise
         connection.execute("ROLLBACK TO command")
         connection.execute("RELEASE command")
         return None, error
@@ -242,20 +242,8 @@ def _apply(connection: sqlite3.Connection, command: Command, rows: list[Row]) ->
     return result, None
 
 
-def _code(error: sqlite3.Error) -> int:
-    """SQLite's code of an error. One that Python's driver made itself has none: it is about the command."""
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code
-
-
-def _data_version(connection: sqlite3.Connection) -> int:
-    """A number that changes when another connection has committed to the file."""
-    version: int = connection.execute("PRAGMA data_version").fetchone()[0]
-    return version
-
-
-def _close(connection: sqlite3.Connection | None) -> None:
+def _close(connection: WritingConnection | None) -> None:
     """Close a connection, whose open transaction is undone by that."""
     if connection is not None:
-        with suppress(sqlite3.Error):
+        with suppress(Exception):  # it is broken already
             connection.close()

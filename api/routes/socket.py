@@ -95,6 +95,8 @@ class _Talk:
         """What was sent last."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._current: Run | None = None
+        self._stopped: str | None = None
+        """The run that the client stopped while it was shown."""
         self._sending = asyncio.Lock()
         self._closed = False
         self._count_frame = services.limits.frames()
@@ -278,15 +280,20 @@ class _Talk:
 
     async def _cancel(self, command: Cancel, principal: Principal) -> None:
         """Stop a run: the one that is named, the one that is shown, or the one that was shown last, which may wait."""
-        engine = self._services.engine
-        if command.run_id is not None:
-            await engine.cancel(command.run_id, principal.id)
-        elif self._current is not None:
-            await engine.cancel(self._current.id, principal.id)
-        elif self._dialect.serial and self._last is not None:
-            run, seq = self._last
-            await engine.cancel(run.id, principal.id)
-            self._follow(run, cursor_at(seq))
+        shown = self._last[0] if self._dialect.serial and self._last is not None else None
+        run = self._current or shown
+        run_id = command.run_id or (run.id if run is not None else None)
+        if run_id is not None:
+            await self._services.engine.cancel(run_id, principal.id)
+            if self._dialect.serial and run is not None and run.id == run_id:
+                self._show_end(run)
+
+    def _show_end(self, run: Run) -> None:
+        """Show how a run ended that was stopped, also if all that was shown of it ended with a question."""
+        if self._current is not None and self._current.id == run.id:
+            self._stopped = run.id
+        elif self._last is not None and self._last[0].id == run.id:
+            self._follow(run, cursor_at(self._last[1]))
 
     async def _come_back(self, principal: Principal) -> None:
         """Go on where an earlier connection with the same id broke off: behind `last_seq` where the client says it,
@@ -329,6 +336,9 @@ class _Talk:
                 if not await self._show_alone(run, cursor):
                     self._turns.insert(1, (run, cursor))
                 self._current = None
+                if self._stopped == run.id and self._last is not None:  # perhaps after its question was shown
+                    self._turns.appendleft((run, cursor_at(self._last[1])))
+                self._stopped = None
             self._more.clear()
 
     async def _show_alone(self, run: Run, cursor: Cursor) -> bool:

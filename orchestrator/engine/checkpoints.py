@@ -30,7 +30,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.base import Checkpoint as GraphCheckpoint
 
-from antiphon.data.base import Checkpoints
+from antiphon.data.database import Database
 from antiphon.data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
 from antiphon.orchestrator.engine.inner_graphs import allow_graphs_that_save_nothing, begin_anew_unless_begun
 from antiphon.orchestrator.engine.serde import (
@@ -61,7 +61,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
 
     def __init__(
         self,
-        database: Checkpoints,
+        database: Database,
         writer: RunWriter,
         thread_id: str,
         *,

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from antiphon.data import records as data_records
-from antiphon.data.base import Database, Watch
+from antiphon.data import transactions
+from antiphon.data.base import Watch
+from antiphon.data.database import Database
 from antiphon.data.errors import Busy, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id, same_id
-from antiphon.data.records import Acceptance, Message, NewEvent, Thread
+from antiphon.data.records import Acceptance, Message, NewEvent, Thread, may
 from antiphon.orchestrator.engine.environment import DEFAULT_ENVIRONMENT, Environment
 from antiphon.orchestrator.engine.execution import body_of, recorded
 from antiphon.orchestrator.engine.run import Run
@@ -142,7 +144,7 @@ class Engine:
         served = await self._chosen(request.graph or await self._flow_of(thread), by.id)
         served.check_agents(request.primary, *request.supporting)
         served.check(request, thread is None or thread.head_message_id is None)
-        accepted = await self.database.accept(await self._acceptance(request, by, served))
+        accepted = await self.database.write(transactions.accept, await self._acceptance(request, by, served))
         if accepted.created and accepted.run.owner == self.database.worker_id:
             self._runner.spawn(accepted.run, served)
         for interrupted in accepted.interrupted:
@@ -181,7 +183,7 @@ class Engine:
     async def _accepted_before(self, user: str, key: str, digest: bytes) -> Run | None:
         """The run of the same request, if this key was used for one, as it was given to whoever asked first."""
         try:
-            record = await self.database.repeated(user, key, digest)
+            record = await self.database.write(transactions.repeated, user, key, digest)
         except IdempotencyConflict:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
         return await self._repeated(record, user, key) if record is not None else None
@@ -212,7 +214,7 @@ class Engine:
     async def record(self, run_id: str, user: str) -> data_records.Run:
         """A run's stored record. Raises `NotFound`."""
         record = await self.database.run(run_id)
-        if record is None or record.user_id != user:
+        if record is None or not may(user, record):
             if record is not None:
                 audit.warning("refused another user's run", extra={"user": user, "run_id": run_id})
             raise NotFound
@@ -222,7 +224,7 @@ class Engine:
         """Stop a run; one that has ended stays as it is. Raises `NotFound`."""
         await self.record(run_id, user)
         end = RunCancelled(by=user)
-        record = await self.database.cancel(run_id, user, [self._new_event(end)], encode(end))
+        record = await self.database.write(transactions.cancel, run_id, user, [self._new_event(end)], encode(end))
         if self._runner.cancel(run_id, user):
             return
         if record.status == "queued" and (ending := await self._runner.take_up(run_id)) is not None:
@@ -281,7 +283,9 @@ class Engine:
             stops=reading.stops,
         )
         events = [self._new_event(answered), self._new_event(MessageSaved(message=body_of(message)))]
-        record = await self.database.answer(waiting.id, self.database.worker_id, events, message, reply_id, given.once)
+        record = await self.database.write(
+            transactions.answer, waiting.id, self.database.worker_id, events, message, reply_id, given.once
+        )
         if record is None:
             if (repeated := await self._answered_before(waiting, given)) is not None:
                 return repeated
@@ -291,7 +295,7 @@ class Engine:
 
     async def _answered_before(self, waiting: data_records.Run, given: _Answer) -> Run | None:
         """The run that the same answer continued before, if it was sent with a key."""
-        if given.once is None or await self.database.repeated(*given.once) is None:
+        if given.once is None or await self.database.write(transactions.repeated, *given.once) is None:
             return None
         user, key, _ = given.once
         return await self._repeated(waiting, user, key)
@@ -305,7 +309,7 @@ class Engine:
             thread = await self.database.thread(thread_id)
         elif thread_name is not None:
             thread = await self.database.named_thread(user, *thread_name)
-        return thread if thread is not None and thread.user_id == user else None
+        return thread if thread is not None and may(user, thread) else None
 
     async def waits(self, user: str, thread_name: tuple[str, str]) -> bool:
         """Whether the thread that this user's client calls so waits for an answer."""
@@ -344,18 +348,18 @@ class Engine:
     async def save_profile(self, user: str, profile: Profile) -> None:
         """Tell it to the agents of this user's runs from the next message on. Raises `BadRequest`."""
         value = encode_profile(checked_profile(profile))
-        await self.database.save_profile(user, value, self.environment.clock())
+        await self.database.write(transactions.save_profile, user, value, self.environment.clock())
 
     async def forget_profile(self, user: str = LOCAL_USER) -> None:
         """Tell nothing any more. Runs that were accepted before keep what they were given, as long as they are kept."""
-        await self.database.save_profile(user, None, self.environment.clock())
+        await self.database.write(transactions.save_profile, user, None, self.environment.clock())
 
     # -- threads ------------------------------------------------------------------------------------------------
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
         """A thread of this user. Raises `NotFound`."""
         thread = await self.database.thread(thread_id)
-        if thread is None or thread.user_id != user:
+        if thread is None or not may(user, thread):
             if thread is not None:
                 audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
             raise NotFound
@@ -380,7 +384,7 @@ class Engine:
         thread = Thread(
             id=thread_id, user_id=user, title=title, created_at=at, updated_at=at, last_seq=0, head_message_id=None
         )
-        await self.database.create_thread(thread, state)
+        await self.database.write(transactions.create_thread, thread, state)
         stored = await self.thread(thread_id, user)
         kept = await self.database.thread_state(thread_id)
         if (stored.title, bound_flow(kept)) != (title, bound_flow(state)):

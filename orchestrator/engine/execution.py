@@ -11,7 +11,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import is_invalid_resume
 from langgraph.types import Command
 
-from antiphon.data.base import Database
+from antiphon.data import transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import AntiphonError, Fenced, StorageError
 from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
@@ -23,6 +24,7 @@ from antiphon.orchestrator.events import (
     AgentComplete,
     AgentStart,
     AnyEvent,
+    Custom,
     Interrupt,
     MessageBody,
     MessageSaved,
@@ -53,6 +55,8 @@ from antiphon.orchestrator.values import storable
 
 log = logging.getLogger("antiphon.run")
 
+UNREADABLE = "unreadable"
+"""The name of the custom event that stands for a row which cannot be read."""
 PAGE = 1000
 STOP_SECONDS = 5.0
 """How long a graph that was stopped may take to end."""
@@ -157,7 +161,7 @@ class Execution:
         fence = Fence(run_id=self.run.id, epoch=self.run.lease_epoch)
         for delay in backoff():
             try:
-                await self._database.hand_back(fence, charged=True)
+                await self._database.write(transactions.hand_back, fence, charged=True)
                 break
             except StorageError:
                 await asyncio.sleep(delay)
@@ -198,7 +202,7 @@ class Execution:
             after = rows[-1].seq
             for row in rows:
                 if row.run_id == self.run.id:
-                    event = decode(row.payload)
+                    event = recorded(row).event
                     view.see(event, row.seq)
                     if self._spans is not None:
                         self._spans.see(event, row.at)  # told already, by the execution that they belong to
@@ -229,7 +233,7 @@ class Execution:
             raise error
         if self._handing_back and cancelled:
             await writer.flush()
-            await self._database.hand_back(writer.fence, charged=False)
+            await self._database.write(transactions.hand_back, writer.fence, charged=False)
         elif self._cancelled_by is not None and (cancelled or error is not None or handler.waits):
             await self._end_early(writer, handler, "cancelled", None)
         elif error is not None or cancelled:
@@ -337,7 +341,7 @@ class Execution:
         """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""
         if self._served.graph is None:
             self._served = self._served.made(graph)
-            handler.shape = self._served.shape
+            handler.answers.shape = self._served.shape
         self._served.check(given, first)
 
     async def _base(self) -> GraphState | None:
@@ -401,7 +405,7 @@ class Execution:
         expected = [storable(text) for text in expected_texts(found, view)]
         if not expected and not view.wrote:
             raise NoAnswer
-        handler.settle(expected, view.author_of(expected[-1]) if expected else "")
+        handler.answers.settle(expected, view.author_of(expected[-1]) if expected else "")
         texts = view.texts.answering()
         return Conclusion(view.answer, texts[-1].agent if texts else last)
 
@@ -503,12 +507,21 @@ def body_of(message: Message) -> MessageBody:
 
 
 def recorded(row: Row) -> Recorded:
-    """A stored row as an event with its place."""
+    """A stored row as an event with its place.
+
+    A row that cannot be read (a newer version wrote it, or the file is damaged) is shown as a custom
+    event that says so: one bad row must not hide the rest of a thread.
+    """
+    try:
+        event = decode(row.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        log.exception("event %d of thread %s cannot be read", row.seq, row.thread_id)
+        event = Custom(name=UNREADABLE, value={"type": row.type})
     return Recorded(
         thread_id=row.thread_id,
         seq=row.seq,
         run_id=row.run_id,
         attempt=row.attempt,
         at=row.at,
-        event=decode(row.payload),
+        event=event,
     )

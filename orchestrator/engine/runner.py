@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from antiphon.data.base import Database
+from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import Run
 from antiphon.orchestrator.engine.environment import Environment

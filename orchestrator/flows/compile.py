@@ -23,7 +23,7 @@ from antiphon.orchestrator.flows.definition import Node
 from antiphon.orchestrator.flows.nodes import FlowNodes, FlowState
 from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
 from antiphon.orchestrator.graphs.shape import GraphShape
-from antiphon.orchestrator.recording.callbacks import LABEL
+from antiphon.orchestrator.recording.metadata import LABEL
 from antiphon.orchestrator.request import HistoryMessage, Request
 from antiphon.orchestrator.team.nodes.context import TeamContext
 

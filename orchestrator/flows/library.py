@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from antiphon.data.base import Flows
+from antiphon.data import transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Flow as FlowRecord
@@ -47,7 +48,7 @@ class FlowLibrary:
 
     def __init__(
         self,
-        database: Flows,
+        database: Database,
         team: Team,
         model: Any,
         clock: Clock,
@@ -73,15 +74,15 @@ class FlowLibrary:
         chosen = agent_id or new_id()
         if not AGENT_ID.fullmatch(chosen) or chosen in {*TAKEN, *self._graphs}:
             raise BadRequest("An agent id has 1 to 128 letters, digits, '_', '.' or '-', and is no graph's name.")
-        return await self._database.save_flow(chosen, user, encoded, self._clock())
+        return await self._database.write(transactions.save_flow, chosen, user, encoded, self._clock())
 
     async def publish(self, agent_id: str, user: str, *, published: bool = True) -> FlowRecord:
         """Let others run the draft as it is now, or nothing any more. Raises `NotFound`."""
-        return await self._database.publish_flow(agent_id, user, self._clock(), published=published)
+        return await self._database.write(transactions.publish_flow, agent_id, user, self._clock(), published=published)
 
     async def delete(self, agent_id: str, user: str) -> None:
         """Forget a flow; runs of it go on. Raises `NotFound`."""
-        await self._database.delete_flow(agent_id, user)
+        await self._database.write(transactions.delete_flow, agent_id, user)
 
     async def mine(self, user: str) -> list[FlowRecord]:
         """A user's flows, the last changed first."""

@@ -61,6 +61,11 @@ class GraphShape(msgspec.Struct, frozen=True, kw_only=True):
         return False
 
 
+def path_of(place: str) -> str:
+    """A place without its steps."""
+    return ":".join(part.rpartition("@")[0] for part in place.split(":"))
+
+
 def shape_of(graph: Pregel[Any, Any, Any, Any]) -> GraphShape:
     """Return the shape of a graph, with the subgraphs that its nodes are made of."""
     policies = {name: node.retry_policy or graph.retry_policy for name, node in graph.nodes.items()}

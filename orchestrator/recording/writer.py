@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from antiphon.data.base import EventLog
+from antiphon.data import transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import Fenced, StorageError
 from antiphon.data.records import (
     Checkpoint,
@@ -67,7 +68,7 @@ class RunWriter:
 
     def __init__(
         self,
-        log: EventLog,
+        log: Database,
         run: Run,
         clock: Clock,
         view: RunView,
@@ -182,7 +183,9 @@ class RunWriter:
     async def flush(self) -> None:
         """Commit everything that was emitted so far."""
         if self._pending or self._lock.locked():
-            await self._commit(lambda events: self._log.append(self.fence, self._expected, events), ())
+            await self._commit(
+                lambda events: self._log.write(transactions.append, self.fence, self._expected, events), ()
+            )
 
     async def put_writes(
         self, namespace: str, checkpoint_id: str, writes: Sequence[CheckpointWrite], completed: bool = True
@@ -199,7 +202,12 @@ class RunWriter:
             return
         tasks = {write.task_id for write in writes}
         await _undisturbed(
-            self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows, completed), tasks)
+            self._commit(
+                lambda events: self._log.write(
+                    transactions.append, self.fence, self._expected, events, rows, completed
+                ),
+                tasks,
+            )
         )
 
     def writes_of(self, stored: StoredCheckpoint) -> list[CheckpointWrite]:
@@ -214,7 +222,12 @@ class RunWriter:
         if any(_goes_on(checkpoint.namespace, row[0]) for row in self._questions):
             await self.store_questions()
         await _undisturbed(
-            self._commit(lambda events: self._log.put_checkpoint(self.fence, self._expected, events, checkpoint), ())
+            self._commit(
+                lambda events: self._log.write(
+                    transactions.put_checkpoint, self.fence, self._expected, events, checkpoint
+                ),
+                (),
+            )
         )
 
     async def store_questions(self) -> None:
@@ -222,14 +235,18 @@ class RunWriter:
         rows, self._questions = self._questions, []
         if rows:
             await _undisturbed(
-                self._commit(lambda events: self._log.append(self.fence, self._expected, events, rows), ())
+                self._commit(
+                    lambda events: self._log.write(transactions.append, self.fence, self._expected, events, rows), ()
+                )
             )
 
     async def pause(self, message: Message | None, *last: AnyEvent) -> None:
         """Commit everything, the question last, with the run waiting for a human; `message` is its reply so far."""
         rows, self._questions = self._questions, []
         await self._commit(
-            lambda events: self._log.pause(self.fence, self._expected, events, message, rows), None, last
+            lambda events: self._log.write(transactions.pause, self.fence, self._expected, events, message, rows),
+            None,
+            last,
         )
 
     async def finish(
@@ -243,11 +260,12 @@ class RunWriter:
     ) -> str | None:
         """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
 
-        `state` and `graph_state` are for the thread's next run, as `EventLog.finish` takes them.
+        `state` and `graph_state` are for the thread's next run, as `transactions.finish` takes them.
         """
         tokens = self.view.usage.total_tokens
         successor: str | None = await self._commit(
-            lambda events: self._log.finish(
+            lambda events: self._log.write(
+                transactions.finish,
                 self.fence,
                 self._expected,
                 events,

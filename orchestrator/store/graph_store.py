@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 import msgspec
 from langgraph.store.base import BaseStore, Item, Op, Result, SearchItem, TTLConfig
 
-from antiphon.data import records
-from antiphon.data.base import Items
+from antiphon.data import records, transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
 from antiphon.orchestrator.clock import Clock, now_ms
@@ -73,7 +73,7 @@ class GraphStore(BaseStore):
 
     def __init__(
         self,
-        items: Items,
+        items: Database,
         config: StoreConfig,
         index: Index | None = None,
         clock: Clock = now_ms,
@@ -122,7 +122,7 @@ class GraphStore(BaseStore):
         swept = 0
         while True:
             with _failures_told():
-                sweeping = self._items.sweep_items(self._clock(), SWEPT_AT_ONCE)
+                sweeping = self._items.submit(transactions.sweep_items, self._clock(), SWEPT_AT_ONCE)
                 deleted = await asyncio.wrap_future(sweeping)
             swept += deleted
             if deleted < SWEPT_AT_ONCE:
@@ -193,9 +193,9 @@ class GraphStore(BaseStore):
                 case Put():
                     results.append(None)
         if used:
-            yield self._items.refresh_items(sorted(used), now)
+            yield self._items.submit(transactions.refresh_items, sorted(used), now)
         if last := {op.place: op for op in operations if isinstance(op, Put)}:
-            yield self._items.put_items([self._write(op, vectors) for op in last.values()], now)
+            yield self._items.submit(transactions.put_items, [self._write(op, vectors) for op in last.values()], now)
         return results
 
     def _kept(self, places: Sequence[Place], now: int) -> Steps[dict[Place, records.Item]]:
@@ -242,7 +242,7 @@ class GraphStore(BaseStore):
 
 @asynccontextmanager
 async def open_graph_store(
-    items: Items,
+    items: Database,
     config: Mapping[str, Any] | None = None,
     *,
     clock: Clock = now_ms,

@@ -17,8 +17,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from antiphon.api.cli import main
 from antiphon.api.streams import Framer
 from antiphon.data import transactions
-from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data.sqlite import SqliteBackend
 from antiphon.data.tail import Tail
+from antiphon.data.transactions import log, runs
 from antiphon.data.writer import Writer, _apply
 from antiphon.orchestrator.recording.view import RunView
 
@@ -37,13 +38,13 @@ def gap() -> None:
 
 def skipped_number() -> None:
     """The log itself leaves out numbers."""
-    number = transactions._number
+    number = log.number
 
     def skipping(tx: Any, thread_id: str, *rest: Any) -> None:
-        tx.connection.execute("UPDATE threads SET last_seq = last_seq + (last_seq > 7) WHERE id = ?", (thread_id,))
+        tx.execute("UPDATE threads SET last_seq = last_seq + (last_seq > 7) WHERE id = :id", id=thread_id)
         number(tx, thread_id, *rest)
 
-    transactions._number = skipping
+    log.number = runs.number = skipping
 
 
 def changed() -> None:
@@ -62,13 +63,13 @@ def no_fence() -> None:
 
     def append(tx: Any, fence: Any, _: int, events: Any, writes: Any = (), __: bool = False) -> int:
         run = tx.existing_run(fence.run_id)
-        tx.connection.execute("UPDATE runs SET emitted = emitted + ? WHERE id = ?", (len(events), run.id))
-        transactions._number(tx, run.thread_id, run.id, run.attempt, events)
+        tx.execute("UPDATE runs SET emitted = emitted + :count WHERE id = :id", count=len(events), id=run.id)
+        log.number(tx, run.thread_id, run.id, run.attempt, events)
         for namespace, checkpoint_id, write in writes:
-            transactions._put_write(tx, run.id, namespace, checkpoint_id, write)
+            log.put_write(tx, run.id, namespace, checkpoint_id, write)
         return tx.rows[-1].seq if tx.rows else 0
 
-    transactions.append = append
+    log.append_once = runs.append_once = append
 
 
 def early(answers: bool, rows: bool) -> None:
@@ -79,7 +80,7 @@ def early(answers: bool, rows: bool) -> None:
         if not group:
             return commit_of_others(self, connection, group)
         written: list[Any] = []
-        connection.execute("BEGIN IMMEDIATE")
+        connection.begin()
         outcomes = [(future, *_apply(connection, command, written)) for command, future in group]
         self._call(settle, self, written if rows else [], outcomes if answers else [])
         time.sleep(0.05)
@@ -99,7 +100,7 @@ def mixed() -> None:
 
 def rerun() -> None:
     """Results of nodes are not stored."""
-    transactions._put_write = lambda *_: None
+    log.put_write = lambda *_: None
     transactions.put_checkpoint = lambda tx, fence, expected, events, _: transactions.append(
         tx, fence, expected, events
     )
@@ -115,10 +116,10 @@ def two_ends() -> None:
     """A run ends twice."""
     finish = transactions.finish
 
-    def ending(tx: Any, fence: Any, expected: int, events: Any, *rest: Any) -> Any:
-        successor = finish(tx, fence, expected, events, *rest)
+    def ending(tx: Any, fence: Any, expected: int, events: Any, **rest: Any) -> Any:
+        successor = finish(tx, fence, expected, events, **rest)
         run = tx.existing_run(fence.run_id)
-        transactions._number(tx, run.thread_id, run.id, run.attempt, events[-1:])
+        log.number(tx, run.thread_id, run.id, run.attempt, events[-1:])
         return successor
 
     transactions.finish = ending
@@ -131,7 +132,7 @@ def cancelled_again() -> None:
     def again(tx: Any, run_id: str, by: str, events: Any, result: bytes) -> Any:
         run = cancel(tx, run_id, by, events, result)
         if run.ended:
-            transactions._number(tx, run.thread_id, run_id, run.attempt, events)
+            log.number(tx, run.thread_id, run_id, run.attempt, events)
         return run
 
     transactions.cancel = again
@@ -139,20 +140,20 @@ def cancelled_again() -> None:
 
 def unsaved() -> None:
     """What was said before a run was cancelled is not stored."""
-    store = transactions._store_reply
-    transactions._store_reply = lambda tx, message: None if message.partial else store(tx, message)
+    store = runs.store_reply
+    runs.store_reply = lambda tx, message: None if message.partial else store(tx, message)
 
 
 def forgetful() -> None:
     """What a run leaves for the next one is not stored, one time in three."""
-    store = transactions._store_graph_state
+    store = runs.store_graph_state
     calls = itertools.count()
-    transactions._store_graph_state = lambda *given: store(*given) if next(calls) % 3 else None
+    runs.store_graph_state = lambda *given: store(*given) if next(calls) % 3 else None
 
 
 def hasty() -> None:
     """Every other worker counts as dead, whatever its lock and its lease say."""
-    SqliteDatabase._is_gone = lambda *_: True
+    SqliteBackend.is_gone = lambda *_: True
 
 
 def skipping() -> None:

@@ -75,7 +75,7 @@ async def test_a_client_that_is_cut_off_goes_on_where_it_was(
     question = teller.answer(f"flow client, cut {cuts}", Reply(HOSTILE, delay=0.004))
     seen = await client(server, await agent(server, prompting("Be brief.")), question, cuts=cuts)
     check(seen, HOSTILE)
-    assert seen["connections"] == 1 + len(cuts)
+    assert 1 < seen["connections"] <= 1 + len(cuts), "a busy server sends fewer, longer frames: not all cuts come"
 
 
 async def test_bytes_may_arrive_one_by_one(live: LiveServer, teller: Teller) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data import open_database
+from antiphon.data.database import Database
 
 
 @pytest.fixture
@@ -18,22 +19,22 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
-    opened = await SqliteDatabase.open(f"sqlite:///{path}")
+async def database(path: Path) -> AsyncIterator[Database]:
+    opened = await open_database(f"sqlite:///{path}")
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def second(path: Path, database: SqliteDatabase) -> AsyncIterator[SqliteDatabase]:
+async def second(path: Path, database: Database) -> AsyncIterator[Database]:
     """Another instance on the same file."""
-    opened = await SqliteDatabase.open(f"sqlite:///{path}")
+    opened = await open_database(f"sqlite:///{path}")
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def outside(path: Path, database: SqliteDatabase) -> Iterator[sqlite3.Connection]:
+def outside(path: Path, database: Database) -> Iterator[sqlite3.Connection]:
     """A connection that has nothing to do with the database object: it sees what is committed."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data import open_database, transactions
 from antiphon.data.transactions import Transaction
 from tests.data.support import acceptance
 
@@ -24,7 +24,7 @@ def hold_the_file(_tx: Transaction) -> None:
 
 
 async def main(url: str) -> None:
-    database = await SqliteDatabase.open(url)
+    database = await open_database(url)
     say(worker_id=database.worker_id)
     while line := await asyncio.to_thread(sys.stdin.readline):
         wanted = json.loads(line)
@@ -32,7 +32,7 @@ async def main(url: str) -> None:
             database._writer.submit(hold_the_file)
             continue
         given = acceptance(thread_id=wanted["thread_id"], worker=database.worker_id)
-        run = (await database.accept(given)).run
+        run = (await database.write(transactions.accept, given)).run
         say(run_id=run.id, thread_id=run.thread_id)
     await database.close()
 

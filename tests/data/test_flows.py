@@ -7,16 +7,16 @@ import sqlite3
 import msgspec
 import pytest
 
+from antiphon.data import transactions
 from antiphon.data.errors import Busy, NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Fence, GraphState, Thread
-from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import acceptance, notes
 
 
 async def test_every_save_is_a_revision_and_the_newest_is_the_draft(database):
-    await database.save_flow("f", "ada", b"one", 1)
-    flow = await database.save_flow("f", "ada", b"two", 2)
+    await database.write(transactions.save_flow, "f", "ada", b"one", 1)
+    flow = await database.write(transactions.save_flow, "f", "ada", b"two", 2)
     assert (flow.draft, flow.published, flow.created_at, flow.updated_at) == (2, None, 1, 2)
     assert await database.flow_revision("f", 1) == b"one"
     assert await database.flow_revision("f", 2) == b"two"
@@ -24,20 +24,20 @@ async def test_every_save_is_a_revision_and_the_newest_is_the_draft(database):
 
 
 async def test_what_is_published_stays_while_the_draft_moves_on(database):
-    await database.save_flow("f", "ada", b"one", 1)
-    assert (await database.publish_flow("f", "ada", 2)).published == 1
-    flow = await database.save_flow("f", "ada", b"two", 3)
+    await database.write(transactions.save_flow, "f", "ada", b"one", 1)
+    assert (await database.write(transactions.publish_flow, "f", "ada", 2)).published == 1
+    flow = await database.write(transactions.save_flow, "f", "ada", b"two", 3)
     assert (flow.draft, flow.published) == (2, 1)
-    assert (await database.publish_flow("f", "ada", 4, published=False)).published is None
+    assert (await database.write(transactions.publish_flow, "f", "ada", 4, published=False)).published is None
 
 
 async def test_a_flow_is_its_owners(database):
-    await database.save_flow("f", "ada", b"one", 1)
+    await database.write(transactions.save_flow, "f", "ada", b"one", 1)
     for attempt in (
-        database.save_flow("f", "eve", b"mine", 2),
-        database.publish_flow("f", "eve", 2),
-        database.delete_flow("f", "eve"),
-        database.publish_flow("none", "ada", 2),
+        database.write(transactions.save_flow, "f", "eve", b"mine", 2),
+        database.write(transactions.publish_flow, "f", "eve", 2),
+        database.write(transactions.delete_flow, "f", "eve"),
+        database.write(transactions.publish_flow, "none", "ada", 2),
     ):
         with pytest.raises(NotFound):
             await attempt
@@ -47,36 +47,38 @@ async def test_a_flow_is_its_owners(database):
 
 async def test_a_deleted_flow_is_gone_but_its_revisions_are_never_numbered_again(database):
     assert not await database.any_flow()
-    await database.save_flow("f", "ada", b"one", 1)
+    await database.write(transactions.save_flow, "f", "ada", b"one", 1)
     assert not await database.any_flow(), "a draft is nobody else's business"
-    await database.publish_flow("f", "ada", 1)
+    await database.write(transactions.publish_flow, "f", "ada", 1)
     assert await database.any_flow()
-    await database.delete_flow("f", "ada")
+    await database.write(transactions.delete_flow, "f", "ada")
     assert await database.flow("f") is None
-    assert (await database.save_flow("f", "eve", b"other", 2)).draft == 2
+    assert (await database.write(transactions.save_flow, "f", "eve", b"other", 2)).draft == 2
     assert await database.flow_revision("f", 1) == b"one"
 
 
 async def test_a_profile_is_kept_changed_and_forgotten(database):
     assert await database.profile("ada") is None
-    await database.save_profile("ada", b"first", 1)
-    await database.save_profile("ada", b"second", 2)
+    await database.write(transactions.save_profile, "ada", b"first", 1)
+    await database.write(transactions.save_profile, "ada", b"second", 2)
     assert await database.profile("ada") == b"second"
     assert await database.profile("eve") is None
-    await database.save_profile("ada", None, 3)
+    await database.write(transactions.save_profile, "ada", None, 3)
     assert await database.profile("ada") is None
 
 
 async def test_a_runs_end_leaves_a_state_for_the_threads_next_run(database):
-    run = (await database.accept(acceptance(worker=database.worker_id))).run
+    run = (await database.write(transactions.accept, acceptance(worker=database.worker_id))).run
     assert await database.thread_state(run.thread_id) == b""
     for number, state, kept in ((1, b"step two", b"step two"), (2, None, b"step two"), (3, b"", b"")):
         if number > 1:
             again = acceptance(worker=database.worker_id, thread_id=run.thread_id)
-            run = (await database.accept(again)).run
+            run = (await database.write(transactions.accept, again)).run
         fence = Fence(run_id=run.id, epoch=run.lease_epoch)
         end = notes(1, "end")
-        await database.finish(fence, run.emitted, end, status="completed", message=None, result=b"", state=state)
+        await database.write(
+            transactions.finish, fence, run.emitted, end, status="completed", message=None, result=b"", state=state
+        )
         assert await database.thread_state(run.thread_id) == kept
 
 
@@ -84,33 +86,39 @@ async def test_a_thread_can_be_made_before_its_first_message(database):
     thread = Thread(
         id=new_id(), user_id="ada", title="Plans", created_at=1, updated_at=1, last_seq=0, head_message_id=None
     )
-    await database.create_thread(thread)
+    await database.write(transactions.create_thread, thread)
     assert await database.thread(thread.id) == thread
-    await database.create_thread(msgspec.structs.replace(thread, user_id="eve", title="Other plans"))
+    await database.write(
+        transactions.create_thread, msgspec.structs.replace(thread, user_id="eve", title="Other plans")
+    )
     assert await database.thread(thread.id) == thread, "one that is there stays as it is"
-    assert (await database.accept(acceptance(thread_id=thread.id))).run.thread_id == thread.id
+    assert (await database.write(transactions.accept, acceptance(thread_id=thread.id))).run.thread_id == thread.id
 
 
 async def test_names_of_threads_are_told_by_their_ids(database):
     runs = [
-        (await database.accept(acceptance(thread_name=(namespace, "mine")))).run for namespace in ("sessions", "chat")
+        (await database.write(transactions.accept, acceptance(thread_name=(namespace, "mine")))).run
+        for namespace in ("sessions", "chat")
     ]
     assert await database.thread_names(runs[0].user_id, "sessions") == {runs[0].thread_id: "mine"}
     assert await database.thread_names("eve", "sessions") == {}
 
 
 async def test_open_runs_are_told_the_newest_first(database):
-    run = (await database.accept(acceptance(worker=database.worker_id))).run
-    queued = (await database.accept(acceptance(thread_id=run.thread_id))).run
+    run = (await database.write(transactions.accept, acceptance(worker=database.worker_id))).run
+    queued = (await database.write(transactions.accept, acceptance(thread_id=run.thread_id))).run
     assert [one.id for one in await database.open_runs(run.thread_id)] == [queued.id, run.id]
     fence = Fence(run_id=run.id, epoch=run.lease_epoch)
-    await database.finish(fence, run.emitted, notes(1, "end"), status="completed", message=None, result=b"")
+    await database.write(
+        transactions.finish, fence, run.emitted, notes(1, "end"), status="completed", message=None, result=b""
+    )
     assert [one.id for one in await database.open_runs(run.thread_id)] == [queued.id]
 
 
-async def test_a_deleted_thread_leaves_nothing(database):
-    accepted = await database.accept(
-        acceptance(worker=database.worker_id, thread_name=("chat", "mine"), idempotency=("key", b"digest"))
+async def test_a_deleted_thread_leaves_nothing(database, path):
+    accepted = await database.write(
+        transactions.accept,
+        acceptance(worker=database.worker_id, thread_name=("chat", "mine"), idempotency=("key", b"digest")),
     )
     run = accepted.run
     with pytest.raises(Busy):
@@ -118,24 +126,13 @@ async def test_a_deleted_thread_leaves_nothing(database):
     fence = Fence(run_id=run.id, epoch=run.lease_epoch)
     end = notes(1, "end")
     left = {"state": b"left", "graph_state": GraphState(graph="team", message_id=run.reply_message_id, value=b"left")}
-    await database.finish(fence, run.emitted, end, status="completed", message=None, result=b"", **left)
+    await database.write(
+        transactions.finish, fence, run.emitted, end, status="completed", message=None, result=b"", **left
+    )
     await database.delete_thread(run.thread_id)
     assert await database.read(run.thread_id, 0, 10) == []
-    with sqlite3.connect(database.path) as connection:
+    with sqlite3.connect(path) as connection:
         states = ("thread_states", "graph_states")
         for table in ("threads", "thread_names", *states, "messages", "runs", "events", "requests"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     connection.close()
-
-
-async def test_a_file_of_the_first_version_gets_what_it_lacks(path):
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
-    await database.close()
-    with sqlite3.connect(path) as connection:
-        for table in ("flows", "flow_revisions", "profiles", "thread_states", "graph_states"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
-    assert (await database.save_flow("f", "ada", b"one", 1)).draft == 1
-    await database.close()

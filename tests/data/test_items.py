@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.data import open_database, transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import Item, ItemWrite, Namespace
-from antiphon.data.sqlite import SqliteDatabase
 from tests.orchestrator.support import UNHURRIED
 
 HERE = ("notes", "ada")
@@ -31,15 +32,18 @@ def item(key: str = "k", value: bytes = b"{}", at: int = 1, **given: Any) -> Ite
 class Waited:
     """A database whose answers are waited for where they are asked for: here, on its event loop."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def __getattr__(self, method: str) -> Any:
+        if method in ("put_items", "refresh_items", "sweep_items"):
+            write = getattr(transactions, method)
+            return lambda *given: self._database.submit(write, *given).result(timeout=30)
         return lambda *given: getattr(self._database, method)(*given).result(timeout=30)
 
 
 @pytest.fixture
-def waited(database: SqliteDatabase) -> Waited:
+def waited(database: Database) -> Waited:
     return Waited(database)
 
 
@@ -177,15 +181,15 @@ async def test_what_has_ended_is_deleted_in_portions(waited, outside):
 
 
 async def test_a_closed_database_refuses_and_what_was_asked_before_is_answered(path):
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
-    putting = database.put_items([write()], 1)
+    database = await open_database(f"sqlite:///{path}")
+    putting = database.submit(transactions.put_items, [write()], 1)
     scanning = database.scan_items(HERE, 1, None, list)
     await database.close()
     assert putting.done()
     assert scanning.done()
     for call in (
-        lambda: database.put_items([write()], 1),
-        lambda: database.sweep_items(1, 1),
+        lambda: database.submit(transactions.put_items, [write()], 1),
+        lambda: database.submit(transactions.sweep_items, 1, 1),
         lambda: database.scan_items(HERE, 1, None, list),
     ):
         with pytest.raises(StorageError):
@@ -205,15 +209,3 @@ async def test_another_process_sees_it(waited, second):
     assert Waited(second).items([(HERE, "k")], 1) == [item(value=b"one")]
     Waited(second).put_items([write(value=b"two")], 2)
     assert waited.items([(HERE, "k")], 2) == [item(value=b"two", updated_at=2)]
-
-
-async def test_a_file_of_the_version_before_gets_the_table(path):
-    await (await SqliteDatabase.open(f"sqlite:///{path}")).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE store_items")
-        connection.execute("PRAGMA user_version = 4")
-    connection.close()
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
-    Waited(database).put_items([write()], 1)
-    assert keys(Waited(database)) == ["k"]
-    await database.close()

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
+from antiphon.data import open_database, transactions
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
-from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
 
 PICK = st.integers(0, 7)
@@ -58,7 +58,7 @@ class LogMachine(RuleBasedStateMachine):
         self._open()
 
     def _open(self) -> None:
-        self.database = self.do(SqliteDatabase.open(f"sqlite:///{self.path}"))
+        self.database = self.do(open_database(f"sqlite:///{self.path}"))
         self.outside = sqlite3.connect(self.path, isolation_level=None)
 
     def _close(self) -> None:
@@ -209,7 +209,7 @@ class LogMachine(RuleBasedStateMachine):
             idempotency=(key, digest) if key else None,
             on_busy=on_busy,
         )
-        wanted = self.database.accept(given)
+        wanted = self.database.write(transactions.accept, given)
         if used := self.requests.get((user, str(key))):
             if used[0] != digest:
                 return self.refused(wanted, IdempotencyConflict)
@@ -288,7 +288,9 @@ class LogMachine(RuleBasedStateMachine):
         run = self.pick(number, "running")
         events = self.events(count)
         writes = [("", "c1", task_write(self.tick()))] if completes_a_task else []
-        last = self.do(self.database.append(self.fence(run), run.emitted, events, writes, completes_a_task))
+        last = self.do(
+            self.database.write(transactions.append, self.fence(run), run.emitted, events, writes, completes_a_task)
+        )
         self.last_append[run.id] = (self.fence(run), run.emitted, events)
         self.number(run, run.attempt, events)
         self.change(run, emitted=run.emitted + count, charges=1 if completes_a_task else run.charges)
@@ -299,7 +301,7 @@ class LogMachine(RuleBasedStateMachine):
     def append_again_because_the_answer_was_lost(self, number):
         fence, expected, events = list(self.last_append.values())[-1 - number % len(self.last_append)]
         run = self.runs[fence.run_id]
-        wanted = self.database.append(fence, expected, events)
+        wanted = self.database.write(transactions.append, fence, expected, events)
         stored = self.fence(run) == fence and run.emitted == expected + len(events)
         if stored and (events or run.status == "running"):
             assert self.do(wanted) == 0
@@ -311,7 +313,7 @@ class LogMachine(RuleBasedStateMachine):
     def put_checkpoint(self, number, count):
         run = self.pick(number, "running")
         events = self.events(count)
-        self.do(self.database.put_checkpoint(self.fence(run), run.emitted, events, checkpoint()))
+        self.do(self.database.write(transactions.put_checkpoint, self.fence(run), run.emitted, events, checkpoint()))
         self.number(run, run.attempt, events)
         self.change(run, emitted=run.emitted + count)
 
@@ -333,8 +335,15 @@ class LogMachine(RuleBasedStateMachine):
         )
         fence, expected = self.fence(run), run.emitted
         following = self.do(
-            self.database.finish(
-                fence, expected, events, status=status, message=message, result=b"result", tokens=tokens
+            self.database.write(
+                transactions.finish,
+                fence,
+                expected,
+                events,
+                status=status,
+                message=message,
+                result=b"result",
+                tokens=tokens,
             )
         )
         self.spent[run.user_id] += tokens
@@ -350,7 +359,9 @@ class LogMachine(RuleBasedStateMachine):
     def finish_again_because_the_answer_was_lost(self, number):
         fence, expected, events, status, message = list(self.last_finish.values())[-1 - number % len(self.last_finish)]
         following = self.do(
-            self.database.finish(fence, expected, events, status=status, message=message, result=b"result", tokens=5)
+            self.database.write(
+                transactions.finish, fence, expected, events, status=status, message=message, result=b"result", tokens=5
+            )
         )
         assert following == self.successor(self.runs[fence.run_id].thread_id)
 
@@ -360,7 +371,7 @@ class LogMachine(RuleBasedStateMachine):
         run = self.pick(number, "running")
         events = self.events(count)
         for _ in range(2):  # once more, because the answer was lost
-            self.do(self.database.pause(self.fence(run), run.emitted, events))
+            self.do(self.database.write(transactions.pause, self.fence(run), run.emitted, events))
         self.number(run, run.attempt, events)
         status = "queued" if run.cancel_requested_by else "interrupted"
         self.change(run, status=status, owner=None, emitted=run.emitted + count)
@@ -369,7 +380,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(number=PICK, charged=st.booleans())
     def hand_back(self, number, charged):
         run = self.pick(number, "running")
-        self.do(self.database.hand_back(self.fence(run), charged=charged))
+        self.do(self.database.write(transactions.hand_back, self.fence(run), charged=charged))
         self.change(run, status="queued", owner=None, charges=max(run.charges - (not charged), 0))
 
     # -- those who have lost the right to write -----------------------------------------------------------------
@@ -395,16 +406,22 @@ class LogMachine(RuleBasedStateMachine):
         expected = max(self.runs[fence.run_id].emitted - behind, 0)
         events = self.events(count, last="end")
         if what == "hand back":
-            self.do(self.database.hand_back(fence, charged=False))
+            self.do(self.database.write(transactions.hand_back, fence, charged=False))
             return
         wanted = {
-            "append": lambda: self.database.append(fence, expected, events, [("", "c1", task_write())]),
-            "checkpoint": lambda: self.database.put_checkpoint(fence, expected, events, checkpoint()),
-            "bare checkpoint": lambda: self.database.put_checkpoint(fence, expected, [], checkpoint()),
-            "finish": lambda: self.database.finish(
-                fence, expected, events, status="completed", message=None, result=b"wrong"
+            "append": lambda: self.database.write(
+                transactions.append, fence, expected, events, [("", "c1", task_write())]
             ),
-            "pause": lambda: self.database.pause(fence, expected, events),
+            "checkpoint": lambda: self.database.write(
+                transactions.put_checkpoint, fence, expected, events, checkpoint()
+            ),
+            "bare checkpoint": lambda: self.database.write(
+                transactions.put_checkpoint, fence, expected, [], checkpoint()
+            ),
+            "finish": lambda: self.database.write(
+                transactions.finish, fence, expected, events, status="completed", message=None, result=b"wrong"
+            ),
+            "pause": lambda: self.database.write(transactions.pause, fence, expected, events),
         }[what]
         self.refused(wanted(), Fenced)
 
@@ -441,7 +458,7 @@ class LogMachine(RuleBasedStateMachine):
         request = (run.user_id, str(key))
         remembered = (*request, b"1") if key and request not in self.requests else None
         message, reply_id = answered(run, created_at=self.tick())
-        got = self.do(self.database.answer(run.id, worker, events, message, reply_id, remembered))
+        got = self.do(self.database.write(transactions.answer, run.id, worker, events, message, reply_id, remembered))
         self.put_behind(run, message, reply_id)
         if remembered:
             self.requests[request] = (b"1", run.id)
@@ -467,14 +484,17 @@ class LogMachine(RuleBasedStateMachine):
     def answer_what_was_not_asked(self, number, worker):
         run = self.pick(number)
         if run.status != "interrupted":
-            assert self.do(self.database.answer(run.id, worker, self.events(1), *answered(run))) is None
+            assert (
+                self.do(self.database.write(transactions.answer, run.id, worker, self.events(1), *answered(run)))
+                is None
+            )
 
     @precondition(lambda self: self.runs)
     @rule(number=PICK, user=USER, count=COUNT)
     def cancel(self, number, user, count):
         run = self.pick(number)
         events = self.events(count, last="end")
-        got = self.do(self.database.cancel(run.id, user, events, b"stopped"))
+        got = self.do(self.database.write(transactions.cancel, run.id, user, events, b"stopped"))
         if run.attempt and not run.ended:
             self.ask_to_stop(run, user)
         elif not run.ended:
@@ -529,7 +549,7 @@ class LogMachine(RuleBasedStateMachine):
         mine = [one for one in self.threads.values() if one.user_id == thread.user_id]
         assert {one.id for one in self.do(self.database.threads(thread.user_id, 100))} == {one.id for one in mine}
         for (user, key), (digest, run_id) in self.requests.items():
-            assert self.do(self.database.repeated(user, key, digest)) == self.runs[run_id]
+            assert self.do(self.database.write(transactions.repeated, user, key, digest)) == self.runs[run_id]
         for (user, name), thread_id in self.names.items():
             assert self.do(self.database.named_thread(user, "chat", name)) == self.threads[thread_id]
 

@@ -14,8 +14,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from antiphon.data import open_database, schema, transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import (
+    DAY_MS,
     Checkpoint,
     CheckpointWrite,
     Fence,
@@ -26,20 +28,21 @@ from antiphon.data.records import (
     StoredCheckpoint,
     Thread,
 )
-from antiphon.data.sqlite import SqliteDatabase
 from tests.data.support import ROOT, acceptance, checkpoint, note, notes, peer, reply, stored, task_write
 
 PATIENCE = 20
 
 
-async def running(database: SqliteDatabase, **given) -> tuple[Run, Fence]:
-    run = (await database.accept(acceptance(worker=database.worker_id, **given))).run
+async def running(database: Database, **given) -> tuple[Run, Fence]:
+    run = (await database.write(transactions.accept, acceptance(worker=database.worker_id, **given))).run
     return run, Fence(run_id=run.id, epoch=run.lease_epoch)
 
 
-async def finish(database: SqliteDatabase, run: Run, message: Message | None = None) -> None:
+async def finish(database: Database, run: Run, message: Message | None = None) -> None:
     fence = Fence(run_id=run.id, epoch=run.lease_epoch)
-    await database.finish(fence, run.emitted, notes(1, "end"), status="completed", message=message, result=b"")
+    await database.write(
+        transactions.finish, fence, run.emitted, notes(1, "end"), status="completed", message=message, result=b""
+    )
 
 
 # -- opening and closing ----------------------------------------------------------------------------------------
@@ -47,7 +50,7 @@ async def finish(database: SqliteDatabase, run: Run, message: Message | None = N
 
 async def test_a_database_is_opened_by_its_url(path):
     database = await open_database(f"sqlite:///{path}")
-    assert isinstance(database, SqliteDatabase)
+    assert isinstance(database, Database)
     await database.close()
 
 
@@ -57,7 +60,7 @@ async def test_an_unknown_scheme_names_the_known_ones():
 
 
 async def test_folders_are_made(tmp_path):
-    database = await SqliteDatabase.open(f"sqlite:///{tmp_path}/deep/er/log.db")
+    database = await open_database(f"sqlite:///{tmp_path}/deep/er/log.db")
     await running(database)
     await database.close()
 
@@ -65,14 +68,14 @@ async def test_folders_are_made(tmp_path):
 async def test_a_file_that_is_no_database_is_refused(path):
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(StorageError, match="cannot open"):
-        await SqliteDatabase.open(f"sqlite:///{path}")
+        await open_database(f"sqlite:///{path}")
 
 
 async def test_a_database_of_a_newer_version_is_refused_and_left_alone(path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     with pytest.raises(StorageError, match="newer version"):
-        await SqliteDatabase.open(f"sqlite:///{path}")
+        await open_database(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
 
@@ -88,7 +91,7 @@ async def test_a_path_with_characters_of_urls_works(tmp_path, folder):
 
 
 async def _works_at(path) -> None:
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
+    database = await open_database(f"sqlite:///{path}")
     try:
         run, _ = await running(database)
         assert path.exists()
@@ -98,10 +101,10 @@ async def _works_at(path) -> None:
 
 
 async def test_everything_is_there_after_reopening(path):
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
+    database = await open_database(f"sqlite:///{path}")
     run, fence = await running(database, thread_name=("chat", "x"))
-    await database.append(fence, 1, notes(3))
-    await database.put_checkpoint(fence, 4, [], checkpoint())
+    await database.write(transactions.append, fence, 1, notes(3))
+    await database.write(transactions.put_checkpoint, fence, 4, [], checkpoint())
 
     async def kept(opened):
         return (
@@ -114,20 +117,20 @@ async def test_everything_is_there_after_reopening(path):
 
     before = await kept(database)
     await database.close()
-    reopened = await SqliteDatabase.open(f"sqlite:///{path}")
+    reopened = await open_database(f"sqlite:///{path}")
     assert await kept(reopened) == before
     await reopened.close()
 
 
 async def test_nothing_is_taken_after_close(path):
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
+    database = await open_database(f"sqlite:///{path}")
     await database.close()
     with pytest.raises(StorageError, match="closed"):
-        await database.accept(acceptance())
+        await database.write(transactions.accept, acceptance())
 
 
 async def test_close_is_idempotent(path):
-    database = await SqliteDatabase.open(f"sqlite:///{path}")
+    database = await open_database(f"sqlite:///{path}")
     await database.close()
     await database.close()
 
@@ -146,19 +149,19 @@ async def test_the_writer_syncs_every_commit_to_a_write_ahead_log(database):
 
 
 async def test_readers_cannot_write(database):
-    async with database._reader.connect() as connection:
+    async with database._backend.reader.connect() as connection:
         with pytest.raises(OperationalError, match="readonly"):
             await connection.execute(schema.workers.delete())
 
 
 CHILD = """
 import asyncio, os, sys
-from antiphon.data import open_database
+from antiphon.data import open_database, transactions
 from tests.data.support import acceptance
 
 async def main():
     database = await open_database(sys.argv[1])
-    await database.accept(acceptance(worker=database.worker_id))
+    await database.write(transactions.accept, acceptance(worker=database.worker_id))
     os.write(1, b"ACK")
     await database.close()
 
@@ -213,7 +216,7 @@ async def test_a_commit_of_another_process_wakes_a_watcher_who_then_reads_it(dat
         other.accept(run.thread_id)
         await asyncio.wait_for(watch.wait(), PATIENCE)
         assert [row.seq for row in await database.read(run.thread_id, 0, 10)] == [1, 2]
-        assert await database.append(fence, 1, notes(1)) == 3
+        assert await database.write(transactions.append, fence, 1, notes(1)) == 3
         assert [row.seq for row in await database.read(run.thread_id, 0, 10)] == [1, 2, 3]
 
 
@@ -222,7 +225,7 @@ async def test_a_commit_of_another_instance_wakes_a_watcher(database, second):
     for expected in range(1, 4):
         with second.watch(run.thread_id) as watch:
             watch.clear()
-            await database.append(fence, expected, notes(1))
+            await database.write(transactions.append, fence, expected, notes(1))
             await asyncio.wait_for(watch.wait(), PATIENCE)
             assert len(await second.read(run.thread_id, 0, 10)) == expected + 1
 
@@ -230,14 +233,16 @@ async def test_a_commit_of_another_instance_wakes_a_watcher(database, second):
 async def test_two_instances_number_one_thread_without_gaps(database, second):
     run, fence = await running(database)
     queued = [
-        (await one.accept(acceptance(thread_id=run.thread_id))).run for _ in range(20) for one in (database, second)
+        (await one.write(transactions.accept, acceptance(thread_id=run.thread_id))).run
+        for _ in range(20)
+        for one in (database, second)
     ]
 
     async def write() -> None:
         for expected in range(1, 21):
-            await database.append(fence, expected, notes(1))
+            await database.write(transactions.append, fence, expected, notes(1))
 
-    ends = [second.cancel(one.id, "ada", notes(1, "end"), b"") for one in queued]
+    ends = [second.write(transactions.cancel, one.id, "ada", notes(1, "end"), b"") for one in queued]
     await asyncio.gather(write(), *ends)
     for one in (database, second):
         with one.watch(run.thread_id) as watch:
@@ -249,7 +254,9 @@ async def test_two_instances_number_one_thread_without_gaps(database, second):
 
 async def test_one_key_on_two_instances_is_one_run(database, second):
     same = {"idempotency": ("key", b"digest")}
-    accepted = await asyncio.gather(*(one.accept(acceptance(**same)) for one in (database, second) for _ in range(5)))
+    accepted = await asyncio.gather(
+        *(one.write(transactions.accept, acceptance(**same)) for one in (database, second) for _ in range(5))
+    )
     assert len({one.run.id for one in accepted}) == 1
     assert sum(one.created for one in accepted) == 1
 
@@ -261,7 +268,7 @@ async def test_many_can_open_a_new_file_at_once(path):
 
 def _open_and_close(path) -> None:
     async def body() -> None:
-        await (await SqliteDatabase.open(f"sqlite:///{path}")).close()
+        await (await open_database(f"sqlite:///{path}")).close()
 
     asyncio.run(body())
 
@@ -284,7 +291,7 @@ async def test_a_watcher_that_subscribes_and_then_reads_misses_nothing(database)
 
     following = asyncio.create_task(follow())
     for expected in range(1, 200):
-        await database.append(fence, expected, notes(1))
+        await database.write(transactions.append, fence, expected, notes(1))
     await asyncio.wait_for(following, PATIENCE)
     assert [row.seq for row in seen] == list(range(1, 201))
 
@@ -297,7 +304,7 @@ async def test_wake_wakes_every_watcher(database):
 
 async def test_memory_and_file_give_the_same_rows(database, outside):
     run, fence = await running(database)
-    await database.append(fence, 1, [note(bytes([number]), at=number) for number in range(50)])
+    await database.write(transactions.append, fence, 1, [note(bytes([number]), at=number) for number in range(50)])
     recent = await database.read(run.thread_id, 0, 1000)
     database._tail.clear()
     assert await database.read(run.thread_id, 0, 1000) == recent == stored(outside, Row)
@@ -308,7 +315,8 @@ async def test_memory_and_file_give_the_same_rows(database, outside):
 def test_a_table_has_the_fields_of_its_record(record):
     tables = {Row: "events", Thread: "threads", Message: "messages", Run: "runs", Checkpoint: "checkpoints"}
     columns = set(schema.metadata.tables[tables[record]].columns.keys())
-    assert set(record.__struct_fields__) == columns - ({"run_id"} if record is Checkpoint else set())
+    not_shown = {Checkpoint: {"run_id"}, Message: {"position"}}.get(record, set())
+    assert set(record.__struct_fields__) == columns - not_shown
 
 
 async def test_threads_of_a_user_come_newest_first(database):
@@ -331,7 +339,7 @@ async def test_a_connections_place_is_the_last_one_that_was_stored(database):
     key, other = ("ada", "chat", "c"), ("bob", "chat", "c")
     assert await database.position(key) is None
     for place in (("run", 0), ("run", 3.02), ("next", 7)):
-        await database.remember(key, *place)
+        await database.write(transactions.remember, key, *place)
         assert await database.position(key) == place
     assert await database.position(other) is None
 
@@ -340,7 +348,7 @@ async def test_a_connections_place_is_the_last_one_that_was_stored(database):
 async def test_messages_come_in_the_order_of_the_conversation_whatever_the_clock_says(database, later):
     """Replies have their place from the beginning; until something was said, it is not shown."""
     first, _ = await running(database, at=10, message_id="z", reply_message_id="a")
-    second = (await database.accept(acceptance(thread_id=first.thread_id, at=later))).run
+    second = (await database.write(transactions.accept, acceptance(thread_id=first.thread_id, at=later))).run
     asked = [first.input_message_id, second.input_message_id]
     assert [message.id for message in await database.messages(first.thread_id)] == asked
     await finish(database, first, reply(first, created_at=later))
@@ -354,7 +362,7 @@ async def test_a_branch_is_a_message_and_what_it_follows(database):
     first, _ = await running(database)
     await finish(database, first, reply(first))
     abandoned, _ = await running(database, thread_id=first.thread_id)
-    chosen = (await database.accept(acceptance(thread_id=first.thread_id, on_busy="rollback"))).run
+    chosen = (await database.write(transactions.accept, acceptance(thread_id=first.thread_id, on_busy="rollback"))).run
 
     async def branch(message_id: str) -> list[str]:
         return [message.id for message in await database.branch(message_id)]
@@ -374,12 +382,19 @@ async def test_a_branch_may_begin_behind_a_message(database):
     assert [message.id for message in after] == [second.input_message_id]
 
 
-async def leave(database: SqliteDatabase, run: Run, value: bytes, follows: str | None = None) -> None:
+async def leave(database: Database, run: Run, value: bytes, follows: str | None = None) -> None:
     """End a run with a state for the next one."""
     state = GraphState(graph=run.graph, message_id=run.reply_message_id, value=value, follows=follows)
     fence, ending = Fence(run_id=run.id, epoch=run.lease_epoch), notes(1, "end")
-    await database.finish(
-        fence, run.emitted, ending, status="completed", message=reply(run), result=b"", graph_state=state
+    await database.write(
+        transactions.finish,
+        fence,
+        run.emitted,
+        ending,
+        status="completed",
+        message=reply(run),
+        result=b"",
+        graph_state=state,
     )
 
 
@@ -418,9 +433,9 @@ async def test_a_state_is_stored_with_the_end_of_its_run_or_not_at_all(database)
 async def test_writes_and_namespaces_of_a_run_are_its_own(database):
     run, fence = await running(database)
     other, other_fence = await running(database)
-    await database.append(fence, run.emitted, [], [("", "earlier", task_write())])
+    await database.write(transactions.append, fence, run.emitted, [], [("", "earlier", task_write())])
     for owner, namespace in ((fence, "kept"), (fence, ""), (other_fence, "elsewhere")):
-        await database.put_checkpoint(owner, 1, [], checkpoint(namespace=namespace))
+        await database.write(transactions.put_checkpoint, owner, 1, [], checkpoint(namespace=namespace))
     assert await database.checkpoint_writes(run.id, "", "earlier") == (task_write(),)
     assert await database.checkpoint_writes(other.id, "", "earlier") == ()
     assert sorted(await database.namespaces(run.id)) == ["", "kept"]
@@ -428,21 +443,21 @@ async def test_writes_and_namespaces_of_a_run_are_its_own(database):
 
 async def test_spending_and_active_runs_are_counted_per_user(database):
     run, fence = await running(database)
-    await database.accept(acceptance(thread_id=run.thread_id))
+    await database.write(transactions.accept, acceptance(thread_id=run.thread_id))
     assert [await database.active_runs(user) for user in ("ada", "bob")] == [2, 0]
-    end = [note(kind="end", at=transactions.DAY_MS)]
-    await database.finish(fence, 1, end, status="completed", message=None, result=b"", tokens=7)
+    end = [note(kind="end", at=DAY_MS)]
+    await database.write(transactions.finish, fence, 1, end, status="completed", message=None, result=b"", tokens=7)
     assert [await database.active_runs(user) for user in ("ada", "bob")] == [1, 0]
-    days = [await database.tokens_used("ada", day * transactions.DAY_MS) for day in (0, 1, 2)]
+    days = [await database.tokens_used("ada", day * DAY_MS) for day in (0, 1, 2)]
     assert days == [0, 7, 0]
-    assert await database.tokens_used("bob", transactions.DAY_MS) == 0
+    assert await database.tokens_used("bob", DAY_MS) == 0
 
 
 async def test_tickets_and_revocations_are_shared_by_all_instances(database, second):
-    await database.issue_ticket(b"digest", b"ada", 0, 10)
-    assert await second.redeem_ticket(b"digest", 5) == b"ada"
-    assert await database.redeem_ticket(b"digest", 5) is None
-    await database.revoke("user", "ada", 5)
+    await database.write(transactions.issue_ticket, b"digest", b"ada", 0, 10)
+    assert await second.write(transactions.redeem_ticket, b"digest", 5) == b"ada"
+    assert await database.write(transactions.redeem_ticket, b"digest", 5) is None
+    await database.write(transactions.revoke, "user", "ada", 5)
     assert await second.revocations() == [("user", "ada", 5)]
 
 
@@ -457,7 +472,7 @@ async def test_tickets_and_revocations_are_shared_by_all_instances(database, sec
 async def test_a_refused_message_raises_the_documented_error(database, given, error):
     run, _ = await running(database, idempotency=("key", b"digest"))
     with pytest.raises(error):
-        await database.accept(acceptance(**({"thread_id": run.thread_id} | given)))
+        await database.write(transactions.accept, acceptance(**({"thread_id": run.thread_id} | given)))
 
 
 async def test_a_message_id_that_is_taken_raises_a_storage_error(database):
@@ -468,16 +483,16 @@ async def test_a_message_id_that_is_taken_raises_a_storage_error(database):
 
 async def test_a_repeated_request_is_found(database):
     run, _ = await running(database, idempotency=("key", b"digest"))
-    assert await database.repeated("ada", "key", b"digest") == run
-    assert await database.repeated("ada", "other", b"digest") is None
+    assert await database.write(transactions.repeated, "ada", "key", b"digest") == run
+    assert await database.write(transactions.repeated, "ada", "other", b"digest") is None
     with pytest.raises(IdempotencyConflict):
-        await database.repeated("ada", "key", b"other")
+        await database.write(transactions.repeated, "ada", "key", b"other")
 
 
 async def test_errors_of_the_log_reach_the_caller(database):
     _, fence = await running(database)
     with pytest.raises(Fenced):
-        await database.append(Fence(run_id=fence.run_id, epoch=7), 1, notes(1))
+        await database.write(transactions.append, Fence(run_id=fence.run_id, epoch=7), 1, notes(1))
     with pytest.raises(NotFound):
         await database.claim("nowhere", "w")
 
@@ -495,8 +510,8 @@ async def test_what_is_not_there_is_nothing(database):
 async def test_checkpoints_come_newest_first_and_by_id_namespace_and_limit(database):
     run, fence = await running(database)
     for number in (1, 2, 3):
-        await database.put_checkpoint(fence, 1, [], checkpoint(f"c{number}"))
-    await database.put_checkpoint(fence, 1, [], checkpoint("c9", "inner"))
+        await database.write(transactions.put_checkpoint, fence, 1, [], checkpoint(f"c{number}"))
+    await database.write(transactions.put_checkpoint, fence, 1, [], checkpoint("c9", "inner"))
 
     async def ids(namespace=None, before=None, limit=None) -> list[str]:
         return [one.checkpoint.id for one in await database.checkpoints(run.id, namespace, before, limit)]
@@ -513,11 +528,11 @@ async def test_checkpoints_come_newest_first_and_by_id_namespace_and_limit(datab
 
 async def test_a_checkpoint_comes_with_the_writes_of_its_own_tasks_in_order(database):
     run, fence = await running(database)
-    await database.put_checkpoint(fence, 1, notes(1), checkpoint())
+    await database.write(transactions.put_checkpoint, fence, 1, notes(1), checkpoint())
     tasks = [("t2", "~1"), ("t1", "~2"), ("t3", "~2")]  # in the order of their paths, then of their ids
     writes = [task_write(position, b"%d" % position, *task) for task in tasks for position in (-1, 0, 1)]
     rows = [("", "c1", write) for write in reversed(writes)] + [("", "other", task_write()), ("in", "c1", task_write())]
-    assert await database.append(fence, 2, notes(1), rows) == 3
+    assert await database.write(transactions.append, fence, 2, notes(1), rows) == 3
     found = await database.checkpoint(run.id, "", "c1")
     assert found == StoredCheckpoint(checkpoint=checkpoint(), writes=tuple(writes))
     assert all(isinstance(write, CheckpointWrite) for write in found.writes)
@@ -525,7 +540,9 @@ async def test_a_checkpoint_comes_with_the_writes_of_its_own_tasks_in_order(data
 
 async def test_a_checkpoint_is_announced_with_its_events(database):
     run, fence = await running(database)
-    assert await database.put_checkpoint(fence, 1, notes(2), checkpoint()) == 3
-    assert await database.put_checkpoint(fence, 3, [], checkpoint("c2")) == 0
-    assert await database.put_checkpoint(fence, 1, notes(2), checkpoint()) == 0  # its answer was lost
+    assert await database.write(transactions.put_checkpoint, fence, 1, notes(2), checkpoint()) == 3
+    assert await database.write(transactions.put_checkpoint, fence, 3, [], checkpoint("c2")) == 0
+    assert (
+        await database.write(transactions.put_checkpoint, fence, 1, notes(2), checkpoint()) == 0
+    )  # its answer was lost
     assert [row.seq for row in await database.read(run.thread_id, 0, 10)] == [1, 2, 3]

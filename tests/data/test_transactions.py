@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from antiphon.data import transactions
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound
-from antiphon.data.records import Accepted, Fence, Message, Row, Run, Thread
+from antiphon.data.records import DAY_MS, Accepted, Fence, Message, Row, Run, Thread
 from antiphon.data.sqlite import _prepare, _writing_connection
 from antiphon.data.transactions import Transaction
 from tests.data.support import TABLES, acceptance, answered, checkpoint, note, notes, reply, stored, task_write
@@ -269,7 +269,7 @@ def test_an_append_whose_answer_was_lost_can_be_repeated(log):
     _, fence = log.running()
     assert log.do(transactions.append, fence, 1, notes(2)) == 3
     before = log.everything()
-    assert log.do(transactions.append, fence, 1, notes(2)) is None
+    assert log.do(transactions.append, fence, 1, notes(2)) == 0
     assert log.everything() == before
 
 
@@ -412,6 +412,38 @@ def test_the_end_removes_the_checkpoints_of_that_run_only(log):
         assert log.connection.execute(f"SELECT run_id FROM {table}").fetchall() == [(other.id,)]
 
 
+# -- events that belong to no run -------------------------------------------------------------------------------
+
+
+def test_a_threads_own_events_are_numbered_among_those_of_its_runs(log):
+    run, fence = log.running()
+    assert log.do(transactions.append_to_thread, run.thread_id, notes(2, "typing")) == 3
+    assert log.do(transactions.append, fence, 1, notes(1)) == 4
+    rows = log.rows(run.thread_id)
+    assert [(row.seq, row.run_id, row.type) for row in rows] == [
+        (1, run.id, "start"),
+        (2, None, "typing"),
+        (3, None, "typing"),
+        (4, run.id, "note"),
+    ]
+    assert log.run(run.id).emitted == 2
+
+
+def test_a_threads_own_events_do_not_disturb_an_append_that_is_repeated(log):
+    run, fence = log.running()
+    log.do(transactions.append, fence, 1, notes(2))
+    log.do(transactions.append_to_thread, run.thread_id, notes(1))
+    before = log.everything()
+    assert log.do(transactions.append, fence, 1, notes(2)) == 0
+    assert log.do(transactions.append_to_thread, run.thread_id, []) == 0
+    assert log.everything() == before
+
+
+def test_a_thread_that_is_not_there_takes_no_events(log):
+    with pytest.raises(NotFound):
+        log.do(transactions.append_to_thread, "nowhere", notes(1))
+
+
 # -- the end ----------------------------------------------------------------------------------------------------
 
 
@@ -451,7 +483,7 @@ def test_the_last_number_of_a_run_is_that_of_its_last_event(log, by):
 
 
 def test_what_a_run_has_spent_counts_for_its_user_on_the_day_of_its_end(log):
-    for user, at, tokens in (("ada", 1, 5), ("ada", 2, 7), ("bob", 1, 3), ("ada", transactions.DAY_MS, 11)):
+    for user, at, tokens in (("ada", 1, 5), ("ada", 2, 7), ("bob", 1, 3), ("ada", DAY_MS, 11)):
         _, fence = log.running(user_id=user)
         log.do(transactions.finish, fence, 1, [note(at=at)], "completed", None, b"", tokens)
     spent = log.connection.execute("SELECT user_id, day, tokens FROM usage ORDER BY 1, 2").fetchall()

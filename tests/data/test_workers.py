@@ -11,10 +11,9 @@ from itertools import count
 
 import pytest
 
-from antiphon.data import transactions
+from antiphon.data import open_database, transactions
 from antiphon.data.errors import Fenced
-from antiphon.data.records import Fence
-from antiphon.data.sqlite import SqliteDatabase
+from antiphon.data.records import DAY_MS, Fence
 from antiphon.data.transactions import Transaction
 from antiphon.data.workers import WorkerLock, _state, boot_id, exclusive
 from tests.data.support import acceptance, answered, notes, peer
@@ -51,15 +50,15 @@ async def test_a_process_that_joins_removes_what_dead_ones_left_behind(path):
     with peer(path) as lives, peer(path) as other:
         other.kill()
         assert (locks / f"{other.worker_id}.lock").exists()
-        joined = await SqliteDatabase.open(f"sqlite:///{path}")
+        joined = await open_database(f"sqlite:///{path}")
         names = {file.stem for file in locks.iterdir()}
         assert names == {"setup", lives.worker_id, joined.worker_id}
-        assert not joined._lock.is_dead(lives.worker_id)
+        assert not joined._backend._lock.is_dead(lives.worker_id)
         await joined.close()
 
 
 async def test_workers_that_are_gone_for_long_are_forgotten(database):
-    day = transactions.DAY_MS
+    day = DAY_MS
 
     def beats(tx: Transaction) -> list[str]:
         for worker, boot, seen_at in (("old", "b", 5), ("rebooted", "a", 2 * day), ("lives", "b", day + 5)):
@@ -93,10 +92,10 @@ def test_one_boot_has_one_name():
 async def test_a_process_is_alive_until_it_is_killed_and_dead_at_once(database, path):
     with peer(path) as other:
         run_id = other.accept()["run_id"]
-        assert not database._lock.is_dead(other.worker_id)
+        assert not database._backend._lock.is_dead(other.worker_id)
         assert await database.orphans(FOR_EVER) == []
         other.kill()
-        assert database._lock.is_dead(other.worker_id)
+        assert database._backend._lock.is_dead(other.worker_id)
         (orphan,) = await database.orphans(FOR_EVER)
         assert (orphan.id, orphan.status, orphan.owner) == (run_id, "running", other.worker_id)
 
@@ -105,7 +104,7 @@ async def test_a_stopped_process_is_not_dead_until_its_lease_is_over(database, p
     with peer(path) as other:
         run_id = other.accept()["run_id"]
         other.stop()
-        assert not database._lock.is_dead(other.worker_id)
+        assert not database._backend._lock.is_dead(other.worker_id)
         assert await database.orphans(FOR_EVER) == []
         for attempt in count():  # the lease of nothing is over as soon as the clock has moved by a millisecond
             orphans = await database.orphans(0)
@@ -121,8 +120,8 @@ async def test_what_a_stopped_process_was_to_write_is_fenced_after_a_take_over(d
         taken = await database.claim(run_id, database.worker_id, held_by=other.worker_id)
         assert taken.lease_epoch == 2
         with pytest.raises(Fenced):
-            await database.append(Fence(run_id=run_id, epoch=1), 1, notes(1))
-        assert await database.append(Fence(run_id=run_id, epoch=2), 1, notes(1)) == 2
+            await database.write(transactions.append, Fence(run_id=run_id, epoch=1), 1, notes(1))
+        assert await database.write(transactions.append, Fence(run_id=run_id, epoch=2), 1, notes(1)) == 2
 
 
 async def test_a_worker_that_blocks_the_file_for_ever_is_killed_by_the_one_that_takes_over(database, path):
@@ -164,40 +163,54 @@ async def test_of_many_that_try_to_take_a_run_over_one_succeeds(database, second
 
 
 async def test_own_runs_are_no_orphans(database):
-    await database.accept(acceptance(worker=database.worker_id))
+    await database.write(transactions.accept, acceptance(worker=database.worker_id))
     assert await database.orphans(0) == []
 
 
 async def test_queued_runs_are_orphans_only_while_their_thread_is_idle(database):
-    run = (await database.accept(acceptance(worker=database.worker_id))).run
-    queued = (await database.accept(acceptance(thread_id=run.thread_id))).run
+    run = (await database.write(transactions.accept, acceptance(worker=database.worker_id))).run
+    queued = (await database.write(transactions.accept, acceptance(thread_id=run.thread_id))).run
     assert await database.orphans(0) == []
     fence = Fence(run_id=run.id, epoch=1)
-    await database.pause(fence, 1, notes(1))
+    await database.write(transactions.pause, fence, 1, notes(1))
     assert await database.orphans(0) == []
-    await database.answer(run.id, database.worker_id, [], *answered(run))
-    await database.finish(Fence(run_id=run.id, epoch=2), 2, notes(1, "end"), status="failed", message=None, result=b"")
+    await database.write(transactions.answer, run.id, database.worker_id, [], *answered(run))
+    await database.write(
+        transactions.finish,
+        Fence(run_id=run.id, epoch=2),
+        2,
+        notes(1, "end"),
+        status="failed",
+        message=None,
+        result=b"",
+    )
     assert await database.orphans(0) == [queued]
 
 
 async def test_only_own_running_runs_are_asked_to_stop(database):
     mine, theirs, finished = [
-        (await database.accept(acceptance(worker=worker))).run
+        (await database.write(transactions.accept, acceptance(worker=worker))).run
         for worker in (database.worker_id, "other", database.worker_id)
     ]
     assert await database.cancel_requests() == []
     for run in (mine, theirs, finished):
-        await database.cancel(run.id, "ada", notes(1, "end"), b"")
-    await database.finish(
-        Fence(run_id=finished.id, epoch=1), 1, notes(1, "end"), status="cancelled", message=None, result=b""
+        await database.write(transactions.cancel, run.id, "ada", notes(1, "end"), b"")
+    await database.write(
+        transactions.finish,
+        Fence(run_id=finished.id, epoch=1),
+        1,
+        notes(1, "end"),
+        status="cancelled",
+        message=None,
+        result=b"",
     )
     assert [run.id for run in await database.cancel_requests()] == [mine.id]
 
 
 async def test_a_paused_run_that_was_asked_to_stop_is_found_by_somebody(database):
-    run = (await database.accept(acceptance(worker=database.worker_id))).run
-    await database.pause(Fence(run_id=run.id, epoch=1), 1, notes(1))
-    accepted = await database.accept(acceptance(thread_id=run.thread_id, on_busy="interrupt"))
+    run = (await database.write(transactions.accept, acceptance(worker=database.worker_id))).run
+    await database.write(transactions.pause, Fence(run_id=run.id, epoch=1), 1, notes(1))
+    accepted = await database.write(transactions.accept, acceptance(thread_id=run.thread_id, on_busy="interrupt"))
     assert accepted.interrupted == (run.id,)
     to_do = await database.orphans(0) + await database.cancel_requests()
     assert run.id in {one.id for one in to_do}

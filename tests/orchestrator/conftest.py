@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.data import open_database
-from antiphon.data.base import Database
+from antiphon.data.database import Database
 from antiphon.rag import open_store
 from antiphon.rag.ingest import ingest_sample
 from antiphon.rag.retriever import Retriever

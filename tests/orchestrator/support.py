@@ -21,7 +21,8 @@ from langgraph.pregel import Pregel
 from pydantic import PrivateAttr
 
 from antiphon import Engine, Run, open_engine
-from antiphon.data.base import Database
+from antiphon.data import transactions
+from antiphon.data.database import Database
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, NewEvent
 from antiphon.data.records import Run as RunRecord
@@ -444,7 +445,7 @@ async def accepted(database: Database, **given: Any) -> RunRecord:
         "worker": "worker",
         "events": lambda thread, message: [NewEvent(type=start.type, payload=encode(start), at=1)],
     }
-    return (await database.accept(Acceptance(**(defaults | given)))).run
+    return (await database.write(transactions.accept, Acceptance(**(defaults | given)))).run
 
 
 @asynccontextmanager

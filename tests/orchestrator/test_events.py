@@ -40,8 +40,8 @@ json_values = st.recursive(
 def test_tags_are_the_class_names_in_snake_case() -> None:
     assert [event.__struct_config__.tag for event in EVENT_TYPES] == [
         *("run_start", "run_attempt", "message_saved", "progress"),
-        *("agent_start", "agent_chunk", "agent_complete", "agent_error"),
-        *("interaction", "sources", "tool_start", "tool_chunk", "tool_complete", "tool_error"),
+        *("agent_start", "agent_chunk", "agent_text_end", "agent_complete", "agent_error"),
+        *("interaction", "sources", "tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order"),
         *("workflow_update", "interrupt", "interrupt_answered"),
         *("run_complete", "run_error", "run_cancelled", "custom"),
     ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import MessagesState
 
-from antiphon.data import open_database
+from antiphon.data import open_database, transactions
 from antiphon.orchestrator.errors import BadRequest
 from antiphon.orchestrator.events import RunStart, encode
 from antiphon.orchestrator.profiles import (
@@ -256,7 +256,7 @@ async def test_a_run_that_lost_its_process_is_told_what_it_was_told_before(url: 
     async with ModelServer(crew(classifier=divided, synthesis=dies_while("answer", 1))) as server:
         run_id = await killed(url, server, said("synthesis"), arrived=4)
         database = await open_database(url)
-        await database.save_profile("local", encode_profile(EVE), 1)
+        await database.write(transactions.save_profile, "local", encode_profile(EVE), 1)
         await database.close()
         await recovered(url, server, run_id)
         asked = [request for request in server.requests if asker_of(request) == "synthesis"]

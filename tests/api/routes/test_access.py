@@ -12,7 +12,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from antiphon.data import open_database
+from antiphon.data import open_database, transactions
 from tests.api.wire import Socket, socket, sse
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller, bearer, jwt_settings, model_settings, running_server, token
@@ -125,7 +125,7 @@ async def test_what_is_revoked_is_refused_and_closed(client: httpx.AsyncClient, 
     async with socket(f"{strict.ws}/ws/chat?token={bad}") as open_:
         await open_.frame()
         database = await open_database(str(strict.settings.database_url))
-        await database.revoke(kind, f"{user}-1" if kind == "jti" else user, 1000)
+        await database.write(transactions.revoke, kind, f"{user}-1" if kind == "jti" else user, 1000)
         await database.close()
         async with asyncio.timeout(GRACE):
             assert await closed(open_) == 4401

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,10 +14,10 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from antiphon import Engine, Run
-from antiphon.data import open_database
+from antiphon import Engine, Run, open_engine
+from antiphon.data import open_database, transactions
 from antiphon.data import records as data_records
-from antiphon.data.base import Database
+from antiphon.data.database import Database
 from antiphon.data.errors import AntiphonError, Busy, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Fence
@@ -25,6 +27,7 @@ from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
     AgentStart,
+    Custom,
     InterruptAnswered,
     MessageSaved,
     RunAttempt,
@@ -35,6 +38,7 @@ from antiphon.orchestrator.events import (
 )
 from antiphon.orchestrator.graphs.served import serve_graph
 from tests.orchestrator.support import (
+    Knowledge,
     accepted,
     begin,
     chain,
@@ -244,7 +248,7 @@ async def test_a_run_and_a_key_of_an_earlier_version_live_on(url: str, database:
     digest = bytes.fromhex("b716a0841224f4e4c18de23094a44aedac2b3109a5c3086c055f6b7801f3f8b1")
     given = {"content": "hi", "input": b'{"message":"hi","access":["public"]}', "idempotency": ("k", digest)}
     record = await accepted(database, graph="echo", **given)
-    await database.hand_back(Fence(run_id=record.id, epoch=record.lease_epoch), charged=False)
+    await database.write(transactions.hand_back, Fence(run_id=record.id, epoch=record.lease_epoch), charged=False)
     await database.close()
     async with opened(url, ECHO) as engine:
         run = await begin(engine, "hi", idempotency_key="k")
@@ -440,6 +444,25 @@ async def test_an_ended_run_reads_the_same_from_every_cursor(url: str) -> None:
     async with opened(url) as engine:  # from the disk, without the tail in memory
         run = await engine.run(run.id)
         assert [recorded async for recorded in run] == whole
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"{", b"\xff", b'{"type":"nothing_known"}', b'{"type":"agent_start","span":1.5}', b'{"type":"agent_chunk"}'],
+)
+async def test_a_row_that_cannot_be_read_hides_nothing_else(url: str, payload: bytes) -> None:
+    graph = chain(writer=saying("text"))
+    async with opened(url, graph) as engine:
+        run = await engine.start("hello")
+        whole = await events_of(run)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE events SET payload = ? WHERE type = 'agent_start'", [payload])
+    async with open_engine(url, graphs=[graph], retriever=Knowledge()) as engine:
+        seen = await events_of(await engine.run(run.id))
+        again = await engine.start("again", thread_id=run.thread_id)
+        assert await again.text() == "text"
+    assert len(seen) == len(whole)
+    assert of_type(seen, Custom) == [Custom(name="unreadable", value={"type": "agent_start"})]
 
 
 async def test_following_an_ended_run_from_its_end_ends_at_once(url: str) -> None:
@@ -794,4 +817,4 @@ async def lost_while_speaking(database: Database, record: data_records.Run) -> N
         writer.emit(AgentStart(span="1.1", agent="node"))
         writer.emit(AgentChunk(span="1.1", agent="node", text="half"))
         await writer.flush()
-        await database.hand_back(writer.fence, charged=False)
+        await database.write(transactions.hand_back, writer.fence, charged=False)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from antiphon import Engine
+from antiphon.data import transactions
 from antiphon.data.errors import IdempotencyConflict, NotFound
 from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid
@@ -204,7 +205,7 @@ async def test_a_run_whose_flow_is_refused_here_does_not_keep_others_from_recove
         await library(engine).save(ONE, "ada", "f")
         name = await library(engine).name_for("flow:f", "ada")
         assert name is not None
-        await engine.database.save_flow("f", "ada", b'{"nodes": [], "edges": []}', 1)
+        await engine.database.write(transactions.save_flow, "f", "ada", b'{"nodes": [], "edges": []}', 1)
         assert await library(engine).graph("flow:f@2") is None
         assert await library(engine).graph(name) is not None
 

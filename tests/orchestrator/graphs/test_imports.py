@@ -195,7 +195,7 @@ AT_HOME = """
 import sys
 from pathlib import Path
 import antiphon.data.records
-from antiphon.orchestrator.graphs.served.imports import import_from, register
+from antiphon.orchestrator.graphs.imports import import_from, register
 home, here = (register(Path(name).resolve(), (), label) for name, label in ((sys.argv[1], "ours"), (sys.argv[2], "g")))
 assert import_from(here, "graph").data.whose == "mine"
 assert import_from(home, "antiphon") is antiphon
@@ -249,7 +249,7 @@ AGAIN = """
 import sys
 from pathlib import Path
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from antiphon.orchestrator.graphs.served.imports import import_from, register
+from antiphon.orchestrator.graphs.imports import import_from, register
 roots = [register(Path(name).resolve(), (), name) for name in ("b", "a")]
 for root in roots:
     import_from(root, "graph")

@@ -305,9 +305,10 @@ async def stopped(engine: Engine) -> tuple[Run, Interrupt]:
 @STOPS
 async def test_a_breakpoint_shows_what_comes_next_and_the_draft(url: str, stops: Any) -> None:
     async with opened(url, Letters(**stops).graph) as engine:
-        _, asked = await stopped(engine)
+        run, asked = await stopped(engine)
+        shown = (await engine.messages(run.thread_id))[-1].content
     assert asked.value == {"next": ["send"], "state": {"messages": {"role": "ai", "content": "Dear Bob"}}}
-    assert asked.text == "Dear Bob\n\nThe graph has stopped before `send`. Shall it go on?"
+    assert shown == "Dear Bob\n\nThe graph has stopped before `send`. Shall it go on?", "the draft once"
 
 
 @STOPS

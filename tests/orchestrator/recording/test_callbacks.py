@@ -45,8 +45,9 @@ from antiphon.orchestrator.events import (
     Usage,
     encode,
 )
-from antiphon.orchestrator.recording.callbacks import LABEL, OUTPUTS_LIMIT
+from antiphon.orchestrator.recording.metadata import LABEL
 from antiphon.orchestrator.recording.replies import reply_text
+from antiphon.orchestrator.recording.spans import OUTPUTS_LIMIT
 from antiphon.orchestrator.recording.view import NO_ANSWER
 from antiphon.orchestrator.values import plain
 from tests.orchestrator.support import (

@@ -33,8 +33,8 @@ from langgraph.store.base import (
 )
 from langgraph.store.memory import InMemoryStore
 
-from antiphon.data import open_database
-from antiphon.data.base import Database
+from antiphon.data import open_database, transactions
+from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite
 from antiphon.orchestrator.errors import StoreRefused
@@ -462,7 +462,7 @@ async def test_a_refusal_ends_the_run_with_its_code_and_its_sentence(url: str) -
 
 
 async def test_a_search_reads_no_more_than_its_page_needs(store: GraphStore, database: Database) -> None:
-    database.put_items([ItemWrite(namespace=HERE, key="old", value=b"no JSON")], 1).result()
+    database.submit(transactions.put_items, [ItemWrite(namespace=HERE, key="old", value=b"no JSON")], 1).result()
     for number in range(4):
         await store.aput(HERE, str(number), {"n": number})
     assert [item.key for item in await store.asearch(HERE, limit=2, offset=1)] == ["2", "1"]

@@ -16,7 +16,7 @@ from langchain_core.embeddings import Embeddings
 from langgraph.store.base import PutOp, SearchOp
 
 from antiphon.data import open_database
-from antiphon.data.base import Database
+from antiphon.data.database import Database
 from antiphon.orchestrator.errors import StoreRefused
 from antiphon.orchestrator.store import GraphStore, check_config, open_graph_store
 from antiphon.orchestrator.store.index import StoreConfig, read_config

@@ -1,0 +1,325 @@
+"""Runs: accepted with their message, claimed by one worker at a time, paused by a question, ended once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from antiphon.data.errors import Busy, IdempotencyConflict
+from antiphon.data.records import (
+    DAY_MS,
+    Acceptance,
+    Accepted,
+    Fence,
+    GraphState,
+    Message,
+    NewEvent,
+    Run,
+    RunStatus,
+    Thread,
+)
+from antiphon.data.transactions.log import Writes, append, append_once, number
+from antiphon.data.transactions.messages import (
+    insert_message,
+    place_for_reply,
+    put_behind,
+    store_reply,
+)
+from antiphon.data.transactions.threads import ACTIVE, store_graph_state, store_state, thread_for
+from antiphon.data.transactions.transaction import Transaction, insertion
+
+TAKEN = "('running', 'interrupted')"
+
+Active = Sequence[tuple[str, str]]
+"""`(run id, input message id)` of the runs of a thread that have not ended, the oldest first."""
+
+
+def accept(tx: Transaction, acceptance: Acceptance) -> Accepted:
+    """Store a message, its run and their first events; claim the run if the thread is idle.
+
+    Raises `NotFound`, `Busy`, `IdempotencyConflict`.
+    """
+    given = acceptance
+    if given.idempotency and (earlier := repeated(tx, given.user_id, *given.idempotency)):
+        return Accepted(run=earlier, created=False)
+    if tx.one("SELECT 1 FROM messages WHERE id = :id", id=given.message_id):
+        raise IdempotencyConflict(given.message_id)
+    thread = thread_for(tx, given)
+    active = _active_runs(tx, thread.id)
+    if active and given.on_busy == "reject":
+        raise Busy(thread.id)
+    message = Message(
+        id=given.message_id,
+        thread_id=thread.id,
+        run_id=given.run_id,
+        role="user",
+        content=given.content,
+        parent_id=_parent_for(tx, thread, given, active),
+        author=given.user_id,
+        partial=False,
+        created_at=given.at,
+    )
+    insert_message(tx, message)
+    insert_message(tx, place_for_reply(message, given.reply_message_id))
+    events = given.events(thread, message)
+    tx.insert("runs", _new_run(given, thread, claimed=not active, emitted=len(events)))
+    if given.idempotency:
+        _store_request(tx, given.user_id, *given.idempotency, given.run_id)
+    interrupted: tuple[str, ...] = ()
+    if given.on_busy in ("interrupt", "rollback"):
+        interrupted = tuple(run_id for run_id, _ in active)
+    for run_id in interrupted:
+        _ask_to_stop(tx, run_id, given.user_id)
+    number(tx, thread.id, given.run_id, 1, events)
+    return Accepted(run=tx.existing_run(given.run_id), created=True, interrupted=interrupted)
+
+
+def repeated(tx: Transaction, user_id: str, key: str, digest: bytes) -> Run | None:
+    """Return the run of an earlier request with this key.
+
+    Raises `IdempotencyConflict` if that was another request.
+    """
+    found = tx.one(
+        "SELECT digest, run_id FROM requests WHERE user_id = :user_id AND key = :key",
+        user_id=user_id,
+        key=key,
+    )
+    if found is None:
+        return None
+    if found[0] != digest:
+        raise IdempotencyConflict(key)
+    return tx.existing_run(found[1])
+
+
+def _store_request(tx: Transaction, user_id: str, key: str, digest: bytes, run_id: str) -> None:
+    statement = insertion("requests", ("user_id", "key", "digest", "run_id"))
+    tx.execute(statement, user_id=user_id, key=key, digest=digest, run_id=run_id)
+
+
+def _active_runs(tx: Transaction, thread_id: str) -> Active:
+    return tx.execute(
+        "SELECT id, input_message_id FROM runs"  # noqa: S608 - statuses of ours
+        f" WHERE thread_id = :thread_id AND status IN {ACTIVE} ORDER BY first_seq",
+        thread_id=thread_id,
+    ).fetchall()
+
+
+def _parent_for(tx: Transaction, thread: Thread, given: Acceptance, active: Active) -> str | None:
+    """What the message follows: the thread's head, or after a rollback what the first active run had followed."""
+    if active and given.on_busy == "rollback":
+        found = tx.one("SELECT parent_id FROM messages WHERE id = :id", id=active[0][1])
+        return found[0] if found else None
+    return thread.head_message_id
+
+
+def _new_run(given: Acceptance, thread: Thread, *, claimed: bool, emitted: int) -> Run:
+    return Run(
+        id=given.run_id,
+        thread_id=thread.id,
+        user_id=given.user_id,
+        graph=given.graph,
+        status="running" if claimed else "queued",
+        input=given.input,
+        input_message_id=given.message_id,
+        reply_message_id=given.reply_message_id,
+        attempt=int(claimed),
+        charges=int(claimed),
+        crashes=0,
+        lease_epoch=int(claimed),
+        owner=given.worker if claimed else None,
+        emitted=emitted,
+        first_seq=thread.last_seq + 1,
+        last_seq=None,
+        cancel_requested_by=None,
+        result=None,
+        created_at=given.at,
+        finished_at=None,
+    )
+
+
+def finish(  # noqa: PLR0913, PLR0917 - all that one commit stores
+    tx: Transaction,
+    fence: Fence,
+    expected: int,
+    events: Sequence[NewEvent],
+    status: RunStatus,
+    message: Message | None,
+    result: bytes,
+    tokens: int = 0,
+    state: bytes | None = None,
+    graph_state: GraphState | None = None,
+) -> str | None:
+    """Store a run's last events, its reply, its status and what it spent. Returns the thread's next queued run.
+
+    `state` is what the thread's next run is given; empty for nothing, None to leave it as it is.
+    `graph_state` is what the graph's next run in the thread begins from. Of this graph's earlier states
+    in the thread only the one that it follows is kept, for a message that takes the last turn back.
+    """
+    stored = append_once(tx, fence, expected, events)
+    thread_id = tx.existing_run(fence.run_id).thread_id
+    if stored is not None:
+        if message is not None:
+            store_reply(tx, message)
+        _end(tx, fence.run_id, status, result, events[-1].at)
+        _spend(tx, fence.run_id, events[-1].at // DAY_MS, tokens)
+        if state is not None:
+            store_state(tx, thread_id, state)
+        if graph_state is not None:
+            store_graph_state(tx, thread_id, graph_state)
+    return _next_queued(tx, thread_id)
+
+
+def _spend(tx: Transaction, run_id: str, day: int, tokens: int) -> None:
+    tx.execute(
+        "INSERT INTO usage (user_id, day, tokens)"
+        " SELECT user_id, :day, :tokens FROM runs WHERE id = :run_id"
+        " ON CONFLICT (user_id, day) DO UPDATE SET tokens = usage.tokens + excluded.tokens",
+        day=day,
+        tokens=tokens,
+        run_id=run_id,
+    )
+
+
+def _end(tx: Transaction, run_id: str, status: RunStatus, result: bytes, at: int) -> None:
+    """Give a run its last status; its checkpoints can go."""
+    tx.execute(
+        "UPDATE runs SET status = :status, result = :result, finished_at = :at, owner = NULL,"
+        " last_seq = (SELECT threads.last_seq FROM threads WHERE threads.id = runs.thread_id)"
+        " WHERE id = :run_id",
+        status=status,
+        result=result,
+        at=at,
+        run_id=run_id,
+    )
+    tx.execute("DELETE FROM checkpoints WHERE run_id = :run_id", run_id=run_id)
+    tx.execute("DELETE FROM checkpoint_writes WHERE run_id = :run_id", run_id=run_id)
+
+
+def _next_queued(tx: Transaction, thread_id: str) -> str | None:
+    found = tx.one(
+        "SELECT id FROM runs WHERE thread_id = :thread_id AND status = 'queued' ORDER BY first_seq LIMIT 1",
+        thread_id=thread_id,
+    )
+    return found[0] if found else None
+
+
+def claim(tx: Transaction, run_id: str, worker: str, held_by: str | None = None) -> Run | None:
+    """Become the writer of a queued run, or take a running one over from worker `held_by`.
+
+    Returns None if it is not to be had: another worker was first, or an older run of the thread is under way.
+    """
+    run = tx.existing_run(run_id)
+    if held_by is None:
+        first = _next_queued(tx, run.thread_id) == run_id
+        taken = tx.one(
+            f"SELECT 1 FROM runs WHERE thread_id = :thread_id AND status IN {TAKEN}",  # noqa: S608
+            thread_id=run.thread_id,
+        )
+        allowed = first and not taken
+    else:
+        allowed = run.status == "running" and run.owner == held_by
+    return _take(tx, run_id, worker, charge=1, crash=int(held_by is not None)) if allowed else None
+
+
+def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0) -> Run:
+    tx.execute(
+        "UPDATE runs SET status = 'running', owner = :worker, lease_epoch = lease_epoch + 1,"
+        " attempt = attempt + :charge, charges = charges + :charge, crashes = crashes + :crash"
+        " WHERE id = :run_id",
+        worker=worker,
+        charge=charge,
+        crash=crash,
+        run_id=run_id,
+    )
+    return tx.existing_run(run_id)
+
+
+def pause(
+    tx: Transaction,
+    fence: Fence,
+    expected: int,
+    events: Sequence[NewEvent],
+    message: Message | None = None,
+    writes: Writes = (),
+) -> None:
+    """Store events that end with a question to a human, and give up the run until it is answered.
+
+    `message` is the question as the run's reply so far; `writes` are what the tasks that ask wrote.
+    """
+    if append_once(tx, fence, expected, events, writes, completed=bool(writes)) is None:
+        return
+    if message is not None:
+        store_reply(tx, message)
+    tx.execute(  # one that was asked to stop meanwhile is queued, to be ended
+        "UPDATE runs SET owner = NULL, status = CASE WHEN cancel_requested_by IS NULL"
+        " THEN 'interrupted' ELSE 'queued' END WHERE id = :run_id",
+        run_id=fence.run_id,
+    )
+
+
+def answer(  # noqa: PLR0913, PLR0917 - all that one commit stores
+    tx: Transaction,
+    run_id: str,
+    worker: str,
+    events: Sequence[NewEvent],
+    message: Message,
+    reply_id: str,
+    idempotency: tuple[str, str, bytes] | None = None,
+) -> Run | None:
+    """Continue a paused run as its writer, not as a new attempt. None if it is not waiting for this answer.
+
+    `message` is the answer; what the run says from now on will be the message `reply_id` after it.
+    `idempotency` is `(user, key, digest)` of the request, remembered with it.
+    """
+    paused = tx.existing_run(run_id)
+    if paused.status != "interrupted" or (idempotency and repeated(tx, *idempotency)):
+        return None
+    if message.parent_id != paused.reply_message_id:  # it answers an earlier question
+        return None
+    if idempotency:
+        _store_request(tx, *idempotency, run_id)
+    put_behind(tx, paused, message, reply_id)
+    run = _take(tx, run_id, worker, charge=0)
+    append(tx, Fence(run_id=run_id, epoch=run.lease_epoch), run.emitted, events)
+    return tx.existing_run(run_id)
+
+
+def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
+    """Ask a running run to stop; end one that never began with `events` at once. Idempotent.
+
+    One that began and was let go of comes back queued: whoever claims it ends it, and knows what it had said.
+    """
+    run = tx.existing_run(run_id)
+    if run.status == "running" or (not run.ended and run.attempt > 0):
+        _ask_to_stop(tx, run_id, by)
+    elif not run.ended:
+        number(tx, run.thread_id, run_id, max(run.attempt, 1), events)
+        tx.execute(
+            "UPDATE runs SET emitted = emitted + :count WHERE id = :run_id",
+            count=len(events),
+            run_id=run_id,
+        )
+        _end(tx, run_id, "cancelled", result, events[-1].at)
+    return tx.existing_run(run_id)
+
+
+def _ask_to_stop(tx: Transaction, run_id: str, by: str) -> None:
+    """Leave word for the run's worker. A paused run is queued: nobody would execute it otherwise."""
+    tx.execute(
+        "UPDATE runs SET cancel_requested_by = COALESCE(cancel_requested_by, :by),"
+        " status = CASE status WHEN 'interrupted' THEN 'queued' ELSE status END WHERE id = :run_id",
+        by=by,
+        run_id=run_id,
+    )
+
+
+def hand_back(tx: Transaction, fence: Fence, charged: bool) -> None:
+    """Give a run back for any worker to continue: uncharged at a shutdown, charged after a failure."""
+    refund = 0 if charged else 1
+    tx.execute(
+        "UPDATE runs SET status = 'queued', owner = NULL,"
+        " charges = CASE WHEN charges > :refund THEN charges - :refund ELSE 0 END"
+        " WHERE id = :run_id AND lease_epoch = :epoch AND status = 'running'",
+        refund=refund,
+        run_id=fence.run_id,
+        epoch=fence.epoch,
+    )

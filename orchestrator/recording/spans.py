@@ -1,0 +1,231 @@
+"""Spans and their texts while they last: what agents say, written as events.
+
+A span is one invocation of one agent. A part is one text of it: what one model call says, or what the
+node says by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from langgraph.types import Command
+
+from antiphon.orchestrator.budget import UNLIMITED, Limits, Meter
+from antiphon.orchestrator.events import (
+    AgentChunk,
+    AgentComplete,
+    AgentTextEnd,
+    AnyEvent,
+    Channel,
+    Role,
+    RunAttempt,
+    Superseded,
+    TextRef,
+    Usage,
+)
+from antiphon.orchestrator.recording.writer import RunWriter
+from antiphon.orchestrator.values import plain, storable
+
+OUTPUTS_LIMIT = 16 * 1024
+"""Bytes of a node's outputs beyond which they are left out of `agent_complete`."""
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What our own graphs say about a node, under `LABEL` in its metadata."""
+
+    agent: str | None = None
+    role: Role = "element"
+    channel: Channel | None = None
+    limits: Limits = UNLIMITED
+    kind: str | None = None
+    title: str | None = None
+
+
+class Part:
+    """One text of a span while it is being said."""
+
+    def __init__(self, span: Span, channel: Channel, node: str) -> None:
+        self.span = span
+        self.number = span.parts
+        self.channel = channel
+        self.node = node
+        self.said: list[str] = []
+        self.ended = False
+        span.parts += 1
+        span.last = self
+
+
+class Call:
+    """A model call under way. `asked` are the characters of its prompt."""
+
+    def __init__(self, span: Span, silent: bool, channel: Channel, node: str, asked: int) -> None:
+        self.span = span
+        self.silent = silent
+        self.channel = channel
+        self.node = node
+        self.asked = asked
+        self.part: Part | None = None
+
+
+class Span:
+    """One invocation of one agent, while it lasts."""
+
+    def __init__(self, id_: str, agent: str, label: Label, parent: Span | None) -> None:
+        self.id = id_
+        self.agent = agent
+        self.label = label
+        self.parent = parent
+        self.own_label: Any = None
+        """The label in the metadata as it is, which everything inside this span inherits."""
+        self.channel: Channel = "answer"
+        self.task = ""
+        self.node = ""
+        self.after = 0
+        self.started = time.perf_counter()
+        self.meter = Meter(label.limits, self.started)
+        self.is_task = False
+        """Whether it is a function decorated with `@task`, whose value is for its caller only."""
+        self.parts = 0
+        self.last: Part | None = None
+        self.speech: Part | None = None
+        """What the node says by itself, without a model, as long as nothing else is said."""
+        self.failed: list[Part] = []
+        """Texts of calls that failed, which are taken back if the model is asked again."""
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.inside: set[str] = set()
+        """Tasks of the spans that began directly inside this one."""
+        self.given = ""
+        """The last message that the agent was given: passing it on is saying nothing."""
+
+    @property
+    def role(self) -> Role:
+        """Its part in a team."""
+        return self.label.role
+
+    def encloses(self, other: Span | None) -> bool:
+        """Whether another span began inside this one."""
+        while other is not None and other.parent is not self:
+            other = other.parent
+        return other is not None
+
+    def use(self, used: Usage) -> None:
+        """Add what a call has used."""
+        self.usage = used if self.usage is None else self.usage + used
+
+
+class Spans:
+    """The spans of one execution of a run, and the events that they give."""
+
+    def __init__(self, writer: RunWriter, attempt: int) -> None:
+        self.writer = writer
+        self._attempt = attempt
+        self._spans: dict[str, Span] = {}
+        self._numbers = itertools.count(1)
+        """Plain functions that call graphs begin some in threads of their own."""
+
+    def new(self, agent: str, label: Label | None = None, parent: Span | None = None) -> Span:
+        """A span that begins now."""
+        id_ = f"{self.writer.fence.epoch}.{next(self._numbers)}"
+        span = self._spans[id_] = Span(id_, storable(agent), label or Label(), parent)
+        return span
+
+    def say(self, part: Part, text: str, channel: Channel | None = None) -> None:
+        """Add a piece to a text. A `channel` of its own (reasoning) makes it no part of the text."""
+        text = storable(text)
+        if channel is None:
+            part.said.append(text)
+        span = part.span
+        self.writer.emit(
+            AgentChunk(
+                span=span.id,
+                agent=span.agent,
+                role=span.role,
+                channel=channel or part.channel,
+                text=text,
+                part=part.number,
+            )
+        )
+
+    def end(self, part: Part | None, calls_tools: bool = False) -> None:
+        """A text is complete."""
+        if part is None or part.ended:
+            return
+        part.ended = True
+        span = part.span
+        self.writer.emit(
+            AgentTextEnd(
+                span=span.id,
+                agent=span.agent,
+                part=part.number,
+                node=part.node,
+                calls_tools=calls_tools,
+            )
+        )
+
+    def end_speech(self, span: Span) -> None:
+        """What the node says by itself is complete."""
+        self.end(span.speech)
+        span.speech = None
+
+    def completion(self, span: Span, finish_reason: str | None, outputs: Any = None) -> AgentComplete:
+        """The event that ends a span."""
+        return AgentComplete(
+            span=span.id,
+            agent=span.agent,
+            role=span.role,
+            text=self.writer.view.texts.of_span(span.id),
+            duration_ms=round((time.perf_counter() - span.started) * 1000),
+            outputs=plain_outputs(outputs) if span.role == "element" else {},
+            usage=span.usage,
+            finish_reason=finish_reason,
+        )
+
+    def queue(self, span: Span, event: AnyEvent) -> None:
+        """Emit what a task ends with, together with the task's stored result."""
+        if span.task:
+            self.writer.hold(span.task, event, span.inside)
+        else:
+            self.writer.emit(event)
+
+    def take_back(self, span: Span, parts: Sequence[Part], reason: str) -> None:
+        """Take back single texts of a span."""
+        texts = [TextRef(span=span.id, part=part.number) for part in parts]
+        superseded = Superseded(after=span.after, agents=[span.agent], spans=[], texts=texts)
+        self.writer.emit(self.attempt(reason, superseded))
+
+    def take_back_span(self, span: Span, reason: str) -> None:
+        """Take back what an agent that failed had said, with all that was said inside its span."""
+        speaking = {text.key[0] for text in self.writer.view.texts}
+        inside = (one for one in self._spans.values() if one is span or span.encloses(one))
+        spans = [one for one in inside if one.id in speaking]
+        if spans:
+            superseded = Superseded(
+                after=span.after,
+                agents=sorted({one.agent for one in spans}),
+                spans=[one.id for one in spans],
+            )
+            self.writer.emit(self.attempt(reason, superseded))
+
+    def attempt(self, reason: str, superseded: Superseded) -> RunAttempt:
+        """The event that takes texts back."""
+        return RunAttempt(attempt=self._attempt, reason=reason, supersedes=superseded)
+
+    def after(self, ids: Sequence[str]) -> int:
+        """A number that everything in these spans is above; 0 if one of them is of an earlier execution."""
+        return min((self._spans[id_].after if id_ in self._spans else 0 for id_ in ids), default=0)
+
+
+def plain_outputs(outputs: Any) -> dict[str, Any]:
+    """A node's return value for the log: a plain dictionary of bounded size."""
+    update = outputs.update if isinstance(outputs, Command) else outputs
+    if not isinstance(update, Mapping):
+        return {}
+    shown = plain(dict(update))
+    if not isinstance(shown, dict):
+        return {}
+    return shown if len(msgspec.json.encode(shown)) <= OUTPUTS_LIMIT else {}
