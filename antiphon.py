@@ -20,20 +20,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from antiphon.orchestrator import events
     from antiphon.orchestrator.engine.engine import Engine
+    from antiphon.orchestrator.engine.environment import Environment
     from antiphon.orchestrator.engine.run import Run, RunFailed
     from antiphon.orchestrator.opening import open_engine
+    from antiphon.orchestrator.request import Request, User
     from antiphon.orchestrator.team.team import Agent, Team
 
-__all__ = ["Agent", "Engine", "Run", "RunFailed", "Team", "events", "open_engine"]
+__all__ = [
+    "Agent",
+    "Engine",
+    "Environment",
+    "Request",
+    "Run",
+    "RunFailed",
+    "Team",
+    "User",
+    "events",
+    "open_engine",
+]
 
 __path__ = [str(Path(__file__).parent)]
 
 _HOME = {
     "Agent": "antiphon.orchestrator.team.team",
     "Engine": "antiphon.orchestrator.engine.engine",
+    "Environment": "antiphon.orchestrator.engine.environment",
+    "Request": "antiphon.orchestrator.request",
     "Run": "antiphon.orchestrator.engine.run",
     "RunFailed": "antiphon.orchestrator.engine.run",
     "Team": "antiphon.orchestrator.team.team",
+    "User": "antiphon.orchestrator.request",
     "open_engine": "antiphon.orchestrator.opening",
 }
 

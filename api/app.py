@@ -29,6 +29,7 @@ from antiphon.api.services import Services
 from antiphon.api.settings import Settings
 from antiphon.api.tracing import tracing
 from antiphon.orchestrator.budget import Limits
+from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.opening import open_engine
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -54,13 +55,15 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
                 api_key=settings.openai_api_key,
                 base_url=settings.openai_base_url,
                 model_seconds=settings.model_seconds,
-                lease_seconds=settings.lease_seconds,
-                max_attempts=settings.max_attempts,
-                observe=metrics.observe,
-                limits=Limits(
-                    tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
+                environment=Environment(
+                    limits=Limits(
+                        tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
+                    ),
+                    max_attempts=settings.max_attempts,
+                    lease_seconds=settings.lease_seconds,
+                    observe=metrics.observe,
+                    export=export,
                 ),
-                export=export,
             ) as engine,
         ):
             services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)

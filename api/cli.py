@@ -224,7 +224,7 @@ def _told(invalid: FlowInvalid) -> str:
 
 def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitable[Any]]) -> Any:
     """What `work` gives on the flows of a database; its errors are told."""
-    from antiphon.orchestrator.errors import AntiphonError
+    from antiphon.data.errors import AntiphonError
     from antiphon.orchestrator.flows.definition import FlowInvalid
     from antiphon.orchestrator.opening import default_database, open_library
 

@@ -1,59 +1,19 @@
-"""Errors on the wire: one table from stable codes to HTTP statuses and WebSocket close codes. Pure."""
+"""Errors on the wire. Their tree and the table of their codes are in `orchestrator/errors.py`. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from antiphon.data.errors import AntiphonError
+from antiphon.orchestrator import errors
+
+CODES = {code: entry for code, entry in errors.CODES.items() if entry.refuses}
+"""The codes that a request can be answered with."""
 
 
-class Answer(NamedTuple):
-    """How a code is answered: an HTTP status, and the code with which a WebSocket closes, if it does."""
-
-    status: int
-    close: int | None = None
-
-
-CODES: dict[str, Answer] = {
-    "BAD_REQUEST": Answer(400),
-    "INVALID_JSON": Answer(400),
-    "EMPTY_MESSAGE": Answer(400),
-    "UNKNOWN_TYPE": Answer(400),
-    "BAD_CONTEXT": Answer(422),
-    "BAD_INPUT": Answer(422),
-    "UNKNOWN_AGENT": Answer(400),
-    "UNKNOWN_GRAPH": Answer(400),
-    "AUTH_REQUIRED": Answer(401, 4401),
-    "AUTH_INVALID": Answer(401, 4401),
-    "AUTH_TIMEOUT": Answer(401, 4408),
-    "AGENT_NOT_FOUND": Answer(404, 4404),
-    "FORBIDDEN": Answer(403, 4403),
-    "NOT_FOUND": Answer(404),
-    "METHOD_NOT_ALLOWED": Answer(405),
-    "BUSY": Answer(409),
-    "NOT_INTERRUPTED": Answer(409),
-    "UNKNOWN_QUESTION": Answer(409),
-    "CURSOR_GONE": Answer(410),
-    "TOO_LARGE": Answer(413, 1009),
-    "UNSUPPORTED_DATA": Answer(415),
-    "ANSWER_INVALID": Answer(422),
-    "ANSWER_UNCLEAR": Answer(422),
-    "FLOW_INVALID": Answer(422),
-    "IDEMPOTENCY_CONFLICT": Answer(422),
-    "BUDGET_EXCEEDED": Answer(429),
-    "RATE_LIMITED": Answer(429, 4429),
-    "FLOW_FAILED": Answer(500),
-    "ANSWER_LOST": Answer(500),
-    "STORE_REFUSED": Answer(500),
-    "CRASHED": Answer(500),
-    "CRASH_LOOP": Answer(500),
-    "MODEL_CUT": Answer(502),
-    "INTERNAL": Answer(500, 1011),
-    "UNAVAILABLE": Answer(503),
-}
-
-
-class Problem(Exception):
-    """Something to tell the client: a stable code and a clean sentence."""
+class Problem(AntiphonError):
+    """An error that is known by its code, not by a class of its own."""
 
     def __init__(
         self,
@@ -66,17 +26,12 @@ class Problem(Exception):
     ) -> None:
         super().__init__(message)
         self._status = status
-        self.details = list(details)
-        """Each error of a document that was sent, with its place."""
+        self.details = details
         self.retry_after = retry_after
         """Seconds after which trying again makes sense."""
         self.code = code
-        self.message = message
 
     @property
     def status(self) -> int:
         """The HTTP status: that of the code, unless told otherwise."""
         return self._status or CODES.get(self.code, CODES["INTERNAL"]).status
-
-
-INTERNAL = Problem("INTERNAL", "Something went wrong on our side.")

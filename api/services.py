@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Request as HttpRequest
+from msgspec.structs import replace
 
 from antiphon.api.auth import Authenticator
-from antiphon.api.dialects.base import Ask
 from antiphon.api.limits import Limits
 from antiphon.api.metrics import Metrics
 from antiphon.api.principal import Principal
@@ -23,16 +23,13 @@ from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
 from antiphon.data import transactions
-from antiphon.data.base import StorageError
+from antiphon.data.errors import AntiphonError, NotFound, StorageError
 from antiphon.data.records import Thread, may
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.errors import AntiphonError, ThingNotFound
-from antiphon.orchestrator.flows.definition import FlowInvalid
 from antiphon.orchestrator.flows.library import FlowLibrary
-from antiphon.orchestrator.graphs.served import HistoryMessage
-from antiphon.orchestrator.storage import translated
+from antiphon.orchestrator.request import Request
 
 log = logging.getLogger("antiphon.access")
 
@@ -60,9 +57,9 @@ class Services:
 
     @property
     def flows(self) -> FlowLibrary:
-        """The users' flows. Raises `ThingNotFound` where the engine serves none."""
+        """The users' flows. Raises `NotFound` where the engine serves none."""
         if self.engine.flows is None:
-            raise ThingNotFound
+            raise NotFound
         return self.engine.flows
 
     def remember(self, key: tuple[str, str, str], run_id: str, seq: float) -> None:
@@ -80,59 +77,35 @@ class Services:
 
     async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
         """The run that a connection was last shown, and up to where as far as anybody knows."""
-        return self.positions.get(key) or await translated(self.engine.database.position(key))
+        return self.positions.get(key) or await self.engine.database.position(key)
 
-    async def start(
-        self,
-        ask: Ask,
-        principal: Principal,
-        dialect: str,
-        idempotency_key: str | None = None,
-        traceparent: str | None = None,
-    ) -> Run:
-        """Accept a client's message. Raises what `Engine.start` raises, and `Problem` RATE_LIMITED."""
+    async def start(self, request: Request, by: Principal) -> Run:
+        """Accept a client's message. Raises what `Engine.accept` raises, and `Problem` RATE_LIMITED."""
         if self.limits.counts_runs:
-            self.limits.runs(await self.engine.active_runs(principal.id))
+            self.limits.runs(await self.engine.active_runs(by.id))
         if self.settings.user_tokens_per_day is not None:
-            self.limits.tokens(await self.engine.tokens_used_today(principal.id))
-        thread_id, name = ask.thread_id, ask.thread_name
-        if name is not None and await self._own_thread(name, principal) is not None:
-            thread_id, name = name, None  # a name that we made up, because the client had none
-        return await self.engine.start(
-            ask.message,
-            user=principal.id,
-            thread_id=thread_id,
-            thread_name=(dialect, name) if name else None,
-            graph=ask.graph,
-            primary=ask.primary,
-            supporting=ask.supporting,
-            mode=ask.mode,
-            on_busy=ask.on_busy,
-            idempotency_key=idempotency_key or ask.idempotency_key,
-            dialect=dialect,
-            access=principal.access,
-            options=ask.options,
-            inputs=ask.inputs,
-            context=ask.context,
-            config=ask.config,
-            history=[HistoryMessage(role=role, content=content) for role, content in ask.history],
-            traceparent=traceparent,
-        )
+            self.limits.tokens(await self.engine.tokens_used_today(by.id))
+        name = request.thread_name
+        if name is not None and await self._own_thread(name, by) is not None:
+            request = replace(request, thread_id=name, thread_name=None)  # the client had no name for its thread
+        return await self.engine.accept(request, by)
 
-    async def start_requested(self, request: Request[Any, Any, Any], ask: Ask, by: Principal, dialect: str) -> Run:
-        """Accept a message that came as a request: its headers may name a key and a trace. Raises as `start` does."""
-        return await self.start(ask, by, dialect, idempotency_key(request), request.headers.get("traceparent"))
+    async def start_requested(self, http: HttpRequest[Any, Any, Any], request: Request, by: Principal) -> Run:
+        """Accept a message that came over HTTP: headers may name a key and a trace. Raises as `start` does."""
+        key = idempotency_key(http) or request.idempotency_key
+        trace = http.headers.get("traceparent")
+        return await self.start(replace(request, idempotency_key=key, traceparent=trace), by)
 
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
-        """The thread that `start` would find by a client's name for it. Raises `ThingNotFound`."""
+        """The thread that `start` would find by a client's name for it. Raises `NotFound`."""
         thread = await self._own_thread(name, principal)
-        thread = thread or await translated(self.engine.database.named_thread(principal.id, dialect, name))
+        thread = thread or await self.engine.database.named_thread(principal.id, dialect, name)
         if thread is None:
-            raise ThingNotFound
+            raise NotFound
         return thread
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
-        thread = await translated(self.engine.database.thread(name)) if len(name) == UUID_LENGTH else None
+        thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
         return thread if thread is not None and may(principal.id, thread) else None
 
     async def issue_ticket(self, principal: Principal) -> str:
@@ -140,16 +113,14 @@ class Services:
         ticket = secrets.token_urlsafe(32)
         now = self.clock()
         holder = msgspec.json.encode(principal)
-        await translated(
-            self.engine.database.write(
-                transactions.issue_ticket, _digest(ticket), holder, now, now + TICKET_SECONDS * 1000
-            )
+        await self.engine.database.write(
+            transactions.issue_ticket, _digest(ticket), holder, now, now + TICKET_SECONDS * 1000
         )
         return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
         """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
-        holder = await translated(self.engine.database.write(transactions.redeem_ticket, _digest(ticket), self.clock()))
+        holder = await self.engine.database.write(transactions.redeem_ticket, _digest(ticket), self.clock())
         if holder is None:
             raise Problem("AUTH_INVALID", "The ticket is not valid.")
         return msgspec.json.decode(holder, type=Principal)
@@ -163,7 +134,7 @@ class Services:
                 log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)
 
-    async def resumed(self, request: Request[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
+    async def resumed(self, request: HttpRequest[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
         """The run and the place that a request resumes; None for a request that begins something.
 
         `Last-Event-ID` counts more than `?last_event_id=`. Raises `Problem` CURSOR_GONE.
@@ -175,7 +146,7 @@ class Services:
         self.metrics.resumes.labels("sse").inc()
         try:
             run = await self.engine.run(cursor.run_id, principal.id)
-        except ThingNotFound:
+        except NotFound:
             raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.") from None
         await check_cursor(self.engine, run.thread_id, cursor, principal.id)
         return run, cursor
@@ -191,21 +162,20 @@ def start_of(run: Run) -> Cursor:
 
 
 def as_problem(error: Exception) -> Problem:
-    """Any error as something to tell the client."""
+    """Any error as something to tell the client. What the client cannot mend is logged."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, FlowInvalid):
-        details = [msgspec.to_builtins(problem) for problem in error.problems]
-        return Problem("FLOW_INVALID", "The flow cannot be executed.", details=details)
-    if isinstance(error, AntiphonError):
-        return Problem(error.code, error.message)
-    return Problem("INTERNAL", "Something went wrong on our side.")
+    if not isinstance(error, AntiphonError):
+        return Problem(AntiphonError.code, AntiphonError.message)
+    if error.code == StorageError.code:
+        log.error("the store failed", exc_info=error)
+    return Problem(error.code, error.message, details=error.details)
 
 
 KEY_LIMIT = 255
 
 
-def idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+def idempotency_key(request: HttpRequest[Any, Any, Any]) -> str | None:
     """The request's `Idempotency-Key`. Raises `Problem` where it is unreasonable."""
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= KEY_LIMIT:

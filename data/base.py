@@ -15,26 +15,6 @@ if TYPE_CHECKING:
     from antiphon.data.transactions import Transaction
 
 
-class StorageError(Exception):
-    """The database did not take or give something. Nothing was stored."""
-
-
-class Fenced(StorageError):
-    """The writer lost its right to write: another one claimed the run, or the run has ended."""
-
-
-class NotFound(StorageError):
-    """No such thread or run for this user. The same error whether it is missing or somebody else's."""
-
-
-class Busy(StorageError):
-    """The thread has a run under way and the message asked to be rejected in that case."""
-
-
-class IdempotencyConflict(StorageError):
-    """The idempotency key was used before, for another request."""
-
-
 class Watch(Protocol):
     """A subscription to hints about one thread. Subscribe first, then read: then nothing falls in between."""
 

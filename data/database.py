@@ -30,7 +30,8 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy.exc import SQLAlchemyError
 
 from antiphon.data import schema, transactions
-from antiphon.data.base import Backend, Heartbeat, StorageError, Watch
+from antiphon.data.base import Backend, Heartbeat, Watch
+from antiphon.data.errors import StorageError
 from antiphon.data.hints import Hints
 from antiphon.data.records import (
     ACTIVE,

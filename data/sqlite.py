@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from antiphon.data import schema, transactions
-from antiphon.data.base import Heartbeat, StorageError
+from antiphon.data.base import Heartbeat
 from antiphon.data.database import SCANNERS
+from antiphon.data.errors import StorageError
 from antiphon.data.migrations import migrate
 from antiphon.data.transactions import Transaction
 from antiphon.data.workers import WorkerLock, boot_id, exclusive

@@ -17,7 +17,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from antiphon.data.base import StorageError, WritingConnection
+from antiphon.data.base import WritingConnection
+from antiphon.data.errors import StorageError
 from antiphon.data.records import Row
 from antiphon.data.transactions import Transaction
 

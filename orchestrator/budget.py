@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from antiphon.orchestrator.errors import AntiphonError
+from antiphon.data.errors import AntiphonError
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*(?=\s)|(?<=[^\s.!?…\"')\]])\n")
 

@@ -1,19 +1,112 @@
-"""What can go wrong, as stable codes. Messages here are written for users: nothing internal is ever put into them."""
+"""What can go wrong, as stable codes. Messages here are written for users: nothing internal is ever put into them.
+
+One tree, from the database to the web:
+
+AntiphonError
+├── StorageError                   antiphon.data.errors
+│   ├── Fenced
+│   └── Refused
+│       ├── NotFound
+│       ├── Busy
+│       └── IdempotencyConflict
+├── BadRequest
+│   ├── EmptyMessage
+│   ├── TooLarge
+│   ├── UnknownAgent
+│   ├── UnknownGraph
+│   ├── BadInput
+│   └── BadContext
+├── NotInterrupted
+├── UnknownQuestion
+├── AnswerUnclear
+├── AnswerInvalid
+├── AnswerLost
+├── ModelCut
+├── NoAnswer
+├── CrashLoop
+├── Crashed
+├── StateNotStorable
+├── StateTooLarge
+├── SyncInAsync
+├── StoreRefused
+├── BudgetExceeded                 antiphon.orchestrator.budget
+├── FlowFailed                     antiphon.orchestrator.flows.nodes
+├── FlowInvalid                    antiphon.orchestrator.flows.definition
+└── Problem                        antiphon.api.problems
+
+`CODES` says of each code how it is answered.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from antiphon.data.errors import AntiphonError
 
-class AntiphonError(Exception):
-    """Base of the errors that callers may show. `code` is stable; `message` is clean."""
 
-    code = "INTERNAL"
-    message = "Something went wrong on our side."
+class Code(NamedTuple):
+    """How a code is answered: by an HTTP status, and the code with which a WebSocket closes, if it does."""
 
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.message)
-        self.message = message or self.message
+    status: int = 500
+    close: int | None = None
+    retryable: bool = False
+    """Whether a run that failed with it may succeed when it is tried again."""
+    refuses: bool = True
+    """Whether a request can be refused with it. Otherwise it only ends runs, as a recorded event."""
+
+
+CODES: dict[str, Code] = {
+    "BAD_REQUEST": Code(400),
+    "INVALID_JSON": Code(400),
+    "EMPTY_MESSAGE": Code(400),
+    "UNKNOWN_TYPE": Code(400),
+    "BAD_CONTEXT": Code(422),
+    "BAD_INPUT": Code(422),
+    "UNKNOWN_AGENT": Code(400),
+    "UNKNOWN_GRAPH": Code(400),
+    "AUTH_REQUIRED": Code(401, 4401),
+    "AUTH_INVALID": Code(401, 4401),
+    "AUTH_TIMEOUT": Code(401, 4408),
+    "AGENT_NOT_FOUND": Code(404, 4404),
+    "FORBIDDEN": Code(403, 4403),
+    "NOT_FOUND": Code(404),
+    "METHOD_NOT_ALLOWED": Code(405),
+    "BUSY": Code(409),
+    "NOT_INTERRUPTED": Code(409),
+    "UNKNOWN_QUESTION": Code(409),
+    "CURSOR_GONE": Code(410),
+    "TOO_LARGE": Code(413, 1009),
+    "UNSUPPORTED_DATA": Code(415),
+    "ANSWER_INVALID": Code(422),
+    "ANSWER_UNCLEAR": Code(422),
+    "FLOW_INVALID": Code(422),
+    "IDEMPOTENCY_CONFLICT": Code(422),
+    "BUDGET_EXCEEDED": Code(429),
+    "RATE_LIMITED": Code(429, 4429),
+    "FLOW_FAILED": Code(500),
+    "ANSWER_LOST": Code(500),
+    "STORE_REFUSED": Code(500),
+    "CRASHED": Code(500),
+    "CRASH_LOOP": Code(500),
+    "MODEL_CUT": Code(502, retryable=True),
+    "INTERNAL": Code(500, 1011),
+    "UNAVAILABLE": Code(503),
+    "MODEL_RATE_LIMITED": Code(retryable=True, refuses=False),
+    "MODEL_TIMEOUT": Code(retryable=True, refuses=False),
+    "MODEL_UNAVAILABLE": Code(retryable=True, refuses=False),
+    "MODEL_GARBAGE": Code(retryable=True, refuses=False),
+    "MODEL_AUTH": Code(refuses=False),
+    "MODEL_NOT_FOUND": Code(refuses=False),
+    "MODEL_REFUSED": Code(refuses=False),
+    "RECURSION_LIMIT": Code(refuses=False),
+    "AGENT_TIMEOUT": Code(retryable=True, refuses=False),
+    "AGENT_FAILED": Code(refuses=False),
+    "NO_ANSWER": Code(refuses=False),
+    "STATE_NOT_STORABLE": Code(refuses=False),
+    "STATE_TOO_LARGE": Code(refuses=False),
+    "SYNC_IN_ASYNC": Code(refuses=False),
+}
+"""Every code that a client may meet, in answers to requests and in events."""
 
 
 class BadRequest(AntiphonError):
@@ -65,27 +158,6 @@ class BadContext(BadRequest):
     message = "The `context` is not valid."
 
 
-class ThingNotFound(AntiphonError):
-    """Missing, or somebody else's: the caller cannot tell which."""
-
-    code = "NOT_FOUND"
-    message = "There is no such thing here."
-
-
-class ThreadBusy(AntiphonError):
-    """The thread has a run under way."""
-
-    code = "BUSY"
-    message = "The conversation is still answering the previous message."
-
-
-class KeyConflict(AntiphonError):
-    """An idempotency key was used for another request."""
-
-    code = "IDEMPOTENCY_CONFLICT"
-    message = "This Idempotency-Key was used for a different request."
-
-
 class NotInterrupted(AntiphonError):
     """The run is not waiting for an answer."""
 
@@ -119,13 +191,6 @@ class AnswerLost(AntiphonError):
 
     code = "ANSWER_LOST"
     message = "The answer could not be given to the tool that asked for it."
-
-
-class Unavailable(AntiphonError):
-    """The store cannot take anything right now."""
-
-    code = "UNAVAILABLE"
-    message = "The service cannot store anything right now. Please try again."
 
 
 class ModelCut(AntiphonError):
@@ -185,7 +250,7 @@ class StoreRefused(AntiphonError, ValueError):
 
 
 class Failure(NamedTuple):
-    """How a failure is told: a stable code, a clean sentence, and whether trying again may help."""
+    """How a failure is reported: a stable code, a clean sentence, and whether trying again may help."""
 
     code: str
     message: str
@@ -193,35 +258,38 @@ class Failure(NamedTuple):
 
 
 _BY_NAME = {
-    "RateLimitError": Failure("MODEL_RATE_LIMITED", "The model is receiving too many requests.", True),
-    "APITimeoutError": Failure("MODEL_TIMEOUT", "The model did not answer in time.", True),
-    "StreamChunkTimeoutError": Failure("MODEL_TIMEOUT", "The model did not answer in time.", True),
-    "ReadTimeout": Failure("MODEL_TIMEOUT", "The model did not answer in time.", True),
-    "APIConnectionError": Failure("MODEL_UNAVAILABLE", "The connection to the model failed.", True),
-    "ReadError": Failure("MODEL_UNAVAILABLE", "The connection to the model failed.", True),
-    "RemoteProtocolError": Failure("MODEL_UNAVAILABLE", "The connection to the model failed.", True),
-    "InternalServerError": Failure("MODEL_UNAVAILABLE", "The model reported an error.", True),
-    "APIError": Failure("MODEL_UNAVAILABLE", "The model reported an error.", True),
-    "JSONDecodeError": Failure("MODEL_GARBAGE", "The model sent something that is not an answer.", True),
-    "ModelGarbage": Failure("MODEL_GARBAGE", "The model sent something that is not an answer.", True),
-    "ModelCut": Failure(ModelCut.code, ModelCut.message, True),
-    "AuthenticationError": Failure("MODEL_AUTH", "The model refused the server's credentials.", False),
-    "PermissionDeniedError": Failure("MODEL_AUTH", "The model refused the server's credentials.", False),
-    "NotFoundError": Failure("MODEL_NOT_FOUND", "The configured model does not exist.", False),
-    "BadRequestError": Failure("MODEL_REFUSED", "The model refused the request.", False),
-    "GraphRecursionError": Failure("RECURSION_LIMIT", "The graph took more steps than it may.", False),
-    "NodeTimeoutError": Failure("AGENT_TIMEOUT", "An agent took longer than it may.", True),
+    "RateLimitError": ("MODEL_RATE_LIMITED", "The model is receiving too many requests."),
+    "APITimeoutError": ("MODEL_TIMEOUT", "The model did not answer in time."),
+    "StreamChunkTimeoutError": ("MODEL_TIMEOUT", "The model did not answer in time."),
+    "ReadTimeout": ("MODEL_TIMEOUT", "The model did not answer in time."),
+    "APIConnectionError": ("MODEL_UNAVAILABLE", "The connection to the model failed."),
+    "ReadError": ("MODEL_UNAVAILABLE", "The connection to the model failed."),
+    "RemoteProtocolError": ("MODEL_UNAVAILABLE", "The connection to the model failed."),
+    "InternalServerError": ("MODEL_UNAVAILABLE", "The model reported an error."),
+    "APIError": ("MODEL_UNAVAILABLE", "The model reported an error."),
+    "JSONDecodeError": ("MODEL_GARBAGE", "The model sent something that is not an answer."),
+    "ModelGarbage": ("MODEL_GARBAGE", "The model sent something that is not an answer."),
+    "ModelCut": (ModelCut.code, ModelCut.message),
+    "AuthenticationError": ("MODEL_AUTH", "The model refused the server's credentials."),
+    "PermissionDeniedError": ("MODEL_AUTH", "The model refused the server's credentials."),
+    "NotFoundError": ("MODEL_NOT_FOUND", "The configured model does not exist."),
+    "BadRequestError": ("MODEL_REFUSED", "The model refused the request."),
+    "GraphRecursionError": ("RECURSION_LIMIT", "The graph took more steps than it may."),
+    "NodeTimeoutError": ("AGENT_TIMEOUT", "An agent took longer than it may."),
 }
-"""By class name along the exception's ancestry, so that no model library is imported just to tell errors apart."""
-
-_UNKNOWN = Failure("AGENT_FAILED", "An agent failed.", False)
+"""Codes and sentences by class name along the exception's ancestry: no model library is imported for them."""
 
 
 def describe(error: BaseException) -> Failure:
-    """How to tell an exception to a user. Never contains the exception's own text."""
+    """How to report an exception to a user. Never contains the exception's own text."""
+    code, message = _described(error)
+    return Failure(code, message, CODES[code].retryable)
+
+
+def _described(error: BaseException) -> tuple[str, str]:
     for cls in type(error).__mro__:
         if found := _BY_NAME.get(cls.__name__):
             return found
     if isinstance(error, AntiphonError):
-        return Failure(error.code, error.message, False)
-    return _UNKNOWN
+        return error.code, error.message
+    return "AGENT_FAILED", "An agent failed."

@@ -6,22 +6,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_state_path
 
 from antiphon.data import open_database
-from antiphon.orchestrator.budget import UNLIMITED, Limits
-from antiphon.orchestrator.clock import Clock, Observe, now_ms, unobserved
+from antiphon.orchestrator.clock import now_ms
 from antiphon.orchestrator.engine.engine import Engine
+from antiphon.orchestrator.engine.environment import DEFAULT_ENVIRONMENT, Environment
 from antiphon.orchestrator.engine.exits import exits_contained
 from antiphon.orchestrator.engine.watch import watched_loop
 from antiphon.orchestrator.flows.library import FlowLibrary
 from antiphon.orchestrator.graphs.loading import load_graphs
 from antiphon.orchestrator.graphs.served import ServedGraph
 from antiphon.orchestrator.models import READ_SECONDS, chat_model
-from antiphon.orchestrator.recording.tracing import Export
 from antiphon.orchestrator.store import check_config, open_graph_store
 from antiphon.orchestrator.team.agents import TEAM
 from antiphon.orchestrator.team.nodes.context import Search
@@ -37,7 +37,7 @@ log = logging.getLogger("antiphon.engine")
 
 
 @asynccontextmanager
-async def open_engine(
+async def open_engine(  # noqa: PLR0913 - a keyword for each choice of whoever opens one
     database: str | None = None,
     *,
     graphs: Iterable[str | Any] = (),
@@ -47,22 +47,16 @@ async def open_engine(
     model_seconds: float = READ_SECONDS,
     team: Team = TEAM,
     retriever: Search | None = None,
-    clock: Clock = now_ms,
-    lease_seconds: float = 10.0,
-    max_attempts: int = 3,
-    observe: Observe = unobserved,
-    limits: Limits = UNLIMITED,
-    export: Export | None = None,
     store: Mapping[str, Any] | None = None,
+    environment: Environment = DEFAULT_ENVIRONMENT,
 ) -> AsyncIterator[Engine]:
     """An engine for as long as the `async with` block lasts.
 
     `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
     beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or a `langgraph.json`.
     `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins
-    with the shipped sample. `limits` bound what each run may spend; `observe` is told what happens, for metrics;
-    `export` is given the runs' spans, for traces. `store` configures what graphs keep across threads, as in a
-    `langgraph.json`: `{"index": …, "ttl": …}`.
+    with the shipped sample. `store` configures what graphs keep across threads, as in a `langgraph.json`:
+    `{"index": …, "ttl": …}`. `environment` has the clock, the runs' limits, and who is called for metrics and traces.
     """
     url = database or default_database()
     chat = (
@@ -78,26 +72,15 @@ async def open_engine(
     own = serve_team(team, chat, retriever)
     served.append(own)
     async with AsyncExitStack() as closing:
-        log_database = await open_database(url, beat_seconds=min(2.0, lease_seconds / 4))
+        log_database = await open_database(url, beat_seconds=min(2.0, environment.lease_seconds / 4))
         closing.push_async_callback(log_database.close)
         kept = await closing.enter_async_context(
-            open_graph_store(log_database, configured, clock=clock, api_key=api_key, base_url=base_url)
+            open_graph_store(log_database, configured, clock=environment.clock, api_key=api_key, base_url=base_url)
         )
-        flows = FlowLibrary(log_database, team, chat, clock, own.make_context, [one.name for one in served])
-        engine = Engine(
-            log_database,
-            served,
-            clock=clock,
-            lease_seconds=lease_seconds,
-            max_attempts=max_attempts,
-            observe=observe,
-            limits=limits,
-            export=export,
-            flows=flows,
-            store=kept,
-        )
+        flows = FlowLibrary(log_database, team, chat, environment.clock, own.make_context, [one.name for one in served])
+        engine = Engine(log_database, served, flows=flows, environment=replace(environment, store=kept))
         try:
-            with exits_contained(), watched_loop(observe):
+            with exits_contained(), watched_loop(environment.observe):
                 engine.begin()
                 try:
                     yield engine

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -31,7 +31,7 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.recording.texts import GAP, Texts, joined
 from antiphon.orchestrator.recording.texts import Text as StandingText
 from antiphon.orchestrator.recording.view import NO_ANSWER, RESUMED
-from antiphon.orchestrator.team.routing import MODES
+from antiphon.orchestrator.request import MODES, Request
 
 NAME_LIMIT = 128
 """Characters of a client's own name for a thread or a connection."""
@@ -82,29 +82,13 @@ class Fold(Protocol):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A client's message, in our terms. `thread_name` is the client's own name for the conversation."""
+    """A client sends a message."""
 
-    message: Any
-    thread_id: str | None = None
-    thread_name: str | None = None
-    graph: str | None = None
-    primary: str | None = None
-    supporting: tuple[str, ...] = ()
-    mode: str | None = None
-    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
-    idempotency_key: str | None = None
-    options: dict[str, Any] = {}
-    """What the dialect's fold must know of the request; recorded with the run."""
+    request: Request
     token: str | None = None
-    """A login that came with the message."""
+    """A login that came with it."""
     user: str | None = None
-    """Who asks, where nobody has to log in."""
-    inputs: dict[str, Any] = {}
-    """Values for a flow's nodes, by node; for fields of a graph's input, by name."""
-    context: dict[str, Any] = {}
-    config: dict[str, Any] = {}
-    history: tuple[tuple[str, str], ...] = ()
-    """`(role, content)` of the conversation so far, where the client keeps it."""
+    """Who asks, if nobody has to log in."""
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):

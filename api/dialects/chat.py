@@ -48,6 +48,7 @@ from antiphon.orchestrator.events import (
     RunError,
     RunStart,
 )
+from antiphon.orchestrator.request import Request
 
 Step = Literal["starting", "agent_routing", "rag_retrieval", "generating"]
 STEPS: dict[Step, str] = {
@@ -259,7 +260,7 @@ class Chat(Dialect):
             case "auth":
                 return Login(token=str(frame.get("token") or ""))
             case "message":
-                return read_message(frame)
+                return Ask(request=read_message(frame))
             case "ping":
                 return Ping()
             case "cancel":
@@ -285,12 +286,13 @@ class Chat(Dialect):
         return built(ChatError(error=problem.message, code=problem.code))
 
 
-def read_message(frame: dict[str, Any]) -> Ask:
+def read_message(frame: dict[str, Any]) -> Request:
     """A message of this vocabulary, over WebSocket or `POST /api/v1/chat`. Raises `Problem`."""
     session_id = name_field(frame, "session_id")
     name_field(frame, "customer_id")  # checked for shape, and otherwise none of our business: identity is the token's
     message = text_field(frame, "message")
-    return Ask(
+    return Request(
+        dialect=Chat.name,
         message="" if message is None else message,
         thread_name=session_id,
         options={"session_id": session_id} if session_id else {},

@@ -57,6 +57,7 @@ from antiphon.orchestrator.events import (
     WorkflowUpdate,
 )
 from antiphon.orchestrator.recording.view import RECOVERED
+from antiphon.orchestrator.request import HistoryMessage, Request
 
 State = Literal["connected", "authenticated", "retrieving", "preparing", "executing"]
 STATES: dict[str, State] = {
@@ -489,7 +490,7 @@ class Flows(Dialect):
                 if "message" not in frame and isinstance(frame.get("token"), str):
                     return Login(token=frame["token"])
                 if frame.get("type") == "message" or FIELDS & frame.keys():
-                    return read_message(frame)
+                    return Ask(request=read_message(frame), token=_token(frame), user=name_field(frame, "user_id"))
         raise Problem("UNKNOWN_TYPE", "There is no such message type.")
 
     def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
@@ -507,17 +508,16 @@ class Flows(Dialect):
         return built(FlowError(data=ErrorData(error=problem.message, code=problem.code), timestamp=at / 1000))
 
 
-def read_message(frame: dict[str, Any]) -> Ask:
+def read_message(frame: dict[str, Any]) -> Request:
     """A message of this vocabulary. Raises `Problem`."""
     message = text_field(frame, "message")
     inputs = frame.get("initial_inputs")
     if inputs is not None and not (isinstance(inputs, dict) and all(isinstance(one, dict) for one in inputs.values())):
         raise Problem("BAD_REQUEST", "initial_inputs must be an object of objects.")
-    return Ask(
+    return Request(
+        dialect=Flows.name,
         message="" if message is None else message,
         thread_name=name_field(frame, "session_id"),
-        user=name_field(frame, "user_id"),
-        token=_token(frame),
         inputs=inputs or {},
         history=_history(frame.get("conversation_history")),
     )
@@ -528,7 +528,7 @@ def _token(frame: dict[str, Any]) -> str | None:
     return token if isinstance(token, str) else None
 
 
-def _history(listed: Any) -> tuple[tuple[str, str], ...]:
+def _history(listed: Any) -> tuple[HistoryMessage, ...]:
     if listed is None:
         return ()
     try:
@@ -536,4 +536,5 @@ def _history(listed: Any) -> tuple[tuple[str, str], ...]:
     except msgspec.ValidationError:
         message = "conversation_history must be a list of objects with role and content."
         raise Problem("BAD_REQUEST", message) from None
-    return tuple((item.role, item.content) for item in items[-HISTORY:] if item.role in ("user", "assistant"))
+    kept = [item for item in items[-HISTORY:] if item.role in ("user", "assistant")]
+    return tuple(HistoryMessage(role=item.role, content=item.content) for item in kept)

@@ -59,6 +59,7 @@ from antiphon.orchestrator.events import (
     Usage,
     WorkflowUpdate,
 )
+from antiphon.orchestrator.request import Request
 
 INTERNAL_ROLES = ("classifier", "retriever", "supporting")
 
@@ -399,7 +400,7 @@ class MultiAgent(Dialect):
                     raise Problem("BAD_REQUEST", "request must be an object.")
                 if frame.get("type") is None and request is None and text_field(frame, "query") is None:
                     raise Problem("UNKNOWN_TYPE", "A frame needs a type, or a query.")
-                return read_request(frame if request is None else request)
+                return Ask(request=read_request(frame if request is None else request))
         raise Problem("UNKNOWN_TYPE", "There is no such message type.")
 
     def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
@@ -415,7 +416,7 @@ class MultiAgent(Dialect):
         return built(TeamError(error=problem.message, code=problem.code, timestamp=iso(at)))
 
 
-def read_request(request: dict[str, Any]) -> Ask:
+def read_request(request: dict[str, Any]) -> Request:
     """A request body of this vocabulary. Raises `Problem`."""
     context = request.get("context")
     if context is not None and not isinstance(context, dict):
@@ -423,7 +424,8 @@ def read_request(request: dict[str, Any]) -> Ask:
     context = context or {}
     stream_supporting = context.get("stream_supporting") is True
     message = text_field(request, "query", "message", "content")
-    return Ask(
+    return Request(
+        dialect=MultiAgent.name,
         message="" if message is None else message,
         thread_name=name_field(context, "session_id") or name_field(request, "session_id"),
         primary=name_field(request, "primary_agent"),

@@ -36,6 +36,7 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.bounds import STEPS_LIMIT, TAG_LIMIT, TAGS_LIMIT
 from antiphon.orchestrator.events import EVENT_TYPES, Event, Recorded
+from antiphon.orchestrator.request import Request
 
 StepLimit = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": STEPS_LIMIT})]
 Tags = Annotated[
@@ -221,7 +222,7 @@ class Native(Dialect):
             case "auth":
                 return Login(token=str(frame.get("token") or ""))
             case "message":
-                return read_ask(frame)
+                return Ask(request=read_request(frame))
             case "resume":
                 run_id, thread_id = name_field(frame, "run_id"), name_field(frame, "thread_id")
                 if (run_id is None) == (thread_id is None):
@@ -254,7 +255,7 @@ class Native(Dialect):
 
     def problem(self, problem: Problem, at: int) -> dict[str, Any]:
         """`error`."""
-        errors = problem.details or UNSET
+        errors = list(problem.details) or UNSET
         return built(NativeError(code=problem.code, message=problem.message, at=at, errors=errors))
 
     def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
@@ -262,7 +263,7 @@ class Native(Dialect):
         return built(NativeReset(first=first, last=last, at=at))
 
 
-def read_ask(frame: dict[str, Any]) -> Ask:
+def read_request(frame: dict[str, Any]) -> Request:
     """A message of the native wire, over HTTP or WebSocket. Raises `Problem`."""
     agents = frame.get("agents")
     if agents is not None and not isinstance(agents, dict):
@@ -270,7 +271,8 @@ def read_ask(frame: dict[str, Any]) -> Ask:
     on_busy: Any = frame.get("on_busy") or "enqueue"
     if on_busy not in ("enqueue", "reject", "interrupt", "rollback"):
         raise Problem("BAD_REQUEST", "on_busy must be enqueue, reject, interrupt or rollback.")
-    return Ask(
+    return Request(
+        dialect=Native.name,
         message=text_field(frame, "message") if "message" in frame else "",
         thread_id=name_field(frame, "thread_id"),
         graph=name_field(frame, "graph"),
@@ -280,6 +282,6 @@ def read_ask(frame: dict[str, Any]) -> Ask:
         on_busy=on_busy,
         inputs=object_field(frame, "inputs"),
         context=object_field(frame, "context"),
-        config=object_field(frame, "config"),
+        config=object_field(frame, "config") or None,
         idempotency_key=name_field(frame, "idempotency_key"),
     )

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
-from antiphon.api.dialects.base import Ask, Dialect, Frame, Sent, ShownText, name_field, numbered
+from antiphon.api.dialects.base import Dialect, Frame, Sent, ShownText, name_field, numbered
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
     Interrupt,
@@ -23,6 +23,7 @@ from antiphon.orchestrator.events import (
     RunError,
     RunStart,
 )
+from antiphon.orchestrator.request import Request
 
 ENDS = ("end", "error")
 """Frames behind which there is nothing more in a response."""
@@ -153,13 +154,14 @@ class Sessions(Dialect):
         return {"detail": problem.message, "code": problem.code}
 
 
-def read_message(session_id: str, content: str, chunk_words: int, delay_ms: int) -> Ask:
+def read_message(session_id: str, content: str, chunk_words: int, delay_ms: int) -> Request:
     """A message of this vocabulary. Raises `Problem`."""
     asked = {
         "chunk_words": _bounded("chunk_words", chunk_words, CHUNK_WORDS_LIMIT),
         "delay_ms": _bounded("delay_ms", delay_ms, CHUNK_DELAY_LIMIT),
     }
-    return Ask(
+    return Request(
+        dialect=Sessions.name,
         message=content,
         thread_name=read_session_id(session_id),
         options={name: number for name, number in asked.items() if number},

@@ -59,8 +59,8 @@ async def chat(
     key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Ask and wait: `{response, session_id, metadata, run_id}`."""
-    ask = read_message(msgspec.to_builtins(data))
-    run = await services.start_requested(request, ask, principal, CHAT.name)
+    asked = read_message(msgspec.to_builtins(data))
+    run = await services.start_requested(request, asked, principal)
     last: dict[str, Any] = {}
     async for frames in run_frames(run, CHAT, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last

@@ -11,17 +11,17 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery
 
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Ask
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.routes.native import IdempotencyKey
 from antiphon.api.routes.socket import converse
 from antiphon.api.services import Services, idempotency_key
+from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id, same_id
 from antiphon.data.records import Flow
-from antiphon.orchestrator.errors import ThingNotFound
 from antiphon.orchestrator.flows.language import text
 from antiphon.orchestrator.flows.library import FlowLibrary
+from antiphon.orchestrator.request import Request as AskedRequest
 
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"
@@ -38,16 +38,16 @@ async def execute_socket(
     verbose = socket.query_params.get("verbose") in ("1", "true")
     thread = f"socket:{new_id()}"  # a client without a session talks in one thread for as long as it is connected
 
-    async def adapt(ask: Ask, principal: Principal) -> Ask:
-        name = f"{agent_id}/{ask.thread_name}" if ask.thread_name else thread
+    async def adapt(request: AskedRequest, principal: Principal) -> AskedRequest:
+        name = f"{agent_id}/{request.thread_name}" if request.thread_name else thread
         try:
             graph = await services.flows.agent(agent_id, principal.id)
-        except ThingNotFound:
+        except NotFound:
             if not await services.engine.waits(principal.id, (FLOWS.name, name)):
                 raise Problem("AGENT_NOT_FOUND", "There is no such agent.") from None
             graph = None  # a run that has begun goes on, whatever became of the flow
         return msgspec.structs.replace(
-            ask,
+            request,
             graph=graph,
             thread_name=name,
             options={"agent_id": agent_id, **({"verbose": True} if verbose else {})},
@@ -110,7 +110,7 @@ async def _earlier(flows: FlowLibrary, agent_id: str, user: str, body: bytes) ->
     """The flow that the same request has made before. Raises `Problem` where it was another one."""
     try:
         flow, definition = await flows.record(agent_id, user), await flows.definition(agent_id, user)
-    except ThingNotFound:
+    except NotFound:
         return None
     if msgspec.json.decode(flows.check(body)) != definition:
         raise Problem("IDEMPOTENCY_CONFLICT", "This Idempotency-Key was used for another request.")

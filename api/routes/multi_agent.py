@@ -64,8 +64,8 @@ async def stream(
     if resumed := await services.resumed(request, principal):
         run, cursor = resumed
     else:
-        ask = read_request(msgspec.to_builtins(data))
-        run = await services.start_requested(request, ask, principal, MULTI_AGENT.name)
+        asked = read_request(msgspec.to_builtins(data))
+        run = await services.start_requested(request, asked, principal)
         cursor = start_of(run)
     return event_stream(services, principal, lambda tick: run_frames(run, MULTI_AGENT, cursor, tick))
 
@@ -79,8 +79,8 @@ async def process(
     key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Ask the team and wait: the response is the frame that would end the stream."""
-    ask = read_request(msgspec.to_builtins(data))
-    run = await services.start_requested(request, ask, principal, MULTI_AGENT.name)
+    asked = read_request(msgspec.to_builtins(data))
+    run = await services.start_requested(request, asked, principal)
     last: dict[str, Any] = {}
     async for frames in run_frames(run, MULTI_AGENT, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last

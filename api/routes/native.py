@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
 from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
-from antiphon.api.dialects.native import RunConfig, read_ask
+from antiphon.api.dialects.native import RunConfig, read_request
 from antiphon.api.openapi import STREAM
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -21,9 +21,9 @@ from antiphon.api.routes.responses import event_stream
 from antiphon.api.routes.socket import converse
 from antiphon.api.services import KEY_LIMIT, Services, idempotency_key, start_of
 from antiphon.api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
+from antiphon.data.errors import NotFound
 from antiphon.data.records import Message, RunStatus, Thread
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.errors import ThingNotFound
 from antiphon.orchestrator.events import Usage
 
 NATIVE = DIALECTS["native"]
@@ -154,7 +154,7 @@ async def start_run(
     if resumed := await services.resumed(request, principal):
         run, cursor = resumed
     else:
-        run = await services.start_requested(request, read_ask(msgspec.to_builtins(data)), principal, "native")
+        run = await services.start_requested(request, read_request(msgspec.to_builtins(data)), principal)
         cursor = start_of(run)
     if _wants_stream(request):
         return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))
@@ -307,7 +307,7 @@ async def thread_events(
 async def _stands_in(services: Services, run_id: str, thread_id: str, principal: Principal) -> bool:
     try:
         return (await services.engine.run(run_id, principal.id)).thread_id == thread_id
-    except ThingNotFound:
+    except NotFound:
         return False
 
 

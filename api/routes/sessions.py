@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Ask, Frame, iso
+from antiphon.api.dialects.base import Frame, iso
 from antiphon.api.dialects.sessions import ENDS, read_message, read_session_id
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -23,7 +23,7 @@ from antiphon.api.services import Services, start_of
 from antiphon.api.streams import Cursor, run_frames
 from antiphon.data.records import Message, Thread
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.storage import translated
+from antiphon.orchestrator.request import Request as AskedRequest
 
 SESSIONS = DIALECTS["sessions"]
 OPT = {"dialect": SESSIONS.name, "bad_request": 422}
@@ -106,7 +106,7 @@ STREAMED = OPT | {"refuses": (409,)}
 
 
 @post("/sessions/{session_id:str}/messages/stream", status_code=200, opt=STREAMED, media_type=sse.MEDIA_TYPE)
-async def stream_message(
+async def stream_message(  # noqa: PLR0913, PLR0917 - Litestar injects each by its name
     request: Request[Any, Any, Any],
     session_id: FromPath[str],
     data: JSONBody[MessageRequest],
@@ -123,8 +123,8 @@ async def stream_message(
         run, cursor = resumed
         await _check_session(services, principal, session_id, run)
     else:
-        ask = _read(services, session_id, data, chunk_words, delay_ms)
-        run = await services.start_requested(request, ask, principal, SESSIONS.name)
+        asked = _read(services, session_id, data, chunk_words, delay_ms)
+        run = await services.start_requested(request, asked, principal)
         cursor = start_of(run)
     return event_stream(services, principal, lambda tick: _one_answer(run, cursor, tick), HEADERS)
 
@@ -139,8 +139,8 @@ async def send_message(
     key: IdempotencyKey = None,
 ) -> SessionAnswer:
     """Send a message and wait for the answer: `{data: message, message}`."""
-    ask = _read(services, session_id, data, None, None)
-    run = await services.start_requested(request, ask, principal, SESSIONS.name)
+    asked = _read(services, session_id, data, None, None)
+    run = await services.start_requested(request, asked, principal)
     last: dict[str, Any] = {}
     async for frames in _one_answer(run, start_of(run), services.settings.heartbeat_seconds):
         last = frames[-1][1].data if frames else last
@@ -177,7 +177,7 @@ async def create_session(
 @get("/sessions", opt=OPT)
 async def list_sessions(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> SessionListing:
     """The caller's sessions, the newest first: `{data, sessions, message}`."""
-    names = await translated(services.engine.database.thread_names(principal.id, SESSIONS.name))
+    names = await services.engine.database.thread_names(principal.id, SESSIONS.name)
     threads = await services.engine.threads(principal.id)
     sessions = [_session(thread, names.get(thread.id, thread.id)) for thread in threads]
     return SessionListing(data=sessions, sessions=sessions, message="These are your sessions.")
@@ -203,7 +203,7 @@ async def delete_session(
 
 def _read(
     services: Services, session_id: str, data: MessageRequest, chunk_words: int | None, delay_ms: int | None
-) -> Ask:
+) -> AskedRequest:
     settings = services.settings
     words = _first(data.chunk_words, chunk_words, settings.chunk_words)
     return read_message(session_id, data.content, words, _first(data.delay_ms, delay_ms, settings.chunk_delay_ms))

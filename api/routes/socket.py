@@ -25,8 +25,9 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.services import TICK_SECONDS, Services, as_problem, start_of
 from antiphon.api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
+from antiphon.data.errors import AntiphonError
 from antiphon.orchestrator.engine.run import Run
-from antiphon.orchestrator.errors import AntiphonError
+from antiphon.orchestrator.request import Request
 
 log = logging.getLogger("antiphon.socket")
 audit = logging.getLogger("antiphon.audit")
@@ -37,7 +38,7 @@ SUBPROTOCOL = "chat.v1"
 RESTART = 1012
 _SEQ = re.compile(r"\d{1,15}(\.\d{1,2})?", re.ASCII)
 Work = Callable[[], Coroutine[Any, Any, None]]
-Adapt = Callable[[Ask, Principal], Awaitable[Ask]]
+Adapt = Callable[[Request, Principal], Awaitable[Request]]
 
 
 async def converse(
@@ -58,7 +59,7 @@ async def converse(
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
             await talk.serve(offered)
-    except (Problem, AntiphonError) as error:
+    except AntiphonError as error:
         await talk.fail(as_problem(error))
     except (WebSocketDisconnect, OSError):
         return
@@ -224,7 +225,7 @@ class _Talk:
         try:
             match command:
                 case Ask():
-                    await self._ask(command, principal)
+                    await self._ask(command.request, principal)
                 case Resume():
                     await self._resume(command, principal)
                 case Cancel():
@@ -234,7 +235,7 @@ class _Talk:
                         command.run_id, command.answer, principal.id, question=command.id
                     )
                     self._follow(run, start_of(run))
-        except (Problem, AntiphonError) as error:
+        except AntiphonError as error:
             await self._act(self._conversation.problem(as_problem(error), self._now()))
 
     def _named(self, action: Perform) -> Principal:
@@ -245,14 +246,14 @@ class _Talk:
         self._conversation.principal = principal = msgspec.structs.replace(action.principal, id=name)
         return principal
 
-    async def _ask(self, ask: Ask, principal: Principal) -> None:
+    async def _ask(self, request: Request, principal: Principal) -> None:
         if self._dialect.serial and len(self._turns) >= WAITING:
             raise Problem("BUSY", f"{WAITING} messages are waiting already.")
-        if ask.thread_id is None and ask.thread_name is None and self._connection:
-            ask = msgspec.structs.replace(ask, thread_name=f"connection:{self._connection}")
+        if request.thread_id is None and request.thread_name is None and self._connection:
+            request = msgspec.structs.replace(request, thread_name=f"connection:{self._connection}")
         if self._adapt is not None:
-            ask = await self._adapt(ask, principal)
-        run = await self._services.start(ask, principal, self._dialect.name)
+            request = await self._adapt(request, principal)
+        run = await self._services.start(request, principal)
         self._follow(run, start_of(run))
 
     async def _resume(self, command: Resume, principal: Principal) -> None:

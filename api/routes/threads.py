@@ -11,7 +11,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Ask, iso
+from antiphon.api.dialects.base import iso
 from antiphon.api.dialects.threads import Threads, ThreadsMessage, ThreadsMetadata
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -21,6 +21,7 @@ from antiphon.api.services import Services, idempotency_key, start_of
 from antiphon.api.streams import run_frames
 from antiphon.data.records import Message, Thread
 from antiphon.orchestrator.engine.run import Run
+from antiphon.orchestrator.request import Request as AskedRequest
 
 THREADS = DIALECTS["threads"]
 REPEATED = Threads(repeated=True)
@@ -120,7 +121,7 @@ async def read_messages(
 
 
 @post("/chat/threads/{thread_id:str}/messages", status_code=200, opt=OPT | {"refuses": (409, 502)})
-async def send_message(
+async def send_message(  # noqa: PLR0913, PLR0917 - Litestar injects each by its name
     request: Request[Any, Any, Any],
     thread_id: FromPath[str],
     data: JSONBody[NewMessage],
@@ -149,7 +150,7 @@ async def send_message(
     opt=OPT | {"refuses": (409,)},
     media_type=sse.MEDIA_TYPE,
 )
-async def stream(
+async def stream(  # noqa: PLR0913, PLR0917 - Litestar injects each by its name
     request: Request[Any, Any, Any],
     thread_id: FromPath[str],
     data: JSONBody[NewMessage],
@@ -177,8 +178,8 @@ async def stream(
 async def _start(
     request: Request[Any, Any, Any], services: Services, principal: Principal, thread_id: str, data: NewMessage
 ) -> Run:
-    ask = Ask(message=data.content or "", thread_id=thread_id)
-    return await services.start_requested(request, ask, principal, THREADS.name)
+    asked = AskedRequest(dialect=THREADS.name, message=data.content or "", thread_id=thread_id)
+    return await services.start_requested(request, asked, principal)
 
 
 async def _reply(services: Services, run: Run, asked: dict[str, Any] | None) -> ThreadsMessage:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, Engine
 
 from antiphon.data import schema
-from antiphon.data.base import StorageError
+from antiphon.data.errors import StorageError
 from antiphon.data.migrations import m005_tables, m006_positions
 
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.data.base import NotFound
+from antiphon.data.errors import NotFound
 from antiphon.data.records import Flow
 from antiphon.data.transactions.transaction import Transaction, insertion
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from antiphon.data.base import Fenced, NotFound
+from antiphon.data.errors import Fenced, NotFound
 from antiphon.data.records import Checkpoint, CheckpointWrite, Fence, NewEvent, Row
 from antiphon.data.transactions.transaction import Transaction, insertion
 

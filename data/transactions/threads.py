@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.data import records
-from antiphon.data.base import Busy, NotFound
+from antiphon.data.errors import Busy, NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, GraphState, Thread, may
 from antiphon.data.transactions.transaction import Transaction, insertion

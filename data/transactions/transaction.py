@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from antiphon.data.base import Cursor, NotFound, WritingConnection
+from antiphon.data.base import Cursor, WritingConnection
+from antiphon.data.errors import NotFound
 from antiphon.data.records import Row, Run, Thread
 
 R = TypeVar("R", bound=msgspec.Struct)

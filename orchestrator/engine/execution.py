@@ -9,18 +9,16 @@ from typing import Any, NamedTuple
 import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import is_invalid_resume
-from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
 from antiphon.data import transactions
-from antiphon.data.base import Fenced, StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import AntiphonError, Fenced, StorageError
 from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
-from antiphon.orchestrator.budget import Limits
-from antiphon.orchestrator.clock import Clock, Observe
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
+from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.engine.thread_state import pack, unpack
-from antiphon.orchestrator.errors import AntiphonError, Crashed, CrashLoop, NoAnswer, describe
+from antiphon.orchestrator.errors import Crashed, CrashLoop, NoAnswer, describe
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -42,16 +40,17 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.graphs.generators import without_generators
 from antiphon.orchestrator.graphs.inputs import Graph
 from antiphon.orchestrator.graphs.run_config import run_config
-from antiphon.orchestrator.graphs.served import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
 from antiphon.orchestrator.questions.asking import Asking
 from antiphon.orchestrator.questions.pausing import breakpoint_at, breakpoint_missed, question_of
 from antiphon.orchestrator.questions.questions import stopped_text, unsaid
 from antiphon.orchestrator.recording.callbacks import EventHandler, custom_event
 from antiphon.orchestrator.recording.replies import Output, expected_texts
 from antiphon.orchestrator.recording.texts import GAP
-from antiphon.orchestrator.recording.tracing import HANDED_BACK, Export, Happening, RunSpans, Span, context_of
+from antiphon.orchestrator.recording.tracing import HANDED_BACK, Happening, RunSpans, Span, context_of
 from antiphon.orchestrator.recording.view import RECOVERED, RESUMED, RunView
 from antiphon.orchestrator.recording.writer import RunWriter, backoff
+from antiphon.orchestrator.request import HistoryMessage, Request
 from antiphon.orchestrator.values import storable
 
 log = logging.getLogger("antiphon.run")
@@ -80,26 +79,16 @@ class Execution:
         database: Database,
         served: ServedGraph,
         run: Run,
-        clock: Clock,
-        max_attempts: int,
-        observe: Observe,
-        limits: Limits,
-        export: Export | None = None,
+        environment: Environment,
         took_over: bool = False,
-        store: BaseStore | None = None,
     ) -> None:
         self.run = run
         self.successor: str | None = None
         """The thread's next queued run, once this one has ended."""
         self._database = database
         self._served = served
-        self._clock = clock
-        self._max_attempts = max_attempts
-        self._observe = observe
-        self._limits = limits
-        self._export = export
+        self._environment = environment
         self._took_over = took_over
-        self._store = store
         self._spans: RunSpans | None = None
         """What becomes of the run in a trace, where somebody wants one."""
         self._cancelled_by: str | None = run.cancel_requested_by
@@ -151,9 +140,13 @@ class Execution:
             self._spans = self._traced()
             past = await self._past()
             self._begin_trace()
-            writer = RunWriter(self._database, self.run, self._clock, past, self._observe, self._trace)
+            writer = RunWriter(
+                self._database, self.run, self._environment.clock, past, self._environment.observe, self._trace
+            )
             writer.on_error = self._stop
-            await self._execute(writer, EventHandler(writer, self._served.shape, self.run.attempt, self._limits))
+            await self._execute(
+                writer, EventHandler(writer, self._served.shape, self.run.attempt, self._environment.limits)
+            )
         except Fenced:
             log.warning("a run is another worker's now", extra=self._who())
             self._spans = None  # the other one tells how this execution ended
@@ -181,14 +174,14 @@ class Execution:
 
     def _traced(self) -> RunSpans | None:
         """A fold for the run's spans; None where nobody takes them, or the request said that it is not to be traced."""
-        if self._export is None:
+        if self._environment.export is None:
             return None
-        context = context_of(self.run.id, msgspec.json.decode(self.run.input, type=RunInput).traceparent)
+        context = context_of(self.run.id, msgspec.json.decode(self.run.input, type=Request).traceparent)
         return RunSpans(self.run, context) if context.sampled else None
 
     def _begin_trace(self) -> None:
         if self._spans is not None:
-            self._tell(self._spans.begin(self._clock(), after_crash=self._took_over))
+            self._tell(self._spans.begin(self._environment.clock(), after_crash=self._took_over))
 
     def _trace(self, what: Happening, at: int) -> None:
         if self._spans is not None:
@@ -196,12 +189,12 @@ class Execution:
 
     def _end_trace(self) -> None:
         if self._spans is not None:
-            self._tell(self._spans.close(HANDED_BACK, self._clock()))
+            self._tell(self._spans.close(HANDED_BACK, self._environment.clock()))
 
     def _tell(self, spans: list[Span]) -> None:
-        if self._export is not None:
+        if self._environment.export is not None:
             for span in spans:
-                self._export(span)
+                self._environment.export(span)
 
     async def _past(self) -> RunView:
         """What earlier executions of this run have left in the log."""
@@ -278,24 +271,24 @@ class Execution:
 
     def _hopeless(self) -> AntiphonError | None:
         """Why a run that was lost with its process is not tried again, if it is not."""
-        if self.run.charges > self._max_attempts:
+        if self.run.charges > self._environment.max_attempts:
             return CrashLoop()
         return Crashed() if self.run.crashes and self._served.on_crash == "fail" else None
 
     async def _drive(self, writer: RunWriter, handler: EventHandler) -> Any:
         """Run the graph from where it stands, and return its output."""
-        given = msgspec.json.decode(self.run.input, type=RunInput)
+        given = msgspec.json.decode(self.run.input, type=Request)
         given = msgspec.structs.replace(given, message_id=self.run.input_message_id)
         fresh = self.run.attempt <= 1 and writer.view.resume is None
         base = await self._base()
         saver = self._saver(writer, base, fresh)
         writer.emit(Progress(value=0.0, stage="starting", message="Processing started"))
         config = run_config(self.run, given)
-        async with self._served.opened(config, given.context_values, self._store) as opened:
+        async with self._served.opened(config, given.context_values, self._environment.store) as opened:
             self._meet(opened, given, handler, first=base is None)
-            if (limit := self._served.step_limit(given.config.recursion_limit)) is not None:
+            if (limit := self._served.step_limit((given.config or {}).get("recursion_limit"))) is not None:
                 config["recursion_limit"] = limit
-            store = self._store if opened.store is None else opened.store
+            store = self._environment.store if opened.store is None else opened.store
             graph = without_generators(opened).copy(update={"checkpointer": saver, "store": store})
             entry = await self._entry(given, writer.view, base, fresh)
             if entry is None and (missed := await breakpoint_missed(graph, config, writer.view)) is not None:
@@ -346,7 +339,7 @@ class Execution:
                 follows=base.message_id if base else None,
             )
 
-    def _meet(self, graph: Graph, given: RunInput, handler: EventHandler, first: bool) -> None:
+    def _meet(self, graph: Graph, given: Request, handler: EventHandler, first: bool) -> None:
         """Get to know the graph of this run. Raises `BadInput` or `BadContext` if it cannot take the message."""
         if self._served.graph is None:
             self._served = self._served.made(graph)
@@ -361,7 +354,7 @@ class Execution:
 
     async def _entry(
         self,
-        given: RunInput,
+        given: Request,
         view: RunView,
         base: GraphState | None,
         fresh: bool,
@@ -372,13 +365,13 @@ class Execution:
             return self._served.make_input(given, await self._history(given, base), left)
         return Command(resume=view.resume) if view.resume else None
 
-    async def _history(self, given: RunInput, base: GraphState | None) -> list[HistoryMessage]:
+    async def _history(self, given: Request, base: GraphState | None) -> list[HistoryMessage]:
         """The messages before this run's one, along its branch, that `base` has not seen.
 
         A client that keeps the conversation sends it each time: it counts if there is no state.
         """
         if given.history and base is None:
-            return given.history
+            return list(given.history)
         seen = base.message_id if base else None
         *earlier, _ = await self._database.branch(self.run.input_message_id, seen)
         return [HistoryMessage(role=m.role, content=m.content, id=m.id) for m in earlier]
@@ -412,7 +405,7 @@ class Execution:
         if self._served.conclude is not None:
             end = self._served.conclude(output)
             return end._replace(text=storable(end.text) or view.answer, author=end.author or last)
-        given = msgspec.json.decode(self.run.input, type=RunInput)
+        given = msgspec.json.decode(self.run.input, type=Request)
         found = Output(output, given.message, self.run.input_message_id, given.inputs)
         expected = [storable(text) for text in expected_texts(found, view)]
         if not expected and not view.wrote:
@@ -470,7 +463,7 @@ class Execution:
             state=state,
             graph_state=self._left if status == "completed" or self._keeps else None,
         )
-        self._observe(f"ended:{status}", 1)
+        self._environment.observe(f"ended:{status}", 1)
 
     def _reply(self, writer: RunWriter, text: str, author: str | None, partial: bool) -> Message:
         return Message(
@@ -482,7 +475,7 @@ class Execution:
             parent_id=writer.view.reply_to or self.run.input_message_id,
             author=author or self._served.name,
             partial=partial,
-            created_at=self._clock(),
+            created_at=self._environment.clock(),
         )
 
 

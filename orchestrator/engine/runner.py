@@ -8,18 +8,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from langgraph.store.base import BaseStore
-
-from antiphon.data.base import StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import StorageError
 from antiphon.data.records import Run
-from antiphon.orchestrator.budget import Limits
-from antiphon.orchestrator.clock import Clock, Observe
+from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.engine.execution import Execution
 from antiphon.orchestrator.engine.exits import run_context
-from antiphon.orchestrator.errors import Unavailable
 from antiphon.orchestrator.graphs.served import ServedGraph
-from antiphon.orchestrator.recording.tracing import Export
 
 log = logging.getLogger("antiphon.engine")
 
@@ -38,23 +33,11 @@ class Runner:
         self,
         database: Database,
         graph: Callable[[str], Awaitable[ServedGraph | None]],
-        clock: Clock,
-        lease_seconds: float,
-        max_attempts: int,
-        observe: Observe,
-        limits: Limits,
-        export: Export | None,
-        store: BaseStore | None,
+        environment: Environment,
     ) -> None:
         self._database = database
         self._graph = graph
-        self._clock = clock
-        self._lease_seconds = lease_seconds
-        self._max_attempts = max_attempts
-        self._observe = observe
-        self._limits = limits
-        self._export = export
-        self._store = store
+        self._environment = environment
         self._executions: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
         self._claims: set[asyncio.Future[asyncio.Task[None] | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,19 +71,8 @@ class Runner:
 
     def spawn(self, record: Run, served: ServedGraph, took_over: bool = False) -> asyncio.Task[None]:
         """Execute a run that this process owns."""
-        self._observe("run_started", 1)
-        execution = Execution(
-            self._database,
-            served,
-            record,
-            self._clock,
-            self._max_attempts,
-            self._observe,
-            self._limits,
-            self._export,
-            took_over,
-            self._store,
-        )
+        self._environment.observe("run_started", 1)
+        execution = Execution(self._database, served, record, self._environment, took_over)
         task = asyncio.create_task(self._execute(execution), name=f"execution {record.id}", context=run_context())
         self._executions[record.id] = (execution, task)
         if self._closing:
@@ -130,7 +102,7 @@ class Runner:
             if served is None:
                 return None  # another process may serve it
             record = await self._database.claim(run_id, self._database.worker_id, held_by=held_by)
-        except (StorageError, Unavailable):
+        except StorageError:
             log.exception("a run could not be claimed", extra={"run_id": run_id})
             return None
         return self.spawn(record, served, took_over=held_by is not None) if record is not None else None
@@ -140,7 +112,7 @@ class Runner:
         while not self._closing:
             orphans: list[Run] = []
             try:
-                orphans = await self._database.orphans(self._lease_seconds)
+                orphans = await self._database.orphans(self._environment.lease_seconds)
             except Exception:
                 log.exception("orphaned runs could not be read, and will be again")
             for run in sorted(orphans, key=_suspicious):
@@ -164,7 +136,7 @@ class Runner:
         task = await self.take_up(run.id, run.owner)
         if task is None:
             return
-        self._observe("recovered", 1)
+        self._environment.observe("recovered", 1)
         log.info("a run continues after its worker was lost", extra={"run_id": run.id})
         await asyncio.wait([task], timeout=ALONE_SECONDS if suspicious else QUARANTINE_SECONDS)
 

@@ -21,9 +21,10 @@ from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.flows.check import Plan
 from antiphon.orchestrator.flows.definition import Node
 from antiphon.orchestrator.flows.nodes import FlowNodes, FlowState
-from antiphon.orchestrator.graphs.served import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
 from antiphon.orchestrator.graphs.shape import GraphShape
 from antiphon.orchestrator.recording.metadata import LABEL
+from antiphon.orchestrator.request import HistoryMessage, Request
 from antiphon.orchestrator.team.nodes.context import TeamContext
 
 MOST_STEPS = 1_000
@@ -65,13 +66,13 @@ def compile_flow(
     plan: Plan,
     model: Any,
     clock: Clock,
-    make_context: Callable[[RunInput, Callable[[AnyEvent], None]], TeamContext],
+    make_context: Callable[[Request, Callable[[AnyEvent], None]], TeamContext],
 ) -> ServedGraph:
     """A plan as a graph to serve. `name` is the graph's, `agent_id` what its users call it."""
     nodes = FlowNodes(plan, model, clock)
     graph = _graph(plan, nodes).compile(name=name)
 
-    def make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> FlowState:
+    def make_input(given: Request, history: list[HistoryMessage], left: bytes) -> FlowState:
         state: FlowState = {
             "message": given.message,
             "history": [{"role": one.role, "content": one.content} for one in given.history or history],

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from antiphon.data.errors import AntiphonError
+
 NODES = 60
 EDGES = 240
 SIZE = 128 * 1024
@@ -45,12 +47,17 @@ class FlowProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     within: tuple[int, int] | None = None
 
 
-class FlowInvalid(ValueError):
+class FlowInvalid(AntiphonError, ValueError):
     """A definition that cannot be executed; `problems` says why."""
 
+    code = "FLOW_INVALID"
+    message = "The flow cannot be executed."
+
     def __init__(self, problems: list[FlowProblem]) -> None:
-        super().__init__("; ".join(f"{one.path or '/'}: {one.message}" for one in problems[:3]))
+        super().__init__()
+        self.args = ("; ".join(f"{one.path or '/'}: {one.message}" for one in problems[:3]),)
         self.problems = problems[:ERRORS]
+        self.details = [msgspec.to_builtins(problem) for problem in self.problems]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,18 +16,19 @@ import msgspec
 
 from antiphon.data import transactions
 from antiphon.data.database import Database
+from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Flow as FlowRecord
 from antiphon.orchestrator.clock import Clock
-from antiphon.orchestrator.errors import BadRequest, ThingNotFound, UnknownGraph
+from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.compile import bound_to, compile_flow, flow_of
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
 from antiphon.orchestrator.flows.language.text import from_text, located
 from antiphon.orchestrator.flows.team import team_flow
-from antiphon.orchestrator.graphs.served import RunInput, ServedGraph
-from antiphon.orchestrator.storage import translated
+from antiphon.orchestrator.graphs.served import ServedGraph
+from antiphon.orchestrator.request import Request
 from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.team import Team
 
@@ -51,7 +52,7 @@ class FlowLibrary:
         team: Team,
         model: Any,
         clock: Clock,
-        make_context: Callable[[RunInput, Callable[[AnyEvent], None]], TeamContext],
+        make_context: Callable[[Request, Callable[[AnyEvent], None]], TeamContext],
         graphs: Collection[str],
     ) -> None:
         self._database = database
@@ -67,42 +68,40 @@ class FlowLibrary:
     async def save(self, definition: str | bytes | Any, user: str, agent_id: str | None = None) -> FlowRecord:
         """Store a definition, a value or a text, as the draft of a user's flow; a new one without an id.
 
-        Raises `FlowInvalid`, `BadRequest` for an impossible id, `ThingNotFound` where the flow is somebody else's.
+        Raises `FlowInvalid`, `BadRequest` for an impossible id, `NotFound` where the flow is somebody else's.
         """
         encoded = self.check(definition)
         chosen = agent_id or new_id()
         if not AGENT_ID.fullmatch(chosen) or chosen in {*TAKEN, *self._graphs}:
             raise BadRequest("An agent id has 1 to 128 letters, digits, '_', '.' or '-', and is no graph's name.")
-        return await translated(self._database.write(transactions.save_flow, chosen, user, encoded, self._clock()))
+        return await self._database.write(transactions.save_flow, chosen, user, encoded, self._clock())
 
     async def publish(self, agent_id: str, user: str, *, published: bool = True) -> FlowRecord:
-        """Let others run the draft as it is now, or nothing any more. Raises `ThingNotFound`."""
-        return await translated(
-            self._database.write(transactions.publish_flow, agent_id, user, self._clock(), published=published)
-        )
+        """Let others run the draft as it is now, or nothing any more. Raises `NotFound`."""
+        return await self._database.write(transactions.publish_flow, agent_id, user, self._clock(), published=published)
 
     async def delete(self, agent_id: str, user: str) -> None:
-        """Forget a flow; runs of it go on. Raises `ThingNotFound`."""
-        await translated(self._database.write(transactions.delete_flow, agent_id, user))
+        """Forget a flow; runs of it go on. Raises `NotFound`."""
+        await self._database.write(transactions.delete_flow, agent_id, user)
 
     async def mine(self, user: str) -> list[FlowRecord]:
         """A user's flows, the last changed first."""
-        return await translated(self._database.flows(user))
+        return await self._database.flows(user)
 
     async def record(self, agent_id: str, user: str) -> FlowRecord:
-        """A flow of this user. Raises `ThingNotFound`."""
-        flow = await translated(self._database.flow(agent_id))
+        """A flow of this user. Raises `NotFound`."""
+        flow = await self._database.flow(agent_id)
         if flow is None or flow.owner != user:
-            raise ThingNotFound
+            raise NotFound
         return flow
 
     async def definition(self, agent_id: str, user: str, *, published: bool = False) -> Any:
-        """The draft of a user's flow, or what of it is published. Raises `ThingNotFound`."""
+        """The draft of a user's flow, or what of it is published. Raises `NotFound`."""
         flow = await self.record(agent_id, user)
         revision = flow.published if published else flow.draft
-        encoded = await translated(self._database.flow_revision(agent_id, revision)) if revision else None
+        encoded = await self._database.flow_revision(agent_id, revision) if revision else None
         if encoded is None:
-            raise ThingNotFound
+            raise NotFound
         return msgspec.json.decode(encoded)
 
     def check(self, definition: str | bytes | Any) -> bytes:
@@ -120,7 +119,7 @@ class FlowLibrary:
 
         None where there is nothing that this user may run.
         """
-        flow = await translated(self._database.flow(name.removeprefix(PREFIX)))
+        flow = await self._database.flow(name.removeprefix(PREFIX))
         if flow is None:
             return None
         revision = flow.draft if flow.owner == user else flow.published
@@ -130,14 +129,14 @@ class FlowLibrary:
         """What a client runs that names an agent: a flow, or a graph of the server's.
 
         None stands for the default graph, which every agent is as long as nobody has published a flow. Raises
-        `ThingNotFound`.
+        `NotFound`.
         """
         if agent_id in self._graphs:
             return agent_id
         if await self.name_for(PREFIX + agent_id, user) is not None:
             return PREFIX + agent_id
-        if await translated(self._database.any_flow()):
-            raise ThingNotFound
+        if await self._database.any_flow():
+            raise NotFound
         return None
 
     async def bound_to(self, graph: str, user: str) -> bytes:
@@ -149,7 +148,7 @@ class FlowLibrary:
     async def of_thread(self, state: bytes) -> str | None:
         """The flow that a thread's messages go to unless they say otherwise, as `flow:<agent id>`."""
         agent_id = flow_of(state)
-        if agent_id is None or await translated(self._database.flow(agent_id)) is None:
+        if agent_id is None or await self._database.flow(agent_id) is None:
             return None
         return PREFIX + agent_id
 
@@ -160,7 +159,7 @@ class FlowLibrary:
             return None
         if name not in self._compiled:
             agent_id, revision = found[1], int(found[2])
-            encoded = await translated(self._database.flow_revision(agent_id, revision))
+            encoded = await self._database.flow_revision(agent_id, revision)
             if encoded is None:
                 return None
             try:

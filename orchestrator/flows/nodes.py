@@ -13,8 +13,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
+from antiphon.data.errors import AntiphonError
 from antiphon.orchestrator.clock import Clock
-from antiphon.orchestrator.errors import AntiphonError
 from antiphon.orchestrator.events import Interaction, Progress, WorkflowUpdate
 from antiphon.orchestrator.flows.check import Plan
 from antiphon.orchestrator.flows.definition import AgentConfig, Edge, Node, SynthesisConfig, pointer

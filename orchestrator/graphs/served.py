@@ -11,76 +11,24 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.store.base import BaseStore
 
+from antiphon.orchestrator.errors import UnknownAgent
 from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.graphs.factories import Factory, as_graph
 from antiphon.orchestrator.graphs.inputs import Graph, context_of, form_of
 from antiphon.orchestrator.graphs.shape import GraphShape, shape_of
-from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.request import HistoryMessage, Request
 
 log = logging.getLogger("antiphon.engine")
 
 OnCrash = Literal["resume", "fail"]
 State = Literal["thread", "messages"]
 Emit = Callable[[AnyEvent], None]
-
-
-class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier message of the conversation; `id` is that of the stored one, if it is stored."""
-
-    role: str
-    content: str
-    id: str | None = None
-
-
-class RequestConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a request adds to the config of its graph."""
-
-    configurable: dict[str, Any] = {}
-    recursion_limit: int | None = None
-    tags: list[str] = []
-    metadata: dict[str, Any] = {}
-
-
-NOTHING_ASKED = RequestConfig()
-
-
-class RunInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a request asks of a run; stored with it. `access` are the labels of documents that the user may see.
-
-    `profile` is what the user had told about themselves when the message was accepted.
-    """
-
-    message: str
-    message_id: str | None = None
-    """The stored message's id, once it is stored."""
-    primary: str | None = None
-    supporting: list[str] = []
-    mode: str | None = None
-    access: tuple[str, ...] = ("public",)
-    options: dict[str, Any] = {}
-    """What the dialect's fold must know of the request."""
-    inputs: dict[str, Any] = {}
-    """Values for a flow's nodes, by node; for the other fields of a graph's input, by name."""
-    context: dict[str, Any] = {}
-    """Values for the graph's `context_schema`."""
-    config: RequestConfig = NOTHING_ASKED
-    history: list[HistoryMessage] = []
-    """The conversation so far, where the client keeps it; else the thread's own messages are taken."""
-    profile: Profile | None = None
-    traceparent: str | None = None
-    """The trace that the request came with, for whoever executes the run."""
-
-    @property
-    def context_values(self) -> dict[str, Any]:
-        """What the request gives as context: `configurable` is the older word for the same."""
-        return self.config.configurable | self.context
 
 
 class Conclusion(NamedTuple):
@@ -103,11 +51,11 @@ class ServedGraph:
     graph: Graph | None
     """None if a function makes it for each run."""
     shape: GraphShape = field(default_factory=GraphShape)
-    make_input: Callable[[RunInput, list[HistoryMessage], bytes], Any] = _not_made
+    make_input: Callable[[Request, list[HistoryMessage], bytes], Any] = _not_made
     """The graph's input, from the request, the messages that its state has not seen (all of the
     conversation so far if it has none), and what the thread's last run has left."""
-    make_context: Callable[[RunInput, Emit], Any] = lambda _input, _emit: None
-    check: Callable[[RunInput, bool], None] = lambda _input, _first: None
+    make_context: Callable[[Request, Emit], Any] = lambda _input, _emit: None
+    check: Callable[[Request, bool], None] = lambda _input, _first: None
     """Raises `BadInput` or `BadContext` for a request that the graph cannot take. The second value
     is whether it begins a conversation: otherwise the graph may have earlier values."""
     conclude: Callable[[Mapping[str, Any]], Conclusion] | None = None
@@ -151,11 +99,11 @@ class ServedGraph:
             log.info("the checkpointer of graph %s is not used: its state is kept in the database", self.name)
         form, schema = form_of(graph, self.input), graph.context_schema
 
-        def make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> Any:
+        def make_input(given: Request, history: list[HistoryMessage], left: bytes) -> Any:
             message = HumanMessage(given.message, id=given.message_id)
             return form.fill(message, [*map(_as_message, history)], given.inputs, first=False)
 
-        def check(given: RunInput, first: bool) -> None:
+        def check(given: Request, first: bool) -> None:
             first = first or self.state == "messages"
             form.fill(HumanMessage(given.message), (), given.inputs, first)
             context_of(schema, given.context_values)
@@ -168,6 +116,12 @@ class ServedGraph:
             make_context=lambda given, _emit: context_of(schema, given.context_values),
             check=check,
         )
+
+    def check_agents(self, *names: str | None) -> None:
+        """Raise `UnknownAgent` for an agent that the graph does not have; None is no choice."""
+        for name in names:
+            if name is not None and self.agents and name not in self.agents:
+                raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(self.agents)}.")
 
     def step_limit(self, requested: int | None) -> int | None:
         """How many steps a run may take; None for what the graph or LangGraph takes by itself."""

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from antiphon.data import transactions
-from antiphon.data.base import Fenced, StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import Fenced, StorageError
 from antiphon.data.records import (
     Checkpoint,
     CheckpointWrite,

@@ -27,11 +27,11 @@ import msgspec
 from langgraph.store.base import BaseStore, Item, Op, Result, SearchItem, TTLConfig
 
 from antiphon.data import records, transactions
-from antiphon.data.base import StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
 from antiphon.orchestrator.clock import Clock, now_ms
-from antiphon.orchestrator.errors import StoreRefused, Unavailable
+from antiphon.orchestrator.errors import StoreRefused
 from antiphon.orchestrator.store.index import NO_VECTORS, Embedders, Index, StoreConfig, Vectors, read_config
 from antiphon.orchestrator.store.operations import (
     Get,
@@ -88,7 +88,7 @@ class GraphStore(BaseStore):
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Execute operations: first all that read, then all that write, together.
 
-        Raises `StoreRefused`, `Unavailable`, LangGraph's `InvalidNamespaceError`, and what the
+        Raises `StoreRefused`, `StorageError`, LangGraph's `InvalidNamespaceError`, and what the
         embedder raises.
         """
         given = list(ops)
@@ -118,7 +118,7 @@ class GraphStore(BaseStore):
                 return results
 
     async def sweep(self) -> int:
-        """Delete all items whose time is over, and return how many. Raises `Unavailable`."""
+        """Delete all items whose time is over, and return how many. Raises `StorageError`."""
         swept = 0
         while True:
             with _failures_told():
@@ -168,7 +168,7 @@ class GraphStore(BaseStore):
             return asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:  # the loop is closed, and the engine with it
             work.close()
-            raise Unavailable from None
+            raise StorageError from None
 
     # -- the steps ---------------------------------------------------------------------------
 
@@ -276,7 +276,7 @@ async def _sweep_for_ever(store: GraphStore, seconds: float) -> None:
         try:
             if swept := await store.sweep():
                 log.info("deleted %d items of the store whose time was over", swept)
-        except Unavailable:
+        except StorageError:
             log.warning("the store could not be swept, and will be again")
         await asyncio.sleep(seconds)
 
@@ -290,12 +290,12 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 @contextmanager
 def _failures_told() -> Iterator[None]:
-    """Turn the database's failures into the one that a graph, and its user, may see."""
+    """Keep details of the database's failures from graphs, which may say them to their users."""
     try:
         yield
     except StorageError as error:
         log.exception("the graphs' store failed")
-        raise Unavailable from error
+        raise StorageError from error
 
 
 def _ttl_config(config: StoreConfig) -> TTLConfig | None:

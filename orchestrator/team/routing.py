@@ -18,9 +18,6 @@ import msgspec
 
 from antiphon.rag.words import content_words, stems
 
-MODES = ("sequential", "parallel", "collaborative", "debate")
-"""How agents work together; `enhanced_collaborative` is another name of `collaborative`."""
-
 CERTAIN = 0.45
 """A clause goes to an agent of its own only where the router is at least this sure."""
 CLOSE = 0.6

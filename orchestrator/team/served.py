@@ -8,9 +8,10 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from antiphon.orchestrator.events import AnyEvent
-from antiphon.orchestrator.graphs.served import Conclusion, HistoryMessage, RunInput, ServedGraph
+from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
 from antiphon.orchestrator.graphs.shape import shape_of
 from antiphon.orchestrator.models import StructuredOutput
+from antiphon.orchestrator.request import HistoryMessage, Request
 from antiphon.orchestrator.team.graph import team_graph
 from antiphon.orchestrator.team.nodes.context import Search, TeamContext
 from antiphon.orchestrator.team.routing import route_schema
@@ -26,7 +27,7 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
     graph = team_graph(team).compile(name=NAME)
     router = StructuredOutput(model, route_schema(team.names))
 
-    def context(given: RunInput, emit: Callable[[AnyEvent], None]) -> TeamContext:
+    def context(given: Request, emit: Callable[[AnyEvent], None]) -> TeamContext:
         return TeamContext(
             team=team,
             model=model,
@@ -55,11 +56,11 @@ def _conclude(state: Any) -> Conclusion:
     return Conclusion(state.get("answer", ""), state.get("answered_by", route.primary), route.confidence)
 
 
-def _make_input(given: RunInput, history: list[HistoryMessage], left: bytes) -> dict[str, Any]:
+def _make_input(given: Request, history: list[HistoryMessage], left: bytes) -> dict[str, Any]:
     return {
         "question": given.message,
         "history": [{"role": message.role, "content": message.content} for message in given.history or history],
         "primary": given.primary,
-        "supporting": given.supporting,
+        "supporting": list(given.supporting),
         "mode": given.mode,
     }

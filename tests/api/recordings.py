@@ -17,6 +17,7 @@ from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.events import AgentChunk, Recorded
 from antiphon.orchestrator.models import chat_model
+from tests.orchestrator.support import begin
 from tests.support.model_server import Reply
 from tests.support.server import GRAPHS, Teller, model_environment, model_settings, server_process
 
@@ -56,7 +57,8 @@ async def _multi_part(studio: Studio) -> Run:
     question = studio.teller.answer("record: several", "Both together.")
     studio.teller.answer(question, "A draft about service.", agent="maintenance specialist")
     studio.teller.answer(question, "A draft about figures.", agent="specification specialist")
-    run = await studio.engine.start(
+    run = await begin(
+        studio.engine,
         question,
         primary="specs",
         supporting=["maintenance"],
@@ -70,7 +72,7 @@ async def _multi_part(studio: Studio) -> Run:
 async def _failing_specialist(studio: Studio) -> Run:
     question = studio.teller.answer("record: one fails", "What is left.")
     studio.teller.answer(question, REFUSED, agent="maintenance specialist")
-    return await studio.finished(await studio.engine.start(question, primary="specs", supporting=["maintenance"]))
+    return await studio.finished(await begin(studio.engine, question, primary="specs", supporting=["maintenance"]))
 
 
 async def _failing_primary(studio: Studio) -> Run:
@@ -78,23 +80,23 @@ async def _failing_primary(studio: Studio) -> Run:
     question = studio.teller.answer("record: primary fails", "Somebody else's answer.")
     broken = Reply("This was meant to be the answer", fail_after=3)
     studio.teller.answer(question, broken, agent="specification specialist")
-    return await studio.finished(await studio.engine.start(question, primary="specs"))
+    return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _retry_that_diverges(studio: Studio) -> Run:
     question = studio.teller.answer("record: retry", Reply("One two three four", fail_after=3), "One two, then seven.")
-    return await studio.finished(await studio.engine.start(question, primary="specs"))
+    return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _retry_that_repeats(studio: Studio) -> Run:
     question = studio.teller.answer("record: repeat", Reply("One two three four", fail_after=3), "One two three four.")
-    return await studio.finished(await studio.engine.start(question, primary="specs"))
+    return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _cancelled(studio: Studio) -> Run:
     gate = threading.Event()
     question = studio.teller.answer("record: cancel", Reply("Stop me if you can", gate=gate, gate_at=3))
-    run = await studio.engine.start(question, primary="specs")
+    run = await begin(studio.engine, question, primary="specs")
     await studio.until_text(run)
     await studio.engine.cancel(run.id)
     await studio.finished(run)
@@ -105,7 +107,7 @@ async def _cancelled(studio: Studio) -> Run:
 async def _cancelled_in_the_queue(studio: Studio) -> Run:
     gate = threading.Event()
     question = studio.teller.answer("record: before", Reply("Let the next one wait", gate=gate, gate_at=1))
-    before = await studio.engine.start(question, primary="specs")
+    before = await begin(studio.engine, question, primary="specs")
     waiting = await studio.engine.start("record: never begun", thread_id=before.thread_id)
     await studio.engine.cancel(waiting.id)
     gate.set()
@@ -115,12 +117,12 @@ async def _cancelled_in_the_queue(studio: Studio) -> Run:
 
 async def _error(studio: Studio) -> Run:
     question = studio.teller.answer("record: error", REFUSED)
-    return await studio.finished(await studio.engine.start(question, primary="specs"))
+    return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _error_after_text(studio: Studio) -> Run:
     question = studio.teller.answer("record: late error", Reply("Half an answer is", fail_after=2), REFUSED)
-    return await studio.finished(await studio.engine.start(question, primary="specs"))
+    return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _own_graph(studio: Studio) -> Run:

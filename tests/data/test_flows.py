@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from antiphon.data import transactions
-from antiphon.data.base import Busy, NotFound
+from antiphon.data.errors import Busy, NotFound
 from antiphon.data.ids import new_id
 from antiphon.data.records import Fence, GraphState, Thread
 from tests.data.support import acceptance, notes

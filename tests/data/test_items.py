@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.data import open_database, transactions
-from antiphon.data.base import StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import StorageError
 from antiphon.data.records import Item, ItemWrite, Namespace
 from tests.orchestrator.support import UNHURRIED
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from antiphon.data import open_database, transactions
-from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
+from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
 

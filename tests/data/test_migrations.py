@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from antiphon.data import open_database, schema, transactions
-from antiphon.data.base import StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import StorageError
 from antiphon.data.migrations import MIGRATIONS
 from antiphon.data.records import Message
 from antiphon.data.sqlite import _prepare

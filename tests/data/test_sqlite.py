@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from antiphon.data import open_database, schema, transactions
-from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.database import Database
+from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import (
     DAY_MS,
     Checkpoint,

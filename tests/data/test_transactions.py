@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.data import transactions
-from antiphon.data.base import Busy, Fenced, IdempotencyConflict, NotFound
+from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound
 from antiphon.data.records import DAY_MS, Accepted, Fence, Message, Row, Run, Thread
 from antiphon.data.sqlite import _prepare, _writing_connection
 from antiphon.data.transactions import Transaction

@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 
 from antiphon.data import open_database, transactions
-from antiphon.data.base import Fenced
+from antiphon.data.errors import Fenced
 from antiphon.data.records import DAY_MS, Fence
 from antiphon.data.transactions import Transaction
 from antiphon.data.workers import WorkerLock, _state, boot_id, exclusive

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from antiphon.data import transactions, writer
-from antiphon.data.base import Fenced, NotFound, StorageError
+from antiphon.data.errors import Fenced, NotFound, StorageError
 from antiphon.data.records import Fence, Row, Run
 from antiphon.data.sqlite import _prepare, _writing_connection
 from antiphon.data.transactions import Transaction

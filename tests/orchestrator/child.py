@@ -12,7 +12,7 @@ import asyncio
 import sys
 from typing import Any
 
-from antiphon import open_engine
+from antiphon import Request, open_engine
 from antiphon.orchestrator.events import encode
 
 
@@ -28,7 +28,9 @@ async def main(database: str, base_url: str, message: str, graph: str | None = N
     options: Any = {"model": "openai:gpt-4o-mini", "base_url": base_url, "retriever": Nothing(), "graphs": own}
     async with open_engine(database, **options) as engine:
         chosen = None if own else graph
-        run = await engine.start(message, message_id=None if own else "mine", graph=chosen, thread_id=thread)
+        own_id = None if own else "mine"
+        asked = Request(message=message, message_id=own_id, graph=chosen, thread_id=thread)
+        run = await engine.accept(asked)
         print(run.id, flush=True)
         async for recorded in run:
             print(encode(recorded.event).decode(), flush=True)

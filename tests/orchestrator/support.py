@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from antiphon.data.database import Database
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, NewEvent
 from antiphon.data.records import Run as RunRecord
+from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.events import (
     TERMINAL,
     AgentChunk,
@@ -53,6 +55,7 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.models import chat_model
 from antiphon.orchestrator.recording.view import RECOVERED, RunView
 from antiphon.orchestrator.recording.writer import RunWriter
+from antiphon.orchestrator.request import LOCAL_USER, PUBLIC, Request, User
 from antiphon.orchestrator.team import prompts
 from antiphon.orchestrator.team.agents import TEAM
 from antiphon.rag.types import Chunk, Hit
@@ -166,13 +169,24 @@ class Knowledge:
         return self._hits
 
 
+ENVIRONMENT = {field.name for field in fields(Environment)} - {"store"}
+
+
 @asynccontextmanager
 async def opened(url: str, *graphs: Any, **options: Any) -> AsyncIterator[Engine]:
-    """An engine whose whole log is checked once it is closed."""
+    """An engine whose whole log is checked once it is closed. `options` are `open_engine`'s and `Environment`'s."""
     options.setdefault("retriever", Knowledge())
-    async with open_engine(url, graphs=graphs, **options) as engine:
+    environment = Environment(**{name: options.pop(name) for name in ENVIRONMENT & options.keys()})
+    async with open_engine(url, graphs=graphs, environment=environment, **options) as engine:
         yield engine
     check_log(path_of(url))
+
+
+async def begin(
+    engine: Engine, message: str, *, user: str = LOCAL_USER, access: Collection[str] = PUBLIC, **asked: Any
+) -> Run:
+    """Begin to answer a message; `asked` are fields of `Request`."""
+    return await engine.accept(Request(message=message, **asked), User(user, access))
 
 
 def path_of(url: str) -> Path:

@@ -9,11 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.errors import GraphRecursionError
 
+from antiphon.data import errors as data_errors
+from antiphon.data.errors import AntiphonError
 from antiphon.orchestrator import errors
-from antiphon.orchestrator.errors import AntiphonError, ModelCut, TooLarge, describe
+from antiphon.orchestrator.errors import ModelCut, TooLarge, describe
 from tests.orchestrator.support import UNHURRIED
 
-ALL = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, AntiphonError)]
+ALL = {
+    cls
+    for module in (data_errors, errors)
+    for cls in vars(module).values()
+    if isinstance(cls, type) and issubclass(cls, AntiphonError) and "code" in vars(cls)
+}
 
 
 def test_codes_are_words_in_capitals_and_belong_to_one_error_each() -> None:

@@ -130,7 +130,9 @@ def test_events_are_values_that_nobody_changes() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(antiphon.__all__) == ["Agent", "Engine", "Run", "RunFailed", "Team", "events", "open_engine"]
+    assert sorted(antiphon.__all__) == [
+        *("Agent", "Engine", "Environment", "Request", "Run", "RunFailed", "Team", "User", "events", "open_engine")
+    ]
     assert all(getattr(antiphon, name) for name in antiphon.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Manager'"):
         antiphon.Manager  # noqa: B018

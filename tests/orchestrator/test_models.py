@@ -26,6 +26,7 @@ from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import (
     asker_of,
     askers,
+    begin,
     crew,
     events_of,
     of_type,
@@ -65,7 +66,7 @@ def test_a_spec_that_is_none_is_refused(spec: str) -> None:
 async def test_an_engine_closes_the_connections_of_the_model_that_it_made(url: str) -> None:
     async with ModelServer(crew()) as server:
         async with opened(url, model="openai:gpt-4o-mini", base_url=server.base_url) as engine:
-            await (await engine.start(POWER, **CHOSEN)).wait()
+            await (await begin(engine, POWER, **CHOSEN)).wait()
         del engine
         with suppress(TimeoutError):
             await server.wait_until(lambda: server.connections_open == 0, timeout=0.3)
@@ -99,7 +100,7 @@ async def test_two_specialists_stream_at_once(url: str) -> None:
 async def test_usage_is_recorded_as_the_model_counts_it(url: str) -> None:
     usage = {"prompt_tokens": 70, "completion_tokens": 9, "total_tokens": 79}
     async with served_team(url, crew(specs=Reply("81 kW.", usage=usage))) as (_, engine):
-        events = await events_of(await engine.start(POWER, **CHOSEN))
+        events = await events_of(await begin(engine, POWER, **CHOSEN))
     counted = Usage(input_tokens=70, output_tokens=9, total_tokens=79)
     complete = next(event for event in of_type(events, AgentComplete) if event.agent == "specs")
     assert (complete.usage, complete.finish_reason, events[-1].usage) == (counted, "stop", counted)
@@ -107,7 +108,7 @@ async def test_usage_is_recorded_as_the_model_counts_it(url: str) -> None:
 
 async def test_an_answer_that_reached_its_limit_says_so(url: str) -> None:
     async with served_team(url, crew(specs=Reply("81", finish_reason="length"))) as (server, engine):
-        events = await events_of(await engine.start(POWER, **CHOSEN))
+        events = await events_of(await begin(engine, POWER, **CHOSEN))
         assert server.requests[0].body["max_completion_tokens"] == 1024
     assert of_type(events, AgentComplete)[-1].finish_reason == "length"
 
@@ -285,7 +286,7 @@ async def test_a_limit_that_was_too_much_for_one_prompt_is_used_for_the_next(url
 async def test_a_model_that_is_busy_is_asked_again_and_nothing_is_seen_of_it(url: str) -> None:
     busy = Reply(status=429, headers={"retry-after-ms": "1"})
     async with served_team(url, crew(specs=by_turn([busy, busy, "It has 81 kW."]))) as (server, engine):
-        events = await events_of(await engine.start(POWER, **CHOSEN))
+        events = await events_of(await begin(engine, POWER, **CHOSEN))
         assert [request.status for request in server.requests] == [429, 429, 200]
     assert of_type(events, RunAttempt) == []
     assert events[-1].text == "It has 81 kW."
@@ -295,7 +296,7 @@ async def test_a_model_that_is_busy_is_asked_again_and_nothing_is_seen_of_it(url
 async def test_a_model_that_stays_busy_is_asked_four_times_by_each_agent(url: str, status: int, code: str) -> None:
     busy = Reply(status=status, headers={"retry-after-ms": "1"})
     async with served_team(url, crew(specs=busy, synthesis=busy)) as (server, engine):
-        end = await (await engine.start(POWER, **CHOSEN)).wait()
+        end = await (await begin(engine, POWER, **CHOSEN)).wait()
         assert len(server.requests) == 2 * 4, "the client's own patience is not multiplied by ours"
     assert isinstance(end, RunError)
     assert end.code == code
@@ -304,7 +305,7 @@ async def test_a_model_that_stays_busy_is_asked_four_times_by_each_agent(url: st
 async def test_retry_after_is_kept(url: str) -> None:
     busy = Reply(status=429, headers={"retry-after-ms": "150"})
     async with served_team(url, crew(specs=by_turn([busy, "It has 81 kW."]))) as (server, engine):
-        await (await engine.start(POWER, **CHOSEN)).wait()
+        await (await begin(engine, POWER, **CHOSEN)).wait()
         first, second = server.requests
     assert first.ended_at is not None
     assert second.received_at - first.ended_at >= 0.15
@@ -315,7 +316,7 @@ async def test_retry_after_is_kept(url: str) -> None:
 async def test_an_answer_that_is_cut_is_superseded_and_told_anew(url: str, tokens: int, cut: str) -> None:
     broken = Reply("It might be ninety kW.", fail_after=tokens, cut=cut)  # type: ignore[arg-type]
     async with served_team(url, crew(specs=by_turn([broken, "It has 81 kW."]))) as (_, engine):
-        events = await events_of(await engine.start(POWER, **CHOSEN))
+        events = await events_of(await begin(engine, POWER, **CHOSEN))
     span = of_type(events, AgentStart)[-1].span
     superseded = of_type(events, RunAttempt)
     said_before = any(isinstance(event, AgentChunk) and "might" in event.text for event in events) or tokens == 1
@@ -329,7 +330,7 @@ async def test_an_answer_that_is_cut_is_superseded_and_told_anew(url: str, token
 async def test_an_answer_without_its_end_is_superseded_and_told_anew(url: str) -> None:
     unfinished = Reply("It might be", end_without_finish=True)
     async with served_team(url, crew(specs=by_turn([unfinished, "It has 81 kW."]))) as (_, engine):
-        events = await events_of(await engine.start(POWER, **CHOSEN))
+        events = await events_of(await begin(engine, POWER, **CHOSEN))
     assert events[-1].text == "It has 81 kW."
     assert shown_answer(events) == "It has 81 kW."
 
@@ -337,14 +338,14 @@ async def test_an_answer_without_its_end_is_superseded_and_told_anew(url: str) -
 async def test_an_answer_without_its_end_is_asked_for_again(url: str) -> None:
     unfinished = Reply("It might be", end_without_finish=True)
     async with served_team(url, crew(specs=by_turn([unfinished, "It has 81 kW."]))) as (server, engine):
-        assert await (await engine.start(POWER, **CHOSEN)).text() == "It has 81 kW."
+        assert await (await begin(engine, POWER, **CHOSEN)).text() == "It has 81 kW."
         assert askers(server) == ["specs", "specs"]
 
 
 async def test_an_answer_that_never_ends_is_given_up(url: str) -> None:
     unfinished = Reply("It might be", end_without_finish=True)
     async with served_team(url, crew(specs=unfinished)) as (server, engine):
-        end = await (await engine.start(POWER, **CHOSEN)).wait()
+        end = await (await begin(engine, POWER, **CHOSEN)).wait()
         assert askers(server) == ["specs"] * ATTEMPTS + ["synthesis"]
     assert isinstance(end, RunComplete)
     assert end.text.endswith("The model stopped in the middle of its answer.")
@@ -353,7 +354,7 @@ async def test_an_answer_that_never_ends_is_given_up(url: str) -> None:
 async def test_garbage_in_a_stream_is_superseded_and_told_anew(url: str) -> None:
     garbage = Reply("It might be", garbage_after=2)
     async with served_team(url, crew(specs=by_turn([garbage, "It has 81 kW."]))) as (_, engine):
-        events = await events_of(await engine.start(POWER, **CHOSEN))
+        events = await events_of(await begin(engine, POWER, **CHOSEN))
     assert shown_answer(events) == events[-1].text == "It has 81 kW."
 
 
@@ -363,7 +364,7 @@ async def test_garbage_in_a_stream_is_superseded_and_told_anew(url: str) -> None
 async def test_what_cannot_get_better_is_not_asked_again(url: str, status: int, code: str) -> None:
     script = crew(specs=Reply(status=status), synthesis=Reply(status=status))
     async with served_team(url, script) as (server, engine):
-        end = await (await engine.start(POWER, **CHOSEN)).wait()
+        end = await (await begin(engine, POWER, **CHOSEN)).wait()
         assert askers(server) == ["specs", "synthesis"]
     assert end is not None
     assert (end.type, getattr(end, "code", None)) == ("run_error", code)
@@ -372,7 +373,7 @@ async def test_what_cannot_get_better_is_not_asked_again(url: str, status: int, 
 async def test_cancelling_closes_the_models_stream_and_keeps_what_it_said(url: str) -> None:
     gate = asyncio.Event()
     async with served_team(url, crew(specs=Reply("It has 81 kW.", gate=gate, gate_at=2))) as (server, engine):
-        run = await engine.start(POWER, **CHOSEN)
+        run = await begin(engine, POWER, **CHOSEN)
         await reach_text(run, "It has ")
         run.cancel()
         assert (await server.wait_ended(0)).outcome == "closed_by_client"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from antiphon import open_engine
-from antiphon.data.base import StorageError
+from antiphon.data.errors import StorageError
 from antiphon.orchestrator.opening import check, default_database, knowledge_url
 from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import Knowledge, chain, opened, saying
@@ -94,12 +94,12 @@ async def test_the_configuration_of_a_store_is_that_of_the_first_langgraph_json_
         listings.append(tmp_path / f"{number}.json")
         listings[-1].write_text(json.dumps(listing))
     async with opened(url, *check("offline", listings[:3])) as engine:
-        assert engine.store
-        assert engine.store.ttl_config == {"default_ttl": 1, "refresh_on_read": True}
+        assert engine.environment.store
+        assert engine.environment.store.ttl_config == {"default_ttl": 1, "refresh_on_read": True}
     assert "the first one counts" in caplog.text
     async with opened(url, listings[1], store={"ttl": {"default_ttl": 9}}) as engine:
-        assert engine.store
-        assert engine.store.ttl_config
-        assert engine.store.ttl_config["default_ttl"] == 9
+        assert engine.environment.store
+        assert engine.environment.store.ttl_config
+        assert engine.environment.store.ttl_config["default_ttl"] == 9
     with pytest.raises(ValueError, match="the store's configuration"):
         check("offline", [listings[3]])

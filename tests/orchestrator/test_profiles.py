@@ -32,6 +32,7 @@ from tests.orchestrator.engine.test_crash import dies_while, killed, recovered, 
 from tests.orchestrator.support import (
     UNHURRIED,
     asker_of,
+    begin,
     chain,
     crew,
     events_of,
@@ -140,7 +141,7 @@ async def test_everybody_who_writes_is_told_who_asks(url: str, mode: str) -> Non
     script = crew(classifier=route("specs", "maintenance", parts={"specs": "Power?", "maintenance": "Oil?"}))
     async with served_team(url, script) as (server, engine):
         await engine.save_profile("ada", ADA)
-        await (await engine.start("Power and oil?", user="ada", mode=mode)).wait()
+        await (await begin(engine, "Power and oil?", user="ada", mode=mode)).wait()
         asked = {asker_of(request): request for request in server.requests}
     assert set(asked) == {"classifier", "specs", "maintenance", "synthesis"}
     assert not any(tells(asked.pop("classifier"), ADA)), "whom to ask does not depend on who asks"
@@ -155,7 +156,7 @@ async def test_two_users_at_once_are_told_apart(url: str) -> None:
     async with served_team(url, crew(**held)) as (server, engine):
         await engine.save_profile("ada", ADA)
         await engine.save_profile("eve", EVE)
-        runs = [await engine.start(f"{user} asks", user=user, **team) for user in ("ada", "eve", "nobody")]
+        runs = [await begin(engine, f"{user} asks", user=user, **team) for user in ("ada", "eve", "nobody")]
         await server.wait_requests(6)
         gate.set()
         await asyncio.gather(*(run.wait() for run in runs))
@@ -170,14 +171,14 @@ async def test_an_edited_profile_is_told_from_the_next_message_on(url: str) -> N
     gate = asyncio.Event()
     async with served_team(url, crew(specs=Reply("Said.", gate=gate))) as (server, engine):
         await engine.save_profile("ada", ADA)
-        first = await engine.start("First?", user="ada", primary="specs")
-        queued = await engine.start("Second?", user="ada", primary="specs", thread_id=first.thread_id)
+        first = await begin(engine, "First?", user="ada", primary="specs")
+        queued = await begin(engine, "Second?", user="ada", primary="specs", thread_id=first.thread_id)
         await engine.save_profile("ada", EVE)
         gate.set()
         await queued.wait()
-        await (await engine.start("Third?", user="ada", primary="specs")).wait()
+        await (await begin(engine, "Third?", user="ada", primary="specs")).wait()
         await engine.forget_profile("ada")
-        await (await engine.start("Fourth?", user="ada", primary="specs")).wait()
+        await (await begin(engine, "Fourth?", user="ada", primary="specs")).wait()
         told = [[all(tells(one, ADA)), all(tells(one, EVE))] for one in server.requests]
         systems = [one.system for one in server.requests]
     assert told == [[True, False], [True, False], [False, True], [False, False]]
@@ -189,7 +190,7 @@ async def test_a_fact_cannot_pose_as_an_instruction_or_a_source(url: str) -> Non
     bad = BREAKOUT.replace("\n", " ")
     async with served_team(url, crew()) as (server, engine):
         await engine.save_profile("ada", Profile(name=bad, tone=f'"{bad[:80]}', facts=(bad,)))
-        await (await engine.start("Hello?", user="ada", primary="specs")).wait()
+        await (await begin(engine, "Hello?", user="ada", primary="specs")).wait()
         [request] = server.requests
     assert request.system.count("</profile>") == 1
     assert "<source" not in request.system
@@ -210,9 +211,9 @@ async def test_no_event_shows_a_profile(url: str) -> None:
 
 async def test_a_repeated_request_is_the_same_whatever_the_profile_is_now(url: str) -> None:
     async with served_team(url, crew()) as (_, engine):
-        run = await engine.start("Hello?", user="ada", idempotency_key="k")
+        run = await begin(engine, "Hello?", user="ada", idempotency_key="k")
         await engine.save_profile("ada", ADA)
-        again = await engine.start("Hello?", user="ada", idempotency_key="k")
+        again = await begin(engine, "Hello?", user="ada", idempotency_key="k")
         await run.wait()
     assert (again.id, again.created) == (run.id, False)
 

@@ -12,6 +12,7 @@ from antiphon.api.dialects.chat import Chat, read_message
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Progress, Recorded, RunAttempt
+from antiphon.orchestrator.request import Request
 from tests.api.dialects.samples import AT, answer, complete, data_of, recorded, retry, runs, start
 
 CHAT = Chat()
@@ -132,9 +133,10 @@ def test_what_a_client_may_say() -> None:
     assert CHAT.read({"type": "cancel"}) == Cancel()
     assert CHAT.read({"type": "resume", "run_id": "r", "last_seq": 3}) == Resume(run_id="r", after=3)
     said = CHAT.read({"type": "message", "message": "hi", "session_id": None, "customer_id": None})
-    assert said == Ask(message="hi")
+    assert said == Ask(request=Request(dialect="chat", message="hi"))
     named = CHAT.read({"type": "message", "message": "hi", "session_id": "s", "customer_id": "c"})
-    assert named == Ask(message="hi", thread_name="s", options={"session_id": "s"})
+    request = Request(dialect="chat", message="hi", thread_name="s", options={"session_id": "s"})
+    assert named == Ask(request=request)
 
 
 @pytest.mark.parametrize("kind", [None, "", "nonsense", 1, [], {"a": 1}])

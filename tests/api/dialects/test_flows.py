@@ -27,6 +27,7 @@ from antiphon.orchestrator.events import (
     Sources,
     WorkflowUpdate,
 )
+from antiphon.orchestrator.request import HistoryMessage, Request
 from tests.api.dialects.samples import (
     AT,
     HIT,
@@ -371,21 +372,21 @@ def test_a_message_may_leave_its_type_out(typed: dict[str, Any]) -> None:
         "initial_inputs": {"node": {"name": 1}},
         "agent_id": "ignored: the address says it",
     }
-    assert FLOWS.read(typed | frame) == Ask(
+    request = Request(
+        dialect="flows",
         message="hi",
-        user="u-1",
-        token="t",
         thread_name="s-1",
-        history=(("user", "a"), ("assistant", "b")),
+        history=(HistoryMessage(role="user", content="a"), HistoryMessage(role="assistant", content="b")),
         inputs={"node": {"name": 1}},
     )
+    assert FLOWS.read(typed | frame) == Ask(request=request, user="u-1", token="t")
 
 
 def test_of_a_long_history_the_last_messages_are_taken() -> None:
     listed = [{"role": "user", "content": f"{number}"} for number in range(HISTORY + 5)]
     ask = FLOWS.read({"message": "hi", "conversation_history": listed})
     assert isinstance(ask, Ask)
-    assert [content for _, content in ask.history] == [f"{number}" for number in range(5, HISTORY + 5)]
+    assert [one.content for one in ask.request.history] == [f"{number}" for number in range(5, HISTORY + 5)]
 
 
 @pytest.mark.parametrize(
@@ -401,8 +402,8 @@ def test_of_a_long_history_the_last_messages_are_taken() -> None:
         ({"type": "resume", "run_id": "r", "last_seq": 6.01}, Resume(run_id="r", after=6.01)),
         ({"type": "resume", "run_id": "r", "user_id": "u"}, Resume(run_id="r", user="u")),
         ({"type": "resume", "run_id": "r", "token": "t"}, Resume(run_id="r", token="t")),
-        ({"message": None, "session_id": None}, Ask(message="")),
-        ({"user_id": "u"}, Ask(message="", user="u")),
+        ({"message": None, "session_id": None}, Ask(request=Request(dialect="flows", message=""))),
+        ({"user_id": "u"}, Ask(request=Request(dialect="flows", message=""), user="u")),
     ],
 )
 def test_what_a_client_may_say(frame: dict[str, Any], command: Any) -> None:

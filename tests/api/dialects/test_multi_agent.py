@@ -12,6 +12,7 @@ from antiphon.api.dialects.multi_agent import MultiAgent, read_request
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AnyEvent, InterruptAnswered, Recorded
+from antiphon.orchestrator.request import Request
 from tests.api.dialects.samples import (
     AT,
     CANCELLED,
@@ -104,7 +105,7 @@ def test_each_frame_names_its_type_for_sse() -> None:
 
 @pytest.mark.parametrize("name", ["query", "message", "content"])
 def test_the_question_has_three_names(name: str) -> None:
-    assert read_request({name: "hi"}) == Ask(message="hi")
+    assert read_request({name: "hi"}) == Request(dialect="multi_agent", message="hi")
 
 
 def test_a_request_says_who_and_how() -> None:
@@ -117,7 +118,8 @@ def test_a_request_says_who_and_how() -> None:
         "product_id": "p",
         "user_id": "u",
     }
-    assert read_request(request) == Ask(
+    assert read_request(request) == Request(
+        dialect="multi_agent",
         message="hi",
         thread_name="s",
         primary="specs",
@@ -140,7 +142,7 @@ def test_what_a_client_may_say() -> None:
         {"query": "hi"},
         {"request": {"content": "hi"}},
     ):
-        assert MULTI_AGENT.read(frame) == Ask(message="hi")
+        assert MULTI_AGENT.read(frame) == Ask(request=Request(dialect="multi_agent", message="hi"))
 
 
 @pytest.mark.parametrize(

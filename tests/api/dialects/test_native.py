@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 
 from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Leave, Login, Ping, Resume
-from antiphon.api.dialects.native import Native, read_ask
+from antiphon.api.dialects.native import Native, read_request
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AnyEvent, Recorded
+from antiphon.orchestrator.request import Request
 from tests.api.dialects.samples import AT, EVERYTHING, data_of, recorded, runs
 
 NATIVE = Native()
@@ -40,7 +41,7 @@ def test_what_a_client_may_say() -> None:
     assert NATIVE.read({"type": "resume", "thread_id": "t"}) == Resume(thread_id="t")
     assert NATIVE.read({"type": "answer", "run_id": "r", "answer": None}) == AnswerQuestion(run_id="r", answer=None)
     asked = NATIVE.read({"type": "message", "message": "hi", "thread_id": "t", "idempotency_key": "k"})
-    assert asked == Ask(message="hi", thread_id="t", idempotency_key="k")
+    assert asked == Ask(request=Request(message="hi", thread_id="t", idempotency_key="k"))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_frames_of_the_wrong_shape_are_refused(frame: dict[str, Any]) -> None:
 
 
 def test_a_message_says_who_and_how() -> None:
-    asked = read_ask(
+    asked = read_request(
         {
             "message": "hi",
             "graph": "team",
@@ -79,7 +80,7 @@ def test_a_message_says_who_and_how() -> None:
             "config": {"configurable": {"a": 1}},
         }
     )
-    assert asked == Ask(
+    assert asked == Request(
         message="hi",
         graph="team",
         primary="specs",

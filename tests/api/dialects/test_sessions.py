@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
-from antiphon.api.dialects.base import Ask, ShownText
+from antiphon.api.dialects.base import ShownText
 from antiphon.api.dialects.sessions import Pieces, Sessions, read_message
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -23,6 +23,7 @@ from antiphon.orchestrator.events import (
     RunComplete,
     RunError,
 )
+from antiphon.orchestrator.request import Request
 from tests.api.dialects.samples import (
     AT,
     CANCELLED,
@@ -233,7 +234,7 @@ def test_a_pause_is_for_tokens_alone() -> None:
 
 
 def test_a_message_in_our_terms() -> None:
-    assert read_message("s-1", "hi", 0, 0) == Ask(message="hi", thread_name="s-1")
+    assert read_message("s-1", "hi", 0, 0) == Request(dialect="sessions", message="hi", thread_name="s-1")
     assert read_message("s-1", "hi", 3, 100).options == {"chunk_words": 3, "delay_ms": 100}
 
 

@@ -18,8 +18,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel._loop import AsyncPregelLoop
 
 from antiphon.data import open_database
-from antiphon.data.base import Fenced
 from antiphon.data.database import Database
+from antiphon.data.errors import Fenced
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.thread_state import pack, unpack
 from antiphon.orchestrator.errors import SyncInAsync

@@ -18,20 +18,11 @@ from antiphon import Engine, Run, open_engine
 from antiphon.data import open_database, transactions
 from antiphon.data import records as data_records
 from antiphon.data.database import Database
+from antiphon.data.errors import AntiphonError, Busy, IdempotencyConflict, NotFound
 from antiphon.data.ids import new_id
+from antiphon.data.records import Fence
 from antiphon.orchestrator.bounds import MESSAGE_LIMIT, TITLE_LIMIT
-from antiphon.orchestrator.errors import (
-    AntiphonError,
-    BadRequest,
-    EmptyMessage,
-    KeyConflict,
-    NotInterrupted,
-    ThingNotFound,
-    ThreadBusy,
-    TooLarge,
-    UnknownAgent,
-    UnknownGraph,
-)
+from antiphon.orchestrator.errors import BadRequest, EmptyMessage, NotInterrupted, TooLarge, UnknownAgent, UnknownGraph
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -49,6 +40,7 @@ from antiphon.orchestrator.graphs.served import serve_graph
 from tests.orchestrator.support import (
     Knowledge,
     accepted,
+    begin,
     chain,
     check_log,
     events_of,
@@ -104,7 +96,7 @@ async def contents(engine: Engine, thread_id: str) -> list[tuple[str, str]]:
         (UnknownGraph, {"message": "hi", "graph": "nowhere"}),
         (UnknownAgent, {"message": "hi", "graph": "team", "primary": "nobody"}),
         (UnknownAgent, {"message": "hi", "graph": "team", "supporting": ["specs", "nobody"]}),
-        (ThingNotFound, {"message": "hi", "thread_id": "missing"}),
+        (NotFound, {"message": "hi", "thread_id": "missing"}),
     ],
 )
 async def test_a_wrong_request_is_refused_and_leaves_no_trace(
@@ -112,7 +104,7 @@ async def test_a_wrong_request_is_refused_and_leaves_no_trace(
 ) -> None:
     async with opened(url, ECHO) as engine:
         with pytest.raises(error) as raised:
-            await engine.start(**request_)
+            await begin(engine, **request_)
         assert raised.value.code == error.code
         assert await engine.threads() == []
 
@@ -128,7 +120,7 @@ async def test_a_message_of_exactly_the_limit_is_accepted_and_null_characters_ar
 async def test_when_start_returns_the_message_and_the_run_are_stored(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
-        run = await engine.start("hello", message_id="mine")
+        run = await begin(engine, "hello", message_id="mine")
         assert run.message_id == "mine"
         assert await contents(engine, run.thread_id) == [("user", "hello")]
         assert await run.status() == "running"
@@ -140,7 +132,7 @@ async def test_messages_stand_in_the_order_of_the_conversation(url: str) -> None
     async with opened(url, ECHO, clock=lambda: 1) as engine:
         run = await engine.start("one")
         await run.wait()
-        await (await engine.start("two", thread_id=run.thread_id, message_id="0")).wait()
+        await (await begin(engine, "two", thread_id=run.thread_id, message_id="0")).wait()
         roles = [role for role, _ in await contents(engine, run.thread_id)]
     assert roles == ["user", "assistant", "user", "assistant"]
 
@@ -176,11 +168,11 @@ async def test_a_queued_message_knows_the_answer_that_it_waited_for(url: str) ->
 
 async def test_a_thread_can_be_named_by_its_client_and_names_belong_to_users(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        run = await engine.start("one", thread_name=("page", "chat-1"))
-        again = await engine.start("two", thread_name=("page", "chat-1"))
+        run = await begin(engine, "one", dialect="page", thread_name="chat-1")
+        again = await begin(engine, "two", dialect="page", thread_name="chat-1")
         assert again.thread_id == run.thread_id
-        for elsewhere in ({"thread_name": ("app", "chat-1")}, {"thread_name": ("page", "chat-1"), "user": "eve"}):
-            other = await engine.start("three", **elsewhere)
+        for elsewhere in ({"dialect": "app"}, {"dialect": "page", "user": "eve"}):
+            other = await begin(engine, "three", thread_name="chat-1", **elsewhere)
             assert other.thread_id != run.thread_id
             await other.wait()
         await again.wait()
@@ -196,7 +188,7 @@ async def test_a_thread_can_be_created_before_its_first_message(url: str) -> Non
             await engine.create_thread("ada", "t" * (TITLE_LIMIT + 1))
         run = await engine.start("hello", user="ada", thread_id=thread.id)
         assert run.thread_id == thread.id
-        with pytest.raises(ThingNotFound):
+        with pytest.raises(NotFound):
             await engine.start("hello", user="eve", thread_id=thread.id)
 
 
@@ -206,7 +198,7 @@ async def test_a_thread_is_created_once_for_a_key_of_a_user(url: str) -> None:
         made = await asyncio.gather(*(create("ada", "plans", idempotency_key="k") for _ in range(5)))
         assert len({thread.id for thread in made}) == 1
         assert (await create("eve", "plans", idempotency_key="k")).id != made[0].id
-        with pytest.raises(KeyConflict):
+        with pytest.raises(IdempotencyConflict):
             await create("ada", "other plans", idempotency_key="k")
 
 
@@ -219,7 +211,7 @@ async def test_a_message_was_saved_when_its_record_says(url: str) -> None:
 
 async def test_the_access_labels_of_a_request_are_not_told_in_its_events(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        run = await engine.start("hello", access=("public", "board"), options={"verbose": True})
+        run = await begin(engine, "hello", access=("public", "board"), options={"verbose": True})
         start = of_type(await events_of(run), RunStart)[0]
     assert start.input == {"message": "hello", "options": {"verbose": True}}
 
@@ -229,34 +221,50 @@ async def test_the_access_labels_of_a_request_are_not_told_in_its_events(url: st
 
 async def test_the_same_key_accepts_once_and_for_another_request_conflicts(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        run = await engine.start("hello", idempotency_key="k")
+        run = await begin(engine, "hello", idempotency_key="k")
         await run.wait()
-        again = await engine.start("hello", idempotency_key="k")
+        again = await begin(engine, "hello", idempotency_key="k")
         assert (run.created, again.created, again.id) == (True, False, run.id)
         assert await events_of(again) == await events_of(run)
-        with pytest.raises(KeyConflict):
-            await engine.start("something else", idempotency_key="k")
-        assert (await engine.start("hello", idempotency_key="k", user="eve")).created
+        with pytest.raises(IdempotencyConflict):
+            await begin(engine, "something else", idempotency_key="k")
+        assert (await begin(engine, "hello", idempotency_key="k", user="eve")).created
     async with opened(url, ECHO) as engine:
-        assert (await engine.start("hello", idempotency_key="k")).id == run.id
+        assert (await begin(engine, "hello", idempotency_key="k")).id == run.id
         assert len(await engine.threads()) == 1
 
 
 async def test_twenty_requests_at_once_with_one_key_are_one_run(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        runs = await asyncio.gather(*(engine.start("hello", idempotency_key="k") for _ in range(20)))
+        runs = await asyncio.gather(*(begin(engine, "hello", idempotency_key="k") for _ in range(20)))
         assert len({run.id for run in runs}) == 1
         assert [run.created for run in runs].count(True) == 1
         assert {await run.text() for run in runs} == {"hello"}
         assert len(await engine.threads()) == 1
 
 
+async def test_a_run_and_a_key_of_an_earlier_version_live_on(url: str, database: Database) -> None:
+    """The bytes are what that version stored of "hi" with the key "k"."""
+    digest = bytes.fromhex("b716a0841224f4e4c18de23094a44aedac2b3109a5c3086c055f6b7801f3f8b1")
+    given = {"content": "hi", "input": b'{"message":"hi","access":["public"]}', "idempotency": ("k", digest)}
+    record = await accepted(database, graph="echo", **given)
+    await database.write(transactions.hand_back, Fence(run_id=record.id, epoch=record.lease_epoch), charged=False)
+    await database.close()
+    async with opened(url, ECHO) as engine:
+        run = await begin(engine, "hi", idempotency_key="k")
+        assert (run.id, run.created) == (record.id, False)
+        async with asyncio.timeout(30):
+            assert await run.text() == "hi"
+        with pytest.raises(IdempotencyConflict):
+            await begin(engine, "hello", idempotency_key="k")
+
+
 async def test_a_repeated_message_is_not_taken_for_the_answer_to_its_own_question(url: str) -> None:
     async with opened(url, ASKS) as engine:
-        request = {"thread_name": ("page", "1"), "idempotency_key": "k"}
-        run = await engine.start("do it", **request)
+        request = {"dialect": "page", "thread_name": "1", "idempotency_key": "k"}
+        run = await begin(engine, "do it", **request)
         await run.wait()
-        again = await engine.start("do it", **request)
+        again = await begin(engine, "do it", **request)
         assert (again.id, again.created, again.answered) == (run.id, False, 0)
         assert await run.status() == "interrupted"
 
@@ -278,7 +286,7 @@ async def test_a_message_that_answered_is_accepted_once_too(url: str) -> None:
         await run.wait()
         answered = set()
         for _ in range(2):
-            again = await engine.start("yes", thread_id=run.thread_id, idempotency_key="k")
+            again = await begin(engine, "yes", thread_id=run.thread_id, idempotency_key="k")
             assert again.id == run.id
             answered.add(again.answered)
             await run.wait()
@@ -288,9 +296,9 @@ async def test_a_message_that_answered_is_accepted_once_too(url: str) -> None:
 
 async def test_a_message_id_that_is_taken_is_refused_in_our_words(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        await (await engine.start("hello", message_id="mine")).wait()
+        await (await begin(engine, "hello", message_id="mine")).wait()
         with pytest.raises(AntiphonError):
-            await engine.start("other", message_id="mine", user="eve")
+            await begin(engine, "other", message_id="mine", user="eve")
 
 
 # -- a busy thread ----------------------------------------------------------------------------------------------
@@ -322,8 +330,8 @@ async def test_a_message_that_wants_to_be_rejected_is(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
         run = await engine.start("one")
-        with pytest.raises(ThreadBusy):
-            await engine.start("two", thread_id=run.thread_id, on_busy="reject")
+        with pytest.raises(Busy):
+            await begin(engine, "two", thread_id=run.thread_id, on_busy="reject")
         gated.gate.set()
         await run.wait()
         assert await contents(engine, run.thread_id) == [("user", "one"), ("assistant", "before after")]
@@ -335,7 +343,7 @@ async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_wh
         first = await engine.start("one")
         queued = await engine.start("queued", thread_id=first.thread_id)
         await reach_text(first, "before ")
-        last = await engine.start("two", thread_id=first.thread_id, on_busy="interrupt")
+        last = await begin(engine, "two", thread_id=first.thread_id, on_busy="interrupt")
         ends = [await first.wait(), await queued.wait()]
         gated.gate.set()
         assert await last.text() == "before after"
@@ -356,7 +364,7 @@ async def test_a_message_that_rolls_back_is_answered_as_if_the_other_had_not_bee
         first = await engine.start("one")
         await first.wait()
         second = await engine.start("two", thread_id=first.thread_id)
-        third = await engine.start("three", thread_id=first.thread_id, on_busy="rollback")
+        third = await begin(engine, "three", thread_id=first.thread_id, on_busy="rollback")
         assert isinstance(await second.wait(), RunCancelled)
         assert await third.text() == "3", "one, its answer, three"
 
@@ -415,9 +423,9 @@ async def test_what_is_somebody_elses_is_told_exactly_like_what_is_missing(url: 
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it", user="ada")
         await run.wait()
-        with pytest.raises(ThingNotFound) as foreign:
+        with pytest.raises(NotFound) as foreign:
             await METHODS[method](engine, run.id, run.thread_id)
-        with pytest.raises(ThingNotFound) as missing:
+        with pytest.raises(NotFound) as missing:
             await METHODS[method](engine, new_id(), new_id())
         assert str(foreign.value) == str(missing.value)
         assert await run.status() == "interrupted"
@@ -523,15 +531,15 @@ async def test_a_thread_can_be_made_before_its_first_message(url: str) -> None:
 async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_wait(url: str) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
-        run = await engine.start("one", thread_name=("page", "1"))
+        run = await begin(engine, "one", dialect="page", thread_name="1")
         await reach_text(run, "before ")
-        queued = await engine.start("two", thread_name=("page", "1"))
+        queued = await begin(engine, "two", dialect="page", thread_name="1")
         await engine.delete_thread(run.thread_id)
         assert await engine.threads() == []
         for gone in (engine.thread(run.thread_id), engine.record(run.id, "local"), engine.record(queued.id, "local")):
-            with pytest.raises(ThingNotFound):
+            with pytest.raises(NotFound):
                 await gone
-        anew = await engine.start("three", thread_name=("page", "1"))
+        anew = await begin(engine, "three", dialect="page", thread_name="1")
         assert anew.thread_id != run.thread_id
         gated.gate.set()
         assert await anew.text() == "before after"
@@ -542,7 +550,7 @@ async def test_a_thread_that_waits_for_a_human_can_be_deleted(url: str) -> None:
         run = await engine.start("do it")
         await run.wait()
         await engine.delete_thread(run.thread_id)
-        with pytest.raises(ThingNotFound):
+        with pytest.raises(NotFound):
             await engine.thread(run.thread_id)
 
 
@@ -550,7 +558,7 @@ async def test_another_users_thread_cannot_be_deleted(url: str) -> None:
     async with opened(url, ECHO) as engine:
         run = await engine.start("hello")
         await run.wait()
-        with pytest.raises(ThingNotFound):
+        with pytest.raises(NotFound):
             await engine.delete_thread(run.thread_id, "eve")
         assert await engine.thread(run.thread_id)
 
@@ -572,7 +580,7 @@ async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypa
         run = await engine.start("hello")
         await stubborn.wait()
         try:
-            with pytest.raises(ThreadBusy):
+            with pytest.raises(Busy):
                 await engine.delete_thread(run.thread_id)
             assert await engine.thread(run.thread_id)
         finally:

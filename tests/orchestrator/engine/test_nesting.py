@@ -17,7 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import interrupt
 
-from antiphon.data.base import Fenced
+from antiphon.data.errors import Fenced
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,

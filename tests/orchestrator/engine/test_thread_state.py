@@ -30,10 +30,12 @@ from antiphon import Engine, Run
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.thread_state import unpack
 from antiphon.orchestrator.events import AgentStart, Interrupt, RunComplete
-from antiphon.orchestrator.graphs.served import HistoryMessage, serve_graph
+from antiphon.orchestrator.graphs.served import serve_graph
+from antiphon.orchestrator.request import HistoryMessage
 from tests.orchestrator.support import (
     UNHURRIED,
     Scripted,
+    begin,
     events_of,
     of_type,
     opened,
@@ -94,7 +96,7 @@ async def here(
 
 async def a_turn(engine: Engine, text: str, message_id: str, thread_id: str | None) -> Run:
     """One turn to its end, or to its question."""
-    run = await engine.start(text, thread_id=thread_id, message_id=message_id)
+    run = await begin(engine, text, thread_id=thread_id, message_id=message_id)
     end = (await events_of(run))[-1]
     assert await run.status() in ("completed", "interrupted"), end
     return run
@@ -607,7 +609,7 @@ async def test_a_message_that_takes_the_last_one_back_does_not_find_it_in_the_st
         await events_of(run)
         waiting = await engine.start("wait", thread_id=run.thread_id)
         await reach(waiting, lambda events: bool(of_type(events, AgentStart)))
-        run = await engine.start("two", thread_id=run.thread_id, on_busy="rollback")
+        run = await begin(engine, "two", thread_id=run.thread_id, on_busy="rollback")
         await events_of(run)
         assert await said_by(engine, graph, run) == [
             *[
@@ -647,14 +649,14 @@ async def test_a_conversation_that_the_client_keeps_counts_where_there_is_no_sta
         HistoryMessage(role="assistant", content="yes"),
     ]
     async with opened(url, serve_graph("graph", graph)) as engine:
-        run = await engine.start("one", history=history)
+        run = await begin(engine, "one", history=history)
         await events_of(run)
         more = [
             *history,
             HistoryMessage(role="user", content="one"),
             HistoryMessage(role="assistant", content="1"),
         ]
-        run = await engine.start("two", thread_id=run.thread_id, history=more)
+        run = await begin(engine, "two", thread_id=run.thread_id, history=more)
         await events_of(run)
         state = (await state_here(engine, graph, run.id))[""]
     assert [content for _, content, *_ in state["messages"]] == [

@@ -14,7 +14,7 @@ from antiphon.orchestrator.events import AnyEvent, RunComplete
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.definition import FlowInvalid, FlowProblem
 from antiphon.orchestrator.team.prompts import CLASSIFY, SYNTHESIS
-from tests.orchestrator.support import events_of, shown_answer
+from tests.orchestrator.support import begin, events_of, shown_answer
 from tests.support.model_server import ModelServer, ReplyLike, Script, by_agent
 
 SPECIALISTS = ("specs", "maintenance")
@@ -84,7 +84,7 @@ async def answered(engine: Engine, raw: Any, message: str = "Hello", **request: 
     """Save a flow and run it once; its events."""
     assert engine.flows
     await engine.flows.save(raw, "local", "f")
-    return await events_of(await engine.start(message, graph="flow:f", **request))
+    return await events_of(await begin(engine, message, graph="flow:f", **request))
 
 
 def end_of(events: list[AnyEvent]) -> RunComplete:

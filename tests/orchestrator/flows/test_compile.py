@@ -23,9 +23,9 @@ from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.compile import compile_flow
 from antiphon.orchestrator.flows.definition import FlowInvalid
 from antiphon.orchestrator.flows.team import team_flow
-from antiphon.orchestrator.graphs.served import RunInput
 from antiphon.orchestrator.models import chat_model
 from antiphon.orchestrator.opening import open_library
+from antiphon.orchestrator.request import Request
 from antiphon.orchestrator.team.agents import TEAM
 from antiphon.orchestrator.team.offline import OfflineModel
 from antiphon.rag.retriever import Retriever
@@ -383,7 +383,7 @@ async def test_any_flow_that_is_accepted_comes_to_an_output(raw: dict[str, Any],
     except FlowInvalid:
         return
     served = compile_flow("flow:f@1", "f", plan, None, lambda: 0, lambda given, emit: None)  # type: ignore[arg-type, return-value]
-    given = served.make_input(RunInput(message="Hello", inputs={"held": held}), [], b"")
+    given = served.make_input(Request(message="Hello", inputs={"held": held}), [], b"")
     state = await served.graph.ainvoke(given, {"recursion_limit": served.steps})
     outputs = {node.id for node in plan.flow.of_type("output")}
     assert len(outputs & set(state["outputs"])) == 1

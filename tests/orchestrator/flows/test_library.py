@@ -9,13 +9,14 @@ import pytest
 
 from antiphon import Engine
 from antiphon.data import transactions
-from antiphon.orchestrator.errors import BadRequest, KeyConflict, ThingNotFound, UnknownGraph
+from antiphon.data.errors import IdempotencyConflict, NotFound
+from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid
 from antiphon.orchestrator.flows.language.text import to_json, to_yaml
 from antiphon.orchestrator.flows.library import COMPILED, FlowLibrary
 from antiphon.orchestrator.opening import open_library
 from tests.orchestrator.flows.support import asked, end_of, flow, node, says, speaking
-from tests.orchestrator.support import events_of, opened, served_team
+from tests.orchestrator.support import begin, events_of, opened, served_team
 
 ONE, TWO = flow(a=says("one")), flow(a=says("two"))
 
@@ -88,7 +89,7 @@ async def test_flows_are_their_owners(url: str) -> None:
             flows.definition("none", "ada"),
             flows.definition("f", "ada", published=True),
         ):
-            with pytest.raises(ThingNotFound):
+            with pytest.raises(NotFound):
                 await attempt
         assert await flows.mine("eve") == []
         assert [record.agent_id for record in await flows.mine("ada")] == ["f"]
@@ -157,7 +158,7 @@ async def test_an_agent_is_a_flow_or_a_graph_or_the_default_while_there_are_no_f
         assert await flows.agent("f", "eve") is None, "a draft is nobody else's business"
         await flows.publish((await flows.save(ONE, "ada", "h")).agent_id, "ada")
         for name, user in (("f", "eve"), ("g", "ada")):
-            with pytest.raises(ThingNotFound):
+            with pytest.raises(NotFound):
                 await flows.agent(name, user)
 
 
@@ -219,7 +220,7 @@ async def test_a_thread_that_was_made_for_a_flow_stays_with_it(url: str) -> None
             run = await engine.start("go", thread_id=thread.id, graph=graph)
             said.append((run.graph, await run.text()))
         assert said == [("flow:s1@1", "One?"), ("flow:s2@1", "Two?"), ("flow:s1@1", "One? Next.")]
-        with pytest.raises(KeyConflict):
+        with pytest.raises(IdempotencyConflict):
             await engine.create_thread(graph="flow:s2", idempotency_key="k")
 
 
@@ -236,12 +237,12 @@ async def test_a_question_can_be_answered_after_its_flow_was_withdrawn(url: str)
     async with opened(url) as engine:
         await library(engine).save(asking(), "ada", "f")
         await library(engine).publish("f", "ada")
-        run = await engine.start("hi", graph="flow:f", thread_name=("page", "1"))
+        run = await begin(engine, "hi", graph="flow:f", dialect="page", thread_name="1")
         assert await run.text() == "Really?"
         await library(engine).publish("f", "ada", published=False)
-        answer = await engine.start("yes", graph="flow:f", thread_name=("page", "1"), idempotency_key="k")
+        answer = await begin(engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k")
         assert (answer.id, await answer.text()) == (run.id, "yes")
-        again = await engine.start("yes", graph="flow:f", thread_name=("page", "1"), idempotency_key="k")
+        again = await begin(engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k")
         assert (again.id, again.created) == (run.id, False)
 
 

@@ -19,8 +19,8 @@ from antiphon.orchestrator.events import (
     ToolComplete,
     ToolStart,
 )
-from antiphon.orchestrator.graphs.served import HistoryMessage
 from antiphon.orchestrator.profiles import Profile
+from antiphon.orchestrator.request import HistoryMessage
 from antiphon.orchestrator.team.agents import TEAM
 from antiphon.orchestrator.team.prompts import UNAIDED, specialist_prompt
 from tests.orchestrator.flows.support import answered, asked, end_of, flow, node, says, speaking

@@ -23,8 +23,9 @@ from pydantic import BaseModel
 from antiphon.orchestrator.errors import BadContext, BadInput, BadRequest
 from antiphon.orchestrator.events import RunComplete, RunError, RunStart
 from antiphon.orchestrator.graphs.loading import load_graphs
-from antiphon.orchestrator.graphs.served import HistoryMessage, RunInput, ServedGraph, serve_graph
-from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, saying
+from antiphon.orchestrator.graphs.served import ServedGraph, serve_graph
+from antiphon.orchestrator.request import HistoryMessage, Request
+from tests.orchestrator.support import Scripted, begin, chain, events_of, of_type, opened, saying
 
 
 async def nothing(state: Any) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def graph_of(state: type[Any]) -> Any:
 def test_messages_keep_the_ids_by_which_they_are_stored() -> None:
     served = serve_graph("g", chain(node=nothing))
     history = [HistoryMessage(role="user", content="one", id="m-1"), HistoryMessage(role="assistant", content="two")]
-    given = RunInput(message="three", message_id="m-3")
+    given = Request(message="three", message_id="m-3")
     assert served.make_input(given, history, b"") == {
         "messages": [HumanMessage("one", id="m-1"), AIMessage("two"), HumanMessage("three", id="m-3")]
     }
@@ -88,7 +89,7 @@ def telling(tell: Any, **options: Any) -> Any:
 
 
 async def answer(engine: Any, **request: Any) -> str:
-    return str(await (await engine.start("hello", **request)).text())
+    return str(await (await begin(engine, "hello", **request)).text())
 
 
 @dataclass(kw_only=True)
@@ -131,7 +132,7 @@ async def test_who_asks_and_where_is_in_the_config_and_cannot_be_said_by_a_reque
     forged = dict.fromkeys((*ours, "free"), "forged")
     async with opened(url, telling(tell)) as engine:
         for forging in ({"config": {"configurable": forged}}, {"context": forged}, {}):
-            run = await engine.start("hello", user="ada", access=["public", "internal"], **forging)
+            run = await begin(engine, "hello", user="ada", access=["public", "internal"], **forging)
             free = "forged" if forging else None
             assert await run.text() == str(["ada", "ada", "told", "told", run.id, free])
 
@@ -146,21 +147,21 @@ async def test_tags_and_metadata_reach_the_graph_but_not_those_that_mean_somethi
         "metadata": {"ticket": 7, "antiphon": {"agent": ""}, "lc_agent_name": "x", "langgraph_node": "x"},
     }
     async with opened(url, telling(tell)) as engine:
-        run = await engine.start("hello", config=config)
+        run = await begin(engine, "hello", config=config)
         assert await run.text() == "(['mine'], 7)"
         assert [event.agent for event in await events_of(run) if event.type == "agent_complete"] == ["node"]
 
 
 async def test_what_a_request_says_is_part_of_what_it_is_but_stands_in_no_event(url: str) -> None:
     async with opened(url, telling(lambda state, runtime: runtime.context)) as engine:
-        run = await engine.start("hello", context={"key": "sk-secret"}, config={"tags": ["a"]}, idempotency_key="k")
+        run = await begin(engine, "hello", context={"key": "sk-secret"}, config={"tags": ["a"]}, idempotency_key="k")
         (start,) = of_type(await events_of(run), RunStart)
         assert start.input == {"message": "hello"}
-        again = await engine.start("hello", context={"key": "sk-secret"}, config={"tags": ["a"]}, idempotency_key="k")
+        again = await begin(engine, "hello", context={"key": "sk-secret"}, config={"tags": ["a"]}, idempotency_key="k")
         assert again.id == run.id
         for other in ({"context": {"key": "x"}, "config": {"tags": ["a"]}}, {"context": {"key": "sk-secret"}}):
             with pytest.raises(Exception, match="different request"):
-                await engine.start("hello", idempotency_key="k", **other)
+                await begin(engine, "hello", idempotency_key="k", **other)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ async def test_what_a_request_says_is_part_of_what_it_is_but_stands_in_no_event(
 async def test_values_that_cannot_be_taken_are_refused(url: str, request_: dict[str, Any], told: str) -> None:
     async with opened(url, telling(lambda state, runtime: "")) as engine:
         with pytest.raises(BadRequest) as refused:
-            await engine.start("hello", **request_)
+            await begin(engine, "hello", **request_)
         assert refused.value.message == told
 
 
@@ -274,7 +275,7 @@ async def test_a_graph_takes_as_many_steps_as_it_says_and_no_more_than_the_reque
     if own is not None:
         graph = graph.with_config(recursion_limit=own)
     async with opened(url, graph) as engine:
-        run = await engine.start("go", config={"recursion_limit": requested} if requested else None)
+        run = await begin(engine, "go", config={"recursion_limit": requested} if requested else None)
         assert isinstance((await events_of(run))[-1], ends)
 
 
@@ -313,7 +314,7 @@ async def test_a_factory_is_entered_for_each_run_with_its_config(url: str) -> No
     async with opened(url, ("lifted", lifted.make)) as engine:
         assert lifted.seen == []
         assert await answer(engine) == "none"
-        run = await engine.start("hello", user="ada", config={"configurable": {"word": "given"}, "tags": ["t"]})
+        run = await begin(engine, "hello", user="ada", config={"configurable": {"word": "given"}, "tags": ["t"]})
         assert await run.text() == "given"
         assert lifted.seen == ["open", "closed"] * 2
     config = lifted.configs[1]
@@ -354,7 +355,7 @@ async def test_a_factory_that_fails_ends_its_run_only(url: str) -> None:
         return chain(node=saying("fine"))
 
     async with opened(url, ("made", build)) as engine:
-        run = await engine.start("hello", config={"configurable": {"broken": True}})
+        run = await begin(engine, "hello", config={"configurable": {"broken": True}})
         (end,) = of_type(await events_of(run), RunError)
         assert (end.code, "internal" in end.message) == ("AGENT_FAILED", False)
         assert await answer(engine) == "fine"
@@ -378,7 +379,7 @@ async def test_a_factory_is_left_when_its_run_is_stopped_or_asks(url: str) -> No
         await engine.cancel(run.id)
         await run.wait()
         assert lifted.seen == ["open", "closed"]
-        waiting = await engine.start("hello", config={"configurable": {"ask": True}})
+        waiting = await begin(engine, "hello", config={"configurable": {"ask": True}})
         await waiting.wait()
         assert lifted.seen == ["open", "closed"] * 2
         assert await (await engine.answer(waiting.id, "this")).text() == "you said this"
@@ -390,7 +391,7 @@ async def test_a_run_that_another_process_continues_is_made_its_graph_anew(url: 
     gate = asyncio.Event()
     first = Lifted(lambda config: chain(before=saying("before"), after=saying(gate)))
     async with opened(url, ("lifted", first.make)) as engine:
-        run = await engine.start("hello", config={"configurable": {"word": "kept"}})
+        run = await begin(engine, "hello", config={"configurable": {"word": "kept"}})
         async for one in run:
             if one.event.type == "agent_complete":
                 break
@@ -408,8 +409,8 @@ async def test_a_field_that_a_made_graph_does_not_have_ends_the_run(url: str) ->
 
 def test_the_request_is_checked_by_nobody_if_the_graph_is_not_made_yet() -> None:
     served = serve_graph("made", lambda config: looping(1))
-    served.check(RunInput(message="x", inputs={"nope": 1}), True)
+    served.check(Request(message="x", inputs={"nope": 1}), True)
     with pytest.raises(BadInput):
-        served.made(looping(1)).check(RunInput(message="x", inputs={"nope": 1}), True)
+        served.made(looping(1)).check(Request(message="x", inputs={"nope": 1}), True)
     (again,) = load_graphs([served])
     assert again is served

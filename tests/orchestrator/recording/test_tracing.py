@@ -37,7 +37,7 @@ from antiphon.orchestrator.recording.tracing import (
     context_of,
 )
 from antiphon.orchestrator.recording.view import RECOVERED
-from tests.orchestrator.support import Scripted, asking, chain, opened
+from tests.orchestrator.support import Scripted, asking, begin, chain, opened
 
 RUN_ID = "0192f0c1-7b7a-7000-8000-000000000001"
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -258,7 +258,7 @@ async def test_an_engine_gives_the_spans_of_its_runs(url: str) -> None:
     spans: list[Span] = []
     graph = chain(speaker=asking(Scripted(turns=[("Hello",)])))
     async with opened(url, graph, export=spans.append) as engine:
-        run = await engine.start("a question", traceparent=VALID)
+        run = await begin(engine, "a question", traceparent=VALID)
         await run.wait()
         (start, *_) = [recorded.event async for recorded in run]
         assert "traceparent" not in start.input  # type: ignore[union-attr]

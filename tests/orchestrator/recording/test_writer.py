@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.data.base import Fenced
 from antiphon.data.database import Database
+from antiphon.data.errors import Fenced
 from antiphon.data.records import CheckpointWrite, Message, Run
 from antiphon.orchestrator.engine.execution import body_of
 from antiphon.orchestrator.events import (

@@ -35,8 +35,9 @@ from langgraph.store.memory import InMemoryStore
 
 from antiphon.data import open_database, transactions
 from antiphon.data.database import Database
+from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite
-from antiphon.orchestrator.errors import StoreRefused, Unavailable
+from antiphon.orchestrator.errors import StoreRefused
 from antiphon.orchestrator.events import RunError, ToolComplete
 from antiphon.orchestrator.store import GraphStore, open_graph_store
 from antiphon.orchestrator.store.operations import BATCH_BYTES, BATCH_OPERATIONS, VALUE_BYTES
@@ -167,8 +168,8 @@ async def test_a_graph_finds_in_its_store_what_it_kept_before_a_restart(url: str
     for text, earlier in (("tea", "nothing"), ("milk", "tea"), ("rain", "milk")):
         async with opened(url, WAYS[way]()) as engine:
             assert await (await engine.start(text)).text() == f"before: {earlier}"
-            assert engine.store
-            item = await engine.store.aget(HERE, "last")
+            assert engine.environment.store
+            item = await engine.environment.store.aget(HERE, "last")
             assert item
             assert item.value == {"text": text}
 
@@ -196,8 +197,8 @@ async def test_a_graph_that_was_compiled_with_a_store_keeps_its_own(url: str) ->
     builder.add_edge(START, "node")
     async with opened(url, builder.compile(name="graph", store=own)) as engine:
         await (await engine.start("tea")).text()
-        assert engine.store
-        assert await engine.store.asearch(()) == []
+        assert engine.environment.store
+        assert await engine.environment.store.asearch(()) == []
     kept = own.get(HERE, "last")
     assert kept
     assert kept.value == {"text": "tea"}
@@ -519,7 +520,7 @@ async def test_a_store_whose_database_is_closed_is_unavailable(url: str) -> None
     async with open_graph_store(database) as store:
         await database.close()
         for refused in (store.aput(HERE, "k", {}), store.asearch(HERE)):
-            with pytest.raises(Unavailable):
+            with pytest.raises(StorageError):
                 await refused
 
 
@@ -535,7 +536,7 @@ async def test_an_embedder_whose_loop_is_gone_is_unavailable(url: str) -> None:
 
     store = await asyncio.to_thread(lambda: asyncio.run(open_and_close()))
     for call in (CALLS["put"], CALLS["get"]):
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageError):
             await asyncio.to_thread(call, store)
 
 

@@ -26,6 +26,7 @@ from tests.orchestrator.support import (
     Knowledge,
     asker_of,
     askers,
+    begin,
     crew,
     events_of,
     of_type,
@@ -44,7 +45,7 @@ OIL = "How often must the engine oil be changed?"
 async def offline(url: str, handbook: Any, message: str, **request: Any) -> list[AnyEvent]:
     """A run of the team as it is shipped, only without its pauses between words."""
     async with opened(url, model=OfflineModel(seconds_per_word=0), retriever=handbook) as engine:
-        return await events_of(await engine.start(message, **request))
+        return await events_of(await begin(engine, message, **request))
 
 
 def worked(events: list[AnyEvent]) -> list[tuple[str, str]]:
@@ -124,7 +125,7 @@ TOGETHER = {"primary": "specs", "supporting": ["maintenance", "troubleshooting"]
 )
 async def test_each_mode_has_its_own_order(url: str, mode: str | None, turns: list[set[str]], writer: str) -> None:
     async with served_team(url, crew()) as (server, engine):
-        events = await events_of(await engine.start(POWER, mode=mode, **TOGETHER))
+        events = await events_of(await begin(engine, POWER, mode=mode, **TOGETHER))
         asked = askers(server)
         systems = [(asker_of(request), request.system) for request in server.requests]
     expected = [name for turn in turns for name in sorted(turn)]
@@ -147,7 +148,7 @@ async def test_each_mode_finds_the_figure(url: str, handbook: Retriever, mode: s
 
 async def test_the_request_chooses_who_answers_without_asking_the_model(url: str) -> None:
     async with served_team(url, crew()) as (server, engine):
-        events = await events_of(await engine.start(POWER, primary="troubleshooting"))
+        events = await events_of(await begin(engine, POWER, primary="troubleshooting"))
         assert askers(server) == ["troubleshooting"]
     assert (events[-1].primary_agent, events[-1].confidence) == ("troubleshooting", 1.0)
 
@@ -155,7 +156,7 @@ async def test_the_request_chooses_who_answers_without_asking_the_model(url: str
 async def test_chosen_support_helps_whoever_the_model_chooses(url: str) -> None:
     script = crew(classifier=route("maintenance", "specs", parts={"maintenance": "a", "specs": "b"}))
     async with served_team(url, script) as (server, engine):
-        await (await engine.start(POWER, supporting=["troubleshooting", "maintenance"])).wait()
+        await (await begin(engine, POWER, supporting=["troubleshooting", "maintenance"])).wait()
         assert askers(server) == ["classifier", "troubleshooting", "maintenance"]
 
 
@@ -253,7 +254,7 @@ async def test_when_all_fail_the_run_ends_in_a_clean_error(url: str) -> None:
 async def test_a_specialist_that_fails_in_the_second_round_keeps_its_first_draft(url: str) -> None:
     script = crew(maintenance=by_turn(["Every 15,000 km.", FAILS]))
     async with served_team(url, script) as (server, engine):
-        end = await (await engine.start(POWER, primary="specs", supporting=["maintenance"], mode="debate")).wait()
+        end = await (await begin(engine, POWER, primary="specs", supporting=["maintenance"], mode="debate")).wait()
         assert "Every 15,000 km." in server.requests[-1].system
     assert isinstance(end, RunComplete)
 
