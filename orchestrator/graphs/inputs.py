@@ -81,7 +81,10 @@ class InputForm:
         if self.whole and inputs:
             raise BadInput("This graph takes one message, and no `inputs`.")
         if self.target is None and not inputs:
-            raise BadInput(f"This graph takes {self._known}: fill them by `inputs`.")
+            raise BadInput(
+                f"This graph takes {self._known}: fill them by `inputs`, or let the graph's entry in"
+                " langgraph.json name the one that takes the message by `input`."
+            )
         try:
             return self._filled([*history, message], dict(inputs or {}), first)
         except BadInput:

@@ -191,6 +191,11 @@ def test_inputs_fill_the_other_fields() -> None:
     assert filled(MessagesState, messages=[("ai", "hello")]) == {"messages": [("ai", "hello"), SPOKEN[-1]]}
 
 
+HOW = (
+    "fill them by `inputs`, or let the graph's entry in langgraph.json name the one that takes the message by `input`."
+)
+
+
 @pytest.mark.parametrize(
     ("state", "inputs", "told"),
     [
@@ -198,8 +203,8 @@ def test_inputs_fill_the_other_fields() -> None:
         (Strict, {}, "This graph needs count in the request's `inputs`."),
         (Strict, {"count": 0}, "The `inputs` are not valid: count: Input should be greater than or equal to 1."),
         (Strict, {"count": 1, "topic": "secret"}, "The `inputs` are not valid: topic: it is refused."),
-        (typed(left=str, right=str), {}, "This graph takes left, right: fill them by `inputs`."),
-        (typed(count=int), {}, "This graph takes count: fill them by `inputs`."),
+        (typed(left=str, right=str), {}, f"This graph takes left, right: {HOW}"),
+        (typed(count=int), {}, f"This graph takes count: {HOW}"),
         (typed(topic=str), {"topc": 1}, "This graph takes no topc; it takes topic."),
     ],
 )
