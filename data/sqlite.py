@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy import Engine as SqlEngine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from antiphon.data import schema, transactions
 from antiphon.data.base import Heartbeat
@@ -155,13 +156,24 @@ def _prepare(path: Path) -> None:
     event.listen(engine, "connect", _leave_transactions_alone)
     try:
         with engine.connect() as connection:
-            connection.execute(text("PRAGMA journal_mode = WAL"))
+            _use_wal(connection)
             if _version(connection) == schema.VERSION:
                 return  # without the lock of the file, which a worker may hold
         event.listen(engine, "begin", _begin_immediate)
         migrate(engine, _version, _set_version)
     finally:
         engine.dispose()
+
+
+@retry(
+    retry=retry_if_exception(lambda error: isinstance(error, OperationalError) and "locked" in str(error)),
+    wait=wait_fixed(0.02),
+    stop=stop_after_delay(BUSY_MS / 1000),
+    reraise=True,
+)
+def _use_wal(connection: Connection) -> None:
+    """Switch to WAL. SQLite refuses that at once, without waiting, while another server is doing it."""
+    connection.execute(text("PRAGMA journal_mode = WAL"))
 
 
 def _leave_transactions_alone(connection: Any, _record: Any) -> None:
