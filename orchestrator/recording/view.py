@@ -127,10 +127,6 @@ class RunView:
             self._over.add(str(span))
         return span in self._over
 
-    def is_over(self, span: str) -> bool:
-        """Whether a span has ended."""
-        return span in self._over
-
     @property
     def answer(self) -> str:
         """The text that was shown as the answer and still stands, since the human's last answer if there was one."""
