@@ -33,7 +33,8 @@ with reaper.listening():
             signal.pause()
     else:
         threading.Thread(target=re.match, args=(r"(a+)+$", "a" * 200 + "b"), daemon=True).start()
-        print("not reached", flush=True)
+        while True:  # the thread may need a while to begin; until then this one must stay in here
+            signal.pause()
 """
 
 

@@ -52,8 +52,13 @@ async def test_metrics_count_what_happens(client: httpx.AsyncClient) -> None:
 async def test_a_server_whose_writer_is_gone_says_so_and_refuses_messages(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         thread = server.server._application.state.services.engine.database._writer._thread
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-        wait_until(lambda: not thread.is_alive(), "the thread lives")
+        end, ident = ctypes.py_object(SystemExit), ctypes.c_ulong(thread.ident)
+
+        def ended() -> bool:  # asked again and again: an exception within a transaction fails only that transaction
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, end)
+            return not thread.is_alive()
+
+        wait_until(ended, "the thread lives")
         async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as client:
             health = await client.get("/health")
             refused = await client.post("/api/v1/runs", json={"message": "hello"})
