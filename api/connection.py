@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Command, Leave, Login, Ping, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import CODES, Problem
 
@@ -23,7 +24,7 @@ REFUSALS = 3
 class Send(msgspec.Struct, frozen=True):
     """Send a frame."""
 
-    frame: dict[str, Any]
+    frame: msgspec.Struct
 
 
 class Verify(msgspec.Struct, frozen=True):

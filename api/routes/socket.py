@@ -20,7 +20,8 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from antiphon.api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
-from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Dialect, Frame, Resume, number
+from antiphon.api.dialects.base import Dialect, Frame, encoded, number
+from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.services import TICK_SECONDS, Services, as_problem, start_of
@@ -201,7 +202,7 @@ class _Talk:
             self._counted.close()
             self._counted.enter_context(self._services.limits.connection(principal.id))
         actions = self._conversation.authenticated(principal, self._now(), asked=asked)
-        if not (silently and self._dialect.name == "chat"):
+        if self._dialect.greets or not silently:
             await self._act(actions)
         if first:
             if principal.expires_at is not None:
@@ -364,8 +365,8 @@ class _Talk:
             for frame in frames if not held else ():
                 self._begun = True
                 await self._send(frame.data)
-                self._last = (run, frame.data.get("seq", 0))
-                self._note(run, frame.data.get("seq", 0))
+                self._last = (run, frame.seq)
+                self._note(run, frame.seq)
         await self._store_place()
         await self._leave_if_draining()
 
@@ -374,7 +375,7 @@ class _Talk:
         serial connection that one may still ask something, whose answer's frames come first."""
         accepted = run.first_seq + 1
         waits = self._dialect.serial and run.queued and not self._begun
-        return waits and all(frame.data.get("seq", 0) <= accepted for frame in frames)
+        return waits and all(frame.seq <= accepted for frame in frames)
 
     def _note(self, run: Run, seq: float) -> None:
         """Note that this connection has been sent a run up to here."""
@@ -397,10 +398,10 @@ class _Talk:
         if self._services.engine.draining:
             await self._close(RESTART)
 
-    async def _send(self, frame: dict[str, Any]) -> None:
+    async def _send(self, frame: msgspec.Struct | str) -> None:
         """Send a frame, once there is room for it. A reader that makes none is ended by the protocol."""
         async with self._sending:
-            await self._socket.send_data(msgspec.json.encode(frame).decode())
+            await self._socket.send_data(encoded(frame).decode())
 
     async def _close(self, code: int) -> None:
         if not self._closed:

@@ -23,7 +23,7 @@ def check_frame(path: str, text: str) -> None:
 
 @cache
 def _decoder(dialect: str) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(Union[DIALECTS[dialect].frames])  # noqa: UP007
+    return msgspec.json.Decoder(Union[DIALECTS[dialect].sends])  # noqa: UP007
 
 
 @cache

@@ -14,7 +14,18 @@ import httpx
 import pytest
 
 from antiphon.orchestrator.flows.language.text import SIZE
-from tests.api.flows import FLOWS, approving, edge, line, node, prompting, published, saved, saying, steps
+from tests.api.flows import (
+    FLOWS,
+    approving,
+    edge,
+    line,
+    node,
+    prompting,
+    published,
+    saved,
+    saying,
+    steps,
+)
 from tests.api.order import check_flows
 from tests.api.test_bad_input import BODIES
 from tests.api.wire import Socket, socket, sse_all
