@@ -60,7 +60,9 @@ def steps() -> dict[str, Any]:
     }
 
 
-async def saved(client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any) -> str:
+async def saved(
+    client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any
+) -> str:
     """Store a flow. Returns its id."""
     params = {"agent_id": agent_id} if agent_id else {}
     response = await client.post(FLOWS, json=definition, params=params, **options)
@@ -69,7 +71,9 @@ async def saved(client: httpx.AsyncClient, definition: Any, agent_id: str | None
     return found
 
 
-async def published(client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any) -> str:
+async def published(
+    client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any
+) -> str:
     """Store a flow and let others run it. Returns its id."""
     chosen = await saved(client, definition, agent_id, **options)
     response = await client.post(f"{FLOWS}/{chosen}/publish", **options)

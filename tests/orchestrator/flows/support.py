@@ -13,6 +13,7 @@ from antiphon import Engine
 from antiphon.orchestrator.events import AnyEvent, RunComplete
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.definition import FlowInvalid, FlowProblem
+from antiphon.orchestrator.flows.kinds import KINDS
 from antiphon.orchestrator.team.prompts import CLASSIFY, SYNTHESIS
 from tests.orchestrator.support import begin, events_of, shown_answer
 from tests.support.model_server import ModelServer, ReplyLike, Script, by_agent
@@ -24,13 +25,19 @@ def node(type_: str, **config: Any) -> dict[str, Any]:
     return {"type": type_, "config": config}
 
 
-def flow(ways: str = "i>a>o", conditions: dict[str, str] | None = None, **nodes: Any) -> dict[str, Any]:
+def flow(
+    ways: str = "i>a>o", conditions: dict[str, str] | None = None, **nodes: Any
+) -> dict[str, Any]:
     """A definition: `ways` are chains such as `i>a>o c>a`, `conditions` are those of ways such as `c>a`.
 
     Its nodes are those that the ways mention, in that order. Unless something else is said, `i` is an input, `o` an
     output and `a` an agent.
     """
-    edges = [(one.split(">")[at], one.split(">")[at + 1]) for one in ways.split() for at in range(one.count(">"))]
+    edges = [
+        (one.split(">")[at], one.split(">")[at + 1])
+        for one in ways.split()
+        for at in range(one.count(">"))
+    ]
     known = {"i": node("input"), "a": node("agent", prompt="Be brief."), "o": node("output")}
     mentioned = dict.fromkeys(id_ for edge in edges for id_ in edge)
     given = known | nodes
@@ -48,12 +55,12 @@ def flow(ways: str = "i>a>o", conditions: dict[str, str] | None = None, **nodes:
 
 def problems_of(raw: Any) -> list[FlowProblem]:
     with pytest.raises(FlowInvalid) as caught:
-        check(raw, SPECIALISTS)
+        check(raw, KINDS, SPECIALISTS)
     assert caught.value.problems
     return caught.value.problems
 
 
-def told(raw: Any) -> list[tuple[str, str]]:
+def codes_and_paths(raw: Any) -> list[tuple[str, str]]:
     """Code and path of everything that is wrong."""
     problems = problems_of(raw)
     assert all(re.fullmatch(r"[A-Z_]+", one.code) and one.message for one in problems)
@@ -70,7 +77,11 @@ def speaking(**replies: ReplyLike) -> Script:
     keys = {f"You are {name}.": reply for name, reply in replies.items()}
     keys |= {f"Do {name}.": reply for name, reply in replies.items()}
     return by_agent(
-        keys | {CLASSIFY: replies.get("classifier", "{}"), SYNTHESIS: replies.get("synthesis", "Combined.")}
+        keys
+        | {
+            CLASSIFY: replies.get("classifier", "{}"),
+            SYNTHESIS: replies.get("synthesis", "Combined."),
+        }
     )
 
 
@@ -80,7 +91,9 @@ def asked(server: ModelServer) -> list[str]:
     return [one[1] if one else "other" for one in found]
 
 
-async def answered(engine: Engine, raw: Any, message: str = "Hello", **request: Any) -> list[AnyEvent]:
+async def answered(
+    engine: Engine, raw: Any, message: str = "Hello", **request: Any
+) -> list[AnyEvent]:
     """Save a flow and run it once; its events."""
     assert engine.flows
     await engine.flows.save(raw, "local", "f")
@@ -118,7 +131,10 @@ def small_flows(draw: st.DrawFn, types: Sequence[str] = tuple(TYPES)) -> dict[st
         targets = draw(st.lists(st.sampled_from([*ids]), min_size=1, max_size=3, unique=True))
         for at, target in enumerate(targets if kind != "output" else []):
             plain = kind == "parallel" or at == len(targets) - 1
-            raw["edges"].append({"source": id_, "target": target} | ({} if plain else {"condition": 'inputs["held"]'}))
+            raw["edges"].append(
+                {"source": id_, "target": target}
+                | ({} if plain else {"condition": 'inputs["held"]'})
+            )
     reached: set[str] = set()
     waiting = ["i"]
     while waiting:

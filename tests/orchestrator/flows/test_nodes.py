@@ -24,7 +24,15 @@ from antiphon.orchestrator.request import HistoryMessage
 from antiphon.orchestrator.team.agents import TEAM
 from antiphon.orchestrator.team.prompts import UNAIDED, specialist_prompt
 from tests.orchestrator.flows.support import answered, asked, end_of, flow, node, says, speaking
-from tests.orchestrator.support import FAILS, Knowledge, events_of, of_type, opened, served_team, spoken
+from tests.orchestrator.support import (
+    FAILS,
+    Knowledge,
+    events_of,
+    of_type,
+    opened,
+    served_team,
+    spoken,
+)
 from tests.support.model_server import Reply, by_turn
 
 AGENTS = {name: says(name) for name in "abcd"}
@@ -43,13 +51,21 @@ def outputs(events: list[Any]) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------ those who speak
+# ---------------------------------------------------------------------------------- those who speak
 
 
 async def test_an_agent_answers(url: str) -> None:
     async with served_team(url, speaking(a="Hello to you.")) as (server, engine):
-        end = end_of(await answered(engine, flow(a=says("a", question="{{ message }}, {{ upper(message) }}!"))))
-    assert (end.text, end.primary_agent, end.execution_order) == ("Hello to you.", "a", ["i", "a", "o"])
+        end = end_of(
+            await answered(
+                engine, flow(a=says("a", question="{{ message }}, {{ upper(message) }}!"))
+            )
+        )
+    assert (end.text, end.primary_agent, end.execution_order) == (
+        "Hello to you.",
+        "a",
+        ["i", "a", "o"],
+    )
     assert server.requests[0].last_user == "Hello, HELLO!"
 
 
@@ -60,7 +76,9 @@ async def test_a_specialist_of_the_team_brings_its_own_prompt(url: str) -> None:
     assert server.requests[0].system.count(UNAIDED) == 1
 
 
-async def test_agents_one_after_another_hand_on_what_they_said_and_only_the_last_one_answers(url: str) -> None:
+async def test_agents_one_after_another_hand_on_what_they_said_and_only_the_last_one_answers(
+    url: str,
+) -> None:
     raw = flow("i>a>b>o", a=says("a"), b=says("b", question='Improve: {{ outputs["a"] }}'))
     async with served_team(url, speaking(a="A draft.", b="An answer.")) as (server, engine):
         events = await answered(engine, raw)
@@ -70,7 +88,9 @@ async def test_agents_one_after_another_hand_on_what_they_said_and_only_the_last
 
 
 async def test_a_template_answers_without_a_model(url: str) -> None:
-    raw = flow("i>t>o", t=node("template", template='{{ outputs["i"] }} has {{ words(message) }} words 🦊'))
+    raw = flow(
+        "i>t>o", t=node("template", template='{{ outputs["i"] }} has {{ words(message) }} words 🦊')
+    )
     async with served_team(url, FAILS) as (server, engine):
         assert end_of(await answered(engine, raw, "one two")).text == "one two has 2 words 🦊"
     assert server.requests == []
@@ -92,8 +112,16 @@ async def test_an_output_behind_a_condition_says_what_was_said_last(url: str) ->
 
 
 async def test_a_synthesis_is_given_what_all_agents_said_last(url: str) -> None:
-    raw = flow("i>p>a>s>o p>b>s", p=node("parallel"), s=node("synthesis", question="All of {{ message }}"), **AGENTS)
-    async with served_team(url, speaking(a="One <b>.", b="Two.", synthesis="Both.")) as (server, engine):
+    raw = flow(
+        "i>p>a>s>o p>b>s",
+        p=node("parallel"),
+        s=node("synthesis", question="All of {{ message }}"),
+        **AGENTS,
+    )
+    async with served_team(url, speaking(a="One <b>.", b="Two.", synthesis="Both.")) as (
+        server,
+        engine,
+    ):
         events = await answered(engine, raw)
     assert (end_of(events).text, end_of(events).primary_agent) == ("Both.", "s")
     asking = server.requests[-1]
@@ -101,7 +129,9 @@ async def test_a_synthesis_is_given_what_all_agents_said_last(url: str) -> None:
     assert asking.system.count("<draft") == 2
     assert "One &lt;b&gt;." in asking.system
     assert "Two." in asking.system
-    assert [event.role for event in of_type(events, AgentStart) if event.agent == "s"] == ["synthesis"]
+    assert [event.role for event in of_type(events, AgentStart) if event.agent == "s"] == [
+        "synthesis"
+    ]
 
 
 async def test_a_synthesis_may_have_a_prompt_of_its_own(url: str) -> None:
@@ -111,7 +141,7 @@ async def test_a_synthesis_may_have_a_prompt_of_its_own(url: str) -> None:
     assert asked(server) == ["a", "judge"]
 
 
-# ------------------------------------------------------------------------------------------------ ways
+# --------------------------------------------------------------------------------------------- ways
 
 
 @pytest.mark.parametrize(("message", "by"), [("oil", "b"), ("brakes", "c"), ("tyres", "d")])
@@ -167,13 +197,16 @@ async def test_a_classifier_chooses_a_class_that_ways_can_ask_for(url: str) -> N
 
 
 async def test_a_classifier_whose_model_says_nonsense_goes_by_words(url: str) -> None:
-    classes = [{"name": "oil", "examples": ["When is the oil changed?"]}, {"name": "paint", "examples": ["Which red?"]}]
+    classes = [
+        {"name": "oil", "examples": ["When is the oil changed?"]},
+        {"name": "paint", "examples": ["Which red?"]},
+    ]
     raw = flow("i>k>o", k=node("classifier", classes=classes))
     async with served_team(url, speaking(classifier="{}")) as (_, engine):
         assert end_of(await answered(engine, raw, "How old is the oil?")).text == "oil"
 
 
-# ------------------------------------------------------------------------------------------------ parallel ways
+# ------------------------------------------------------------------------------------ parallel ways
 
 
 async def test_branches_of_different_lengths_join_once(url: str) -> None:
@@ -187,7 +220,9 @@ async def test_branches_of_different_lengths_join_once(url: str) -> None:
 
 async def test_branches_are_gone_at_the_same_time(url: str) -> None:
     raw = flow("i>p>a>s>o p>b>s", p=node("parallel"), s=node("synthesis"), **AGENTS)
-    async with served_team(url, speaking(a=Reply("x", hang_after=0), b=Reply("y", hang_after=0))) as (server, engine):
+    async with served_team(
+        url, speaking(a=Reply("x", hang_after=0), b=Reply("y", hang_after=0))
+    ) as (server, engine):
         assert engine.flows
         await engine.flows.save(raw, "local", "f")
         run = await engine.start("Hello", graph="flow:f")
@@ -205,8 +240,15 @@ NESTED = {
 
 
 @pytest.mark.parametrize("ways", NESTED.values(), ids=NESTED)
-async def test_parallel_nodes_may_stand_anywhere_and_every_node_runs_once(url: str, ways: str) -> None:
-    inner = {"p": node("parallel"), "q": node("parallel"), "r": node("template", template="r"), "s": node("synthesis")}
+async def test_parallel_nodes_may_stand_anywhere_and_every_node_runs_once(
+    url: str, ways: str
+) -> None:
+    inner = {
+        "p": node("parallel"),
+        "q": node("parallel"),
+        "r": node("template", template="r"),
+        "s": node("synthesis"),
+    }
     raw = flow(ways, **inner, **AGENTS)
     async with served_team(url, speaking(**dict.fromkeys("abcd", "x."))) as (_, engine):
         events = await answered(engine, raw)
@@ -230,7 +272,14 @@ async def test_a_branch_may_have_conditions_and_loops_and_still_joins_once(url: 
         events = await answered(engine, raw, "d")
     end_of(events)
     counts = Counter(started(events))
-    assert (counts["a"], counts["d"], counts["c"], counts["b"], counts["s"], counts["o"]) == (3, 3, 0, 1, 1, 1)
+    assert (counts["a"], counts["d"], counts["c"], counts["b"], counts["s"], counts["o"]) == (
+        3,
+        3,
+        0,
+        1,
+        1,
+        1,
+    )
 
 
 async def test_branches_in_a_loop_join_in_every_round(url: str) -> None:
@@ -242,7 +291,9 @@ async def test_branches_in_a_loop_join_in_every_round(url: str) -> None:
         k=node("condition", max_rounds=2),
         **AGENTS,
     )
-    async with served_team(url, speaking(a="x.", b="y.", synthesis=by_turn(["1.", "2.", "3."]))) as (_, engine):
+    async with served_team(
+        url, speaking(a="x.", b="y.", synthesis=by_turn(["1.", "2.", "3."]))
+    ) as (_, engine):
         events = await answered(engine, raw)
     assert end_of(events).text == "3."
     assert Counter(started(events)) == {"i": 1, "o": 1, "p": 3, "a": 3, "b": 3, "s": 3, "k": 3}
@@ -260,13 +311,16 @@ async def test_branches_that_end_in_an_output_are_put_together_by_its_text(url: 
     assert (end_of(events).text, end_of(events).primary_agent) == ("A. C.", "o")
 
 
-# ------------------------------------------------------------------------------------------------ knowledge, tools
+# --------------------------------------------------------------------------------- knowledge, tools
 
 
 async def test_what_a_retriever_finds_are_the_sources_of_the_agents_behind_it(url: str) -> None:
     raw = flow("i>r>a>b>o", r=node("retriever", query="{{ message }} oil"), **AGENTS)
     script = speaking(a="x.", b="It is 5 l [oil.md].")
-    async with served_team(url, script, retriever=Knowledge(oil="Five litres.")) as (server, engine):
+    async with served_team(url, script, retriever=Knowledge(oil="Five litres.")) as (
+        server,
+        engine,
+    ):
         events = await answered(engine, raw, "Which")
     assert [hit.uri for hit in end_of(events).sources] == ["oil.md"]
     assert [event.query for event in of_type(events, Sources)] == ["Which oil"]
@@ -298,7 +352,7 @@ async def test_a_tool_is_called_with_its_arguments(
     assert complete.output == end_of(events).text
 
 
-# ------------------------------------------------------------------------------------------------ humans
+# ------------------------------------------------------------------------------------------- humans
 
 APPROVED = flow(
     "i>a>h>k>b>o k>c>o",
@@ -310,8 +364,12 @@ APPROVED = flow(
 PARTS = {"a": "A draft.", "b": "Sent.", "c": "Dropped."}
 
 
-@pytest.mark.parametrize(("answer", "text"), [("yes", "Sent."), ("no", "Dropped."), ({"because": 1}, "Dropped.")])
-async def test_an_approval_asks_and_goes_on_with_the_answer(url: str, answer: Any, text: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "text"), [("yes", "Sent."), ("no", "Dropped."), ({"because": 1}, "Dropped.")]
+)
+async def test_an_approval_asks_and_goes_on_with_the_answer(
+    url: str, answer: Any, text: str
+) -> None:
     async with served_team(url, speaking(**PARTS)) as (server, engine):
         events = await answered(engine, APPROVED)
         [question] = of_type(events, Interrupt)
@@ -331,7 +389,9 @@ async def run_id_of(engine: Any) -> str:
     return run_id
 
 
-async def test_the_next_message_answers_an_approval_also_after_the_engine_was_closed(url: str) -> None:
+async def test_the_next_message_answers_an_approval_also_after_the_engine_was_closed(
+    url: str,
+) -> None:
     async with served_team(url, speaking(**PARTS)) as (_, engine):
         await answered(engine, APPROVED)
     async with served_team(url, speaking(**PARTS)) as (server, engine):
@@ -339,7 +399,9 @@ async def test_the_next_message_answers_an_approval_also_after_the_engine_was_cl
         run = await engine.start("yes", graph="flow:f", thread_id=thread.id)
         end = end_of(await events_of(run))
         assert (end.text, asked(server)) == ("Sent.", ["b"])
-        assert [(message.role, message.content) for message in await engine.messages(thread.id)] == [
+        assert [
+            (message.role, message.content) for message in await engine.messages(thread.id)
+        ] == [
             ("user", "Hello"),
             ("assistant", 'Send "A draft."?'),
             ("user", "yes"),
@@ -347,12 +409,15 @@ async def test_the_next_message_answers_an_approval_also_after_the_engine_was_cl
         ]
 
 
-# ------------------------------------------------------------------------------------------------ what is given
+# ------------------------------------------------------------------------------------ what is given
 
 
 async def test_inputs_of_the_request_reach_expressions_and_prompts(url: str) -> None:
     raw = flow(
-        "i>a>o i>b>o", {"i>b": 'inputs["b"]["n"] > 2'}, a=says("a"), b=says("b", question='{{ inputs["b"]["to"] }}?')
+        "i>a>o i>b>o",
+        {"i>b": 'inputs["b"]["n"] > 2'},
+        a=says("a"),
+        b=says("b", question='{{ inputs["b"]["to"] }}?'),
     )
     async with served_team(url, speaking(a="a.", b="b.")) as (server, engine):
         assert end_of(await answered(engine, raw, inputs={"b": {"n": 3, "to": "Ada"}})).text == "b."
@@ -361,13 +426,18 @@ async def test_inputs_of_the_request_reach_expressions_and_prompts(url: str) -> 
 
 
 async def test_the_conversation_so_far_is_the_clients_where_it_keeps_it(url: str) -> None:
-    history = [HistoryMessage(role="user", content="Earlier?"), HistoryMessage(role="assistant", content="Yes.")]
+    history = [
+        HistoryMessage(role="user", content="Earlier?"),
+        HistoryMessage(role="assistant", content="Yes."),
+    ]
     async with served_team(url, speaking(a="a.")) as (server, engine):
         await answered(engine, flow(a=says("a")), history=history)
         run = await engine.start("One", graph="flow:f")
         await run.wait()
         await (await engine.start("Two", graph="flow:f", thread_id=run.thread_id)).wait()
-    shown = [[(m["role"], m["content"]) for m in request.messages[1:]] for request in server.requests]
+    shown = [
+        [(m["role"], m["content"]) for m in request.messages[1:]] for request in server.requests
+    ]
     assert shown[0] == [("user", "Earlier?"), ("assistant", "Yes."), ("user", "Hello")]
     assert shown[2] == [("user", "One"), ("assistant", "a."), ("user", "Two")]
 
@@ -391,10 +461,17 @@ async def test_agents_steps_and_syntheses_are_told_the_users_profile(url: str) -
         flow("i>t>o", t=node("template", template="{{ message * 9999 }}")),
         flow(o=node("output", text='{{ number("x") + 1 }}')),
         flow("i>k>o", k=node("tool", tool="count_words", arguments={"text": "{{ -message }}"})),
-        flow("i>t>u", {"t>u": "1"}, t=node("step", goal='{{ steps["t"] + 1 }}'), u=node("step", goal="x")),
+        flow(
+            "i>t>u",
+            {"t>u": "1"},
+            t=node("step", goal='{{ steps["t"] + 1 }}'),
+            u=node("step", goal="x"),
+        ),
     ],
 )
-async def test_an_expression_without_a_value_ends_the_run_with_a_clean_text(url: str, raw: Any) -> None:
+async def test_an_expression_without_a_value_ends_the_run_with_a_clean_text(
+    url: str, raw: Any
+) -> None:
     async with served_team(url, speaking(a="a.", b="b.")) as (_, engine):
         end = (await answered(engine, raw))[-1]
     assert isinstance(end, RunError)
@@ -409,12 +486,14 @@ async def test_a_model_that_fails_ends_the_run_with_what_was_said(url: str) -> N
     assert end.code == "MODEL_REFUSED"
 
 
-# ------------------------------------------------------------------------------------------------ limits
+# ------------------------------------------------------------------------------------------- limits
 
 
 async def test_an_agent_that_never_stops_says_two_sentences(url: str) -> None:
     endless = Reply(
-        chunks=["One is 2", ".4 m", "etres. ", "Tw", "o! Th", "ree is more. "] + ["And on. "] * 10_000, delay=0.001
+        chunks=["One is 2", ".4 m", "etres. ", "Tw", "o! Th", "ree is more. "]
+        + ["And on. "] * 10_000,
+        delay=0.001,
     )
     async with served_team(url, speaking(a=endless)) as (server, engine):
         events = await answered(engine, flow(a=says("a", sentences=2)))
@@ -427,7 +506,9 @@ async def test_an_agent_that_never_stops_says_two_sentences(url: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "tokens"), [("agent", 5), ("synthesis", 3), ("step", 4)])
-async def test_whoever_never_stops_says_so_many_tokens_and_no_half_word(url: str, kind: str, tokens: int) -> None:
+async def test_whoever_never_stops_says_so_many_tokens_and_no_half_word(
+    url: str, kind: str, tokens: int
+) -> None:
     nodes = {
         "agent": flow(a=says("a", tokens=tokens)),
         "synthesis": flow(a=node("synthesis", prompt="You are a.", tokens=tokens)),
@@ -437,11 +518,16 @@ async def test_whoever_never_stops_says_so_many_tokens_and_no_half_word(url: str
     async with served_team(url, speaking(a=endless)) as (server, engine):
         events = await answered(engine, nodes[kind])
         request = await server.wait_ended(0)
-    assert end_of(events).text == "".join((["wo", "rd "] * 9)[: tokens + tokens % 2]).rstrip(" " if tokens % 2 else "")
+    assert end_of(events).text == "".join((["wo", "rd "] * 9)[: tokens + tokens % 2]).rstrip(
+        " " if tokens % 2 else ""
+    )
     [complete] = [event for event in of_type(events, AgentComplete) if event.agent == "a"]
     assert complete.finish_reason == "max_tokens"
     assert request.closed_by_client
-    assert request.body["max_tokens" if "max_tokens" in request.body else "max_completion_tokens"] == tokens
+    assert (
+        request.body["max_tokens" if "max_tokens" in request.body else "max_completion_tokens"]
+        == tokens
+    )
 
 
 async def test_a_reader_of_the_log_alone_sees_the_same(url: str) -> None:
