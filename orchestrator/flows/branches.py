@@ -1,4 +1,4 @@
-"""The branches of parallel nodes: which nodes lie on them, and the node where they join. Pure."""
+"""The branches of parallel nodes: their nodes, and the node in which they join. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from antiphon.orchestrator.flows.definition import Exits, Flow, FlowProblem, Nod
 class Branches(msgspec.Struct, frozen=True, kw_only=True):
     """The branches of a parallel node.
 
-    `regions` holds the nodes of each branch, in the order of the edges; `join` is the node where
-    all branches come together, None if there is no such node.
+    `regions` holds the nodes of each branch, in the order of the edges; `join` is the node in
+    which all branches come together, None if there is no such node.
     """
 
     join: str | None
@@ -97,7 +97,7 @@ def wrong_branches(flow: Flow, joins: dict[str, Branches]) -> Iterator[FlowProbl
 def _wrong_inside(flow: Flow, inside: Collection[str]) -> Iterator[FlowProblem]:
     for node in flow.nodes.values():
         if node.id in inside and node.kind.pauses:
-            yield node.problem("BAD_PARALLEL", "Nobody can be asked inside of parallel branches.")
+            yield node.problem("BAD_PARALLEL", "A human cannot be asked inside parallel branches.")
         elif node.id in inside and node.kind.exits is Exits.NONE:
             yield node.problem("BAD_PARALLEL", "Parallel branches come together before an output.")
 
@@ -108,8 +108,7 @@ def _wrong_regions(flow: Flow, parallel: Node, branches: Branches) -> Iterator[F
     for node in flow.nodes.values():
         if counts[node.id] > 1 or (counts[node.id] and node is parallel):
             message = (
-                "Branches come together in one node, all of them; "
-                "parallel nodes may stand inside each other."
+                "Branches come together in one node, all of them; parallel nodes may be nested."
             )
             yield node.problem("BAD_PARALLEL", message)
     for edge in flow.edges:

@@ -2,8 +2,8 @@
 
     START → input → … → output → END
 
-A step ends the turn. The next message enters the graph at the edges out of the step where the
-conversation stands, or at that step again if none of their conditions holds.
+A step ends the turn. The next message enters the graph after the step that the conversation has
+reached, or at that step again if no condition on its edges holds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from langgraph.runtime import Runtime
 from antiphon.orchestrator.budget import Limits
 from antiphon.orchestrator.clock import Clock
 from antiphon.orchestrator.events import AnyEvent
+from antiphon.orchestrator.flows.conversation import read_state, write_state
 from antiphon.orchestrator.flows.definition import Exits, Node
-from antiphon.orchestrator.flows.left import read_left, write_left
 from antiphon.orchestrator.flows.nodes import FlowState, Visit, next_edge
 from antiphon.orchestrator.flows.plan import FlowPlan
 from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
@@ -51,13 +51,13 @@ def compile_flow(
             "inputs": request.inputs,
         }
         if plan.has_steps:
-            left = read_left(encoded, agent_id, plan)
-            state["workflow"] = left.workflow
-            state["outputs"] = left.outputs
+            kept = read_state(encoded, agent_id, plan)
+            state["workflow"] = kept.workflow
+            state["outputs"] = kept.outputs
         return state
 
     def leave(state: Mapping[str, Any]) -> bytes | None:
-        return write_left(state, agent_id) if plan.has_steps else None
+        return write_state(state, agent_id) if plan.has_steps else None
 
     return ServedGraph(
         name=name,
@@ -150,9 +150,9 @@ class _Wiring:
             self._graph.add_edge(_name(node), END)
         elif node.kind.exits is Exits.ALL:
             for index, region in enumerate(self._plan.joins[node.id].regions):
-                is_direct = not region
-                first = self._target("", edges[index].target)
-                self._graph.add_edge(_name(node), _end(node.id, index) if is_direct else first)
+                end = _end(node.id, index)
+                first = self._target("", edges[index].target) if region else end
+                self._graph.add_edge(_name(node), first)
         elif len(edges) == 1:
             self._graph.add_edge(_name(node), self._target(node.id, edges[0].target))
         else:
@@ -210,7 +210,7 @@ def _end(parallel: str, branch: int) -> str:
 
 
 def _label(plan: FlowPlan, node: Node) -> dict[str, Any]:
-    """Return the metadata that say how the node's events are recorded."""
+    """Return the metadata with which the node's events are recorded."""
     fields = ("tokens", "sentences", "seconds")
     limits = Limits(**{field: getattr(node.config, field, None) for field in fields})
     answers = plan.answers(node) or node.kind.exits is Exits.NONE

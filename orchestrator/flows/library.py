@@ -25,10 +25,10 @@ from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.compile import compile_flow
+from antiphon.orchestrator.flows.conversation import bound_to, flow_of
 from antiphon.orchestrator.flows.definition import SIZE, FlowInvalid, FlowProblem
 from antiphon.orchestrator.flows.kinds import KINDS
 from antiphon.orchestrator.flows.language.text import from_text, located
-from antiphon.orchestrator.flows.left import bound_to, flow_of
 from antiphon.orchestrator.flows.team import team_flow
 from antiphon.orchestrator.graphs.served import ServedGraph
 from antiphon.orchestrator.request import Request

@@ -1,4 +1,4 @@
-"""Whether a flow can be executed: every rule, hostile definitions, and what holds of all that are accepted."""
+"""Every rule for flows, hostile definitions, and what is true of all accepted flows."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "/nodes/1",
     ),
     "no way on": (flow("i>c>o c>a", {"c>a": "turn"}, c=node("condition")), "DEAD_END", "/nodes/3"),
-    "a condition behind a parallel node": (
+    "a condition after a parallel node": (
         flow("i>p>b>s>o p>c>s", {"p>c": "turn"}, **PARALLEL),
         "BAD_EDGE",
         "/edges/4",
@@ -112,7 +112,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "/nodes/1",
     ),
     "a node that nothing leads to": (flow("i>a>o b>o", b=AGENT), "UNREACHABLE", "/nodes/3"),
-    "an output that has nothing to say": (
+    "an output without any text": (
         flow("i>r>o", r=node("retriever")),
         "MISSING_INPUT",
         "/nodes/2",
@@ -181,12 +181,12 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "BAD_PARALLEL",
         "/nodes/1",
     ),
-    "a way into a branch from before": (
+    "an edge into a branch from before it": (
         flow("i>p>b>s>o p>c>s i>b", {"i>b": "turn"}, **PARALLEL),
         "BAD_PARALLEL",
         "/edges/6",
     ),
-    "a way into a branch from behind": (
+    "an edge into a branch from after it": (
         flow(
             "i>p>b>s>k>o p>c>s k>b",
             {"k>b": "turn"},
@@ -239,7 +239,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize(("raw", "code", "path"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_executed_is_told_with_its_place(raw: Any, code: str, path: str) -> None:
+def test_what_cannot_be_executed_is_reported_with_its_place(raw: Any, code: str, path: str) -> None:
     assert codes_and_paths(raw) == [(code, path)]
 
 

@@ -1,4 +1,4 @@
-"""Conversations in steps: what lasts from turn to turn, through closed engines, killed processes and failures."""
+"""Conversations in steps last from turn to turn: through restarts, killed processes and failures."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ REPLIES = {"t": "Who are you?", "u": "What do you want?", "v": "Anything else?"}
 
 
 class Talk:
-    """A conversation with a flow, and what its workflow has told."""
+    """A conversation with a flow, and the updates of its workflow."""
 
     def __init__(self, engine: Engine, raw: Any = None, thread: str | None = None) -> None:
         self.engine = engine
@@ -85,16 +85,17 @@ class Talk:
         return run
 
     async def say(self, message: str) -> tuple[str, list[tuple[Any, ...]]]:
-        """What is answered, and what becomes of the workflow."""
+        """Send a message; return the answer, and the updates of the workflow."""
         events = await events_of(await self.begin(message))
         return end_of(events).text, updates(events)
 
     async def standing(self) -> list[tuple[Any, ...]]:
-        """What the log of the whole thread says of workflows."""
+        """Return all updates in the log of the thread."""
         assert self.thread
         rows = await self.engine.database.read(self.thread, 0, 10_000)
         runs = dict.fromkeys(row.run_id for row in rows if row.run_id)
-        return [one for run in runs for one in updates(await events_of(await self.engine.run(run)))]
+        by_run = [await events_of(await self.engine.run(run)) for run in runs]
+        return [update for events in by_run for update in updates(events)]
 
 
 def updates(events: list[AnyEvent]) -> list[tuple[Any, ...]]:
@@ -107,7 +108,7 @@ def updates(events: list[AnyEvent]) -> list[tuple[Any, ...]]:
 # ------------------------------------------------------------------------------------- turn by turn
 
 
-async def test_a_workflow_goes_from_step_to_step_and_tells_each_once(url: str) -> None:
+async def test_a_workflow_goes_from_step_to_step_and_reports_each_once(url: str) -> None:
     async with served_team(url, speaking(**REPLIES)) as (server, engine):
         talk = Talk(engine, THREE)
         assert await talk.say("Ada") == ("Who are you?", [("created", "t")])
@@ -200,7 +201,7 @@ async def test_nodes_between_steps_work_on_the_way_and_their_outputs_are_kept(ur
     assert "&lt;Ada&gt;Who are you? Who are you?" in server.requests[1].system
 
 
-async def test_an_output_that_only_repeats_says_what_the_last_step_said(url: str) -> None:
+async def test_an_output_without_a_text_repeats_the_last_step(url: str) -> None:
     raw = flow("i>t>o", {"t>o": NEXT}, t=step("t"))
     async with served_team(url, speaking(**REPLIES)) as (_, engine):
         talk = Talk(engine, raw)
@@ -228,7 +229,7 @@ async def test_an_approval_between_steps_keeps_the_place(url: str) -> None:
         ]
 
 
-async def test_a_step_says_two_sentences_and_stops_the_model(url: str) -> None:
+async def test_a_step_writes_two_sentences_and_stops_the_model(url: str) -> None:
     endless = Reply(
         chunks=["First. ", "Sec", "ond. ", "Third"] + [" and more"] * 20_000, delay=0.001
     )
@@ -301,7 +302,7 @@ async def test_a_condition_that_fails_leaves_the_place_as_it_was(url: str) -> No
         assert ("transition", "u", "t") in (await talk.say("1"))[1]
 
 
-async def test_a_definition_whose_step_is_gone_starts_anew(url: str) -> None:
+async def test_a_definition_without_the_step_starts_anew(url: str) -> None:
     async with served_team(url, speaking(**REPLIES)) as (_, engine):
         talk = Talk(engine, THREE)
         await talk.say("Ada")
@@ -358,7 +359,7 @@ async def save(url: str, raw: Any) -> None:
 async def recovered(
     url: str, server: ModelServer, run_id: str, *messages: str
 ) -> tuple[str, list[tuple[Any, ...]]]:
-    """The answer of a run that another process takes up, and what the log of its thread says after more messages."""
+    """Take over a run, and send more messages; return its answer and all updates of the thread."""
     model: Any = chat_model("openai:gpt-4o-mini", base_url=server.base_url)
     try:
         async with opened(url, model=model) as engine:
@@ -388,7 +389,7 @@ async def test_a_process_that_is_killed_between_two_steps_loses_nothing(url: str
     assert (text, seen) == ("Who are you?", TO_V)
 
 
-async def test_a_process_that_is_killed_in_the_first_step_tells_nothing_twice(url: str) -> None:
+async def test_a_process_that_is_killed_in_the_first_step_reports_nothing_twice(url: str) -> None:
     await save(url, THREE)
     async with ModelServer(speaking(**REPLIES | {"t": dies("Who?")})) as server:
         run_id = await killed(url, server, has(AgentChunk, "t"), 1, "Ada", "flow:f")
@@ -397,7 +398,7 @@ async def test_a_process_that_is_killed_in_the_first_step_tells_nothing_twice(ur
     assert (text, seen) == ("Who?", TO_V)
 
 
-async def test_a_process_that_is_killed_in_a_later_step_tells_nothing_twice(url: str) -> None:
+async def test_a_process_that_is_killed_in_a_later_step_reports_nothing_twice(url: str) -> None:
     await save(url, THREE)
     async with ModelServer(speaking(**REPLIES | {"u": dies("What?")})) as server:
         model: Any = chat_model("openai:gpt-4o-mini", base_url=server.base_url)

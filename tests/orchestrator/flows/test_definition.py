@@ -1,4 +1,4 @@
-"""What can be read of a definition: every rule is broken by itself, and told with its code and its place."""
+"""Reading definitions: each broken rule is reported with its code and its place."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize(("raw", "code", "path"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_read_is_told_with_its_place(raw: Any, code: str, path: str) -> None:
+def test_what_cannot_be_read_is_reported_with_its_place(raw: Any, code: str, path: str) -> None:
     assert codes_and_paths(raw) == [(code, path)]
 
 
@@ -170,7 +170,7 @@ def test_numbers_have_bounds(field: str, bounds: tuple[float, float], outside: i
     )
 
 
-def test_everything_that_is_wrong_is_told_at_once_in_its_order() -> None:
+def test_all_problems_are_reported_at_once_in_their_order() -> None:
     raw = nodes(*({"id": f"x{number}", "type": "y"} for number in range(12))) | {"name": 1}
     raw["edges"] = [{"source": "x", "target": "y"}]
     assert codes_and_paths(raw) == [
@@ -181,7 +181,7 @@ def test_everything_that_is_wrong_is_told_at_once_in_its_order() -> None:
     ]
 
 
-def test_no_more_is_told_than_people_read() -> None:
+def test_no_more_problems_are_reported_than_people_read() -> None:
     assert len(problems_of({"nodes": [1] * NODES, "edges": [1] * EDGES})) == ERRORS
 
 

@@ -1,4 +1,4 @@
-"""Stored flows: whose they are, which revision of them is run, and how they are told apart from the server's graphs."""
+"""Stored flows: their owners, their revisions, and their names beside the server's graphs."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_an_agent_is_a_flow_or_a_graph_or_the_default_while_there_are_no_f
         assert [await flows.agent(name, "ada") for name in ("f", "team")] == [None, "team"]
         await flows.save(ONE, "ada", "f")
         assert [await flows.agent(name, "ada") for name in ("f", "team")] == ["flow:f", "team"]
-        assert await flows.agent("f", "eve") is None, "a draft is nobody else's business"
+        assert await flows.agent("f", "eve") is None, "a draft is for its owner only"
         await flows.publish((await flows.save(ONE, "ada", "h")).agent_id, "ada")
         for name, user in (("f", "eve"), ("g", "ada")):
             with pytest.raises(NotFound):
@@ -228,11 +228,15 @@ async def test_a_thread_that_was_made_for_a_flow_stays_with_it(url: str) -> None
         for name, goal in (("s1", "One?"), ("s2", "Two?")):
             await library(engine).save(steps(goal), "local", name)
         thread = await engine.create_thread(graph="flow:s1", idempotency_key="k")
-        said = []
+        answers = []
         for graph in (None, "flow:s2", None):
             run = await engine.start("go", thread_id=thread.id, graph=graph)
-            said.append((run.graph, await run.text()))
-        assert said == [("flow:s1@1", "One?"), ("flow:s2@1", "Two?"), ("flow:s1@1", "One? Next.")]
+            answers.append((run.graph, await run.text()))
+        assert answers == [
+            ("flow:s1@1", "One?"),
+            ("flow:s2@1", "Two?"),
+            ("flow:s1@1", "One? Next."),
+        ]
         with pytest.raises(IdempotencyConflict):
             await engine.create_thread(graph="flow:s2", idempotency_key="k")
 

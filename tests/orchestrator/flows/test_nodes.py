@@ -1,4 +1,4 @@
-"""What each type of node does, in flows that an engine runs on a real file, with a model behind a real endpoint."""
+"""Each kind of node, in flows that a real engine runs with a model at a real endpoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def started(events: list[Any]) -> list[str]:
 
 
 def outputs(events: list[Any]) -> dict[str, Any]:
-    """What each node gave last, as the log tells it."""
+    """Return the last output of each node, from the log."""
     return {
         event.agent: event.outputs["outputs"][event.agent]
         for event in of_type(events, AgentComplete)
@@ -76,7 +76,7 @@ async def test_a_specialist_of_the_team_brings_its_own_prompt(url: str) -> None:
     assert server.requests[0].system.count(UNAIDED) == 1
 
 
-async def test_agents_one_after_another_hand_on_what_they_said_and_only_the_last_one_answers(
+async def test_agents_one_after_another_pass_their_texts_on_and_only_the_last_one_answers(
     url: str,
 ) -> None:
     raw = flow("i>a>b>o", a=says("a"), b=says("b", question='Improve: {{ outputs["a"] }}'))
@@ -96,7 +96,7 @@ async def test_a_template_answers_without_a_model(url: str) -> None:
     assert server.requests == []
 
 
-async def test_an_output_with_a_text_says_it_and_what_was_before_is_a_draft(url: str) -> None:
+async def test_an_output_with_a_text_answers_with_it_and_earlier_texts_are_drafts(url: str) -> None:
     raw = flow(a=says("a"), o=node("output", text='<<{{ outputs["a"] }}>>'))
     async with served_team(url, speaking(a="Words.")) as (_, engine):
         events = await answered(engine, raw)
@@ -104,14 +104,14 @@ async def test_an_output_with_a_text_says_it_and_what_was_before_is_a_draft(url:
     assert list(spoken(events, "draft").values()) == ["Words."]
 
 
-async def test_an_output_behind_a_condition_says_what_was_said_last(url: str) -> None:
+async def test_an_output_after_a_condition_repeats_the_last_text(url: str) -> None:
     raw = flow("i>a>c>o c>b>o", {"c>b": "False"}, **AGENTS | {"c": node("condition")})
     async with served_team(url, speaking(a="Words.")) as (_, engine):
         events = await answered(engine, raw)
     assert (end_of(events).text, started(events)) == ("Words.", ["i", "a", "c", "o"])
 
 
-async def test_a_synthesis_is_given_what_all_agents_said_last(url: str) -> None:
+async def test_a_synthesis_receives_the_last_text_of_each_agent(url: str) -> None:
     raw = flow(
         "i>p>a>s>o p>b>s",
         p=node("parallel"),
@@ -196,7 +196,7 @@ async def test_a_classifier_chooses_a_class_that_ways_can_ask_for(url: str) -> N
     assert (routed.source, routed.target, routed.query) == ("k", "two", "About Hello")
 
 
-async def test_a_classifier_whose_model_says_nonsense_goes_by_words(url: str) -> None:
+async def test_a_classifier_whose_model_replies_with_nonsense_goes_by_words(url: str) -> None:
     classes = [
         {"name": "oil", "examples": ["When is the oil changed?"]},
         {"name": "paint", "examples": ["Which red?"]},
@@ -218,7 +218,7 @@ async def test_branches_of_different_lengths_join_once(url: str) -> None:
     assert server.requests[-1].system.count("<draft") == 4
 
 
-async def test_branches_are_gone_at_the_same_time(url: str) -> None:
+async def test_branches_run_at_the_same_time(url: str) -> None:
     raw = flow("i>p>a>s>o p>b>s", p=node("parallel"), s=node("synthesis"), **AGENTS)
     async with served_team(
         url, speaking(a=Reply("x", hang_after=0), b=Reply("y", hang_after=0))
@@ -234,7 +234,7 @@ async def test_branches_are_gone_at_the_same_time(url: str) -> None:
 NESTED = {
     "inside each other": "i>p>q>a>r>b>s>o q>c>r p>d>s",
     "inside each other, with one end": "i>p>q>a>s>o q>b>s p>d>c>s",
-    "one behind the other": "i>p>a>q>c>s>o p>b>q q>d>s",
+    "one after the other": "i>p>a>q>c>s>o p>b>q q>d>s",
     "with a way that is no node": "i>p>a>b>c>d>s>o p>s",
 }
 
@@ -314,7 +314,7 @@ async def test_branches_that_end_in_an_output_are_put_together_by_its_text(url: 
 # --------------------------------------------------------------------------------- knowledge, tools
 
 
-async def test_what_a_retriever_finds_are_the_sources_of_the_agents_behind_it(url: str) -> None:
+async def test_the_passages_of_a_retriever_are_the_sources_of_later_agents(url: str) -> None:
     raw = flow("i>r>a>b>o", r=node("retriever", query="{{ message }} oil"), **AGENTS)
     script = speaking(a="x.", b="It is 5 l [oil.md].")
     async with served_team(url, script, retriever=Knowledge(oil="Five litres.")) as (
@@ -425,7 +425,7 @@ async def test_inputs_of_the_request_reach_expressions_and_prompts(url: str) -> 
         assert end_of(await answered(engine, raw, inputs={"b": {"n": 1}})).text == "a."
 
 
-async def test_the_conversation_so_far_is_the_clients_where_it_keeps_it(url: str) -> None:
+async def test_a_clients_own_history_replaces_the_threads(url: str) -> None:
     history = [
         HistoryMessage(role="user", content="Earlier?"),
         HistoryMessage(role="assistant", content="Yes."),
@@ -442,7 +442,7 @@ async def test_the_conversation_so_far_is_the_clients_where_it_keeps_it(url: str
     assert shown[2] == [("user", "One"), ("assistant", "a."), ("user", "Two")]
 
 
-async def test_agents_steps_and_syntheses_are_told_the_users_profile(url: str) -> None:
+async def test_agents_steps_and_syntheses_receive_the_users_profile(url: str) -> None:
     raw = flow("i>a>s>o", a=says("a"), s=node("synthesis"))
     steps = flow("i>t", t=node("step", goal="Do t."))
     async with served_team(url, speaking(a="a.", t="t.")) as (server, engine):
@@ -479,7 +479,7 @@ async def test_an_expression_without_a_value_ends_the_run_with_a_clean_text(
     assert end.message.endswith("has no value for this message.")
 
 
-async def test_a_model_that_fails_ends_the_run_with_what_was_said(url: str) -> None:
+async def test_a_model_that_fails_ends_the_run_with_its_error(url: str) -> None:
     async with served_team(url, speaking(a="a.", b=FAILS)) as (_, engine):
         end = (await answered(engine, flow("i>a>b>o", **AGENTS)))[-1]
     assert isinstance(end, RunError)
@@ -489,7 +489,7 @@ async def test_a_model_that_fails_ends_the_run_with_what_was_said(url: str) -> N
 # ------------------------------------------------------------------------------------------- limits
 
 
-async def test_an_agent_that_never_stops_says_two_sentences(url: str) -> None:
+async def test_an_agent_that_never_stops_is_cut_after_two_sentences(url: str) -> None:
     endless = Reply(
         chunks=["One is 2", ".4 m", "etres. ", "Tw", "o! Th", "ree is more. "]
         + ["And on. "] * 10_000,
@@ -506,7 +506,7 @@ async def test_an_agent_that_never_stops_says_two_sentences(url: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "tokens"), [("agent", 5), ("synthesis", 3), ("step", 4)])
-async def test_whoever_never_stops_says_so_many_tokens_and_no_half_word(
+async def test_a_model_that_never_stops_is_cut_after_its_tokens_and_not_in_a_word(
     url: str, kind: str, tokens: int
 ) -> None:
     nodes = {
@@ -531,7 +531,7 @@ async def test_whoever_never_stops_says_so_many_tokens_and_no_half_word(
 
 
 async def test_a_reader_of_the_log_alone_sees_the_same(url: str) -> None:
-    """Everything above is checked by `opened` when the engine is closed; here the log is read again by another one."""
+    """Another engine reads the same events. (`opened` checks this for all tests above, on closing.)"""
     async with served_team(url, speaking(a="a.")) as (_, engine):
         events = await answered(engine, flow())
         run_id = await run_id_of(engine)
