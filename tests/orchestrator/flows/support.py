@@ -132,17 +132,21 @@ def small_flows(draw: st.DrawFn, types: Sequence[str] = tuple(TYPES)) -> dict[st
         targets = draw(st.lists(st.sampled_from([*ids]), min_size=1, max_size=3, unique=True))
         for at, target in enumerate(targets if kind != "output" else []):
             plain = kind == "parallel" or at == len(targets) - 1
-            raw["edges"].append(
-                {"source": id_, "target": target}
-                | ({} if plain else {"condition": 'inputs["held"]'})
-            )
+            condition = {} if plain else {"condition": 'inputs["held"]'}
+            raw["edges"].append({"source": id_, "target": target, **condition})
+    return _reachable(raw)
+
+
+def _reachable(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a definition without the nodes that no path from the input leads to."""
     reached: set[str] = set()
     waiting = ["i"]
     while waiting:
-        if (one := waiting.pop()) not in reached:
-            reached.add(one)
-            waiting += [edge["target"] for edge in raw["edges"] if edge["source"] == one]
+        id_ = waiting.pop()
+        if id_ not in reached:
+            reached.add(id_)
+            waiting += [edge["target"] for edge in raw["edges"] if edge["source"] == id_]
     return {
-        "nodes": [one for one in raw["nodes"] if one["id"] in reached],
+        "nodes": [raw_node for raw_node in raw["nodes"] if raw_node["id"] in reached],
         "edges": [edge for edge in raw["edges"] if edge["source"] in reached],
     }

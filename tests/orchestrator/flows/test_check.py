@@ -252,18 +252,17 @@ def long_chain(count: int) -> dict[str, Any]:
 
 
 def dense(type_: str, condition: str, **config: Any) -> dict[str, Any]:
-    """As many ways as there may be between as many nodes as there may be."""
+    """Return a flow with as many edges and nodes as are allowed."""
     ids = [f"n{number}" for number in range(NODES - 2)]
     raw = flow("i>" + ">".join(ids) + ">o", **dict.fromkeys(ids, node(type_, **config)))
-    ways = [(source, target) for source in ids for target in ids if source != target][
-        : EDGES - len(raw["edges"])
-    ]
-    given = {"condition": condition} if condition else {}
-    return raw | {"edges": [*raw["edges"], *({"source": a, "target": b} | given for a, b in ways)]}
+    pairs = [(source, target) for source in ids for target in ids if source != target]
+    held = {"condition": condition} if condition else {}
+    more = [{"source": source, "target": target, **held} for source, target in pairs]
+    return raw | {"edges": [*raw["edges"], *more][:EDGES]}
 
 
 def parallels() -> dict[str, Any]:
-    """Parallel nodes all the way down, whose branches lead into each other."""
+    """Return a flow of parallel nodes whose branches lead into each other."""
     ids = [f"n{number}" for number in range(NODES - 2)]
     ways = [
         f"{ids[at]}>{ids[to]}"
@@ -550,10 +549,10 @@ def test_no_flow_that_is_accepted_can_loop_for_ever(raw: dict[str, Any]) -> None
     except FlowInvalid:
         return
     assert not loops_for_ever(plan)
-    for id_, found in plan.joins.items():
-        assert found.join in plan.flow.nodes
-        assert id_ not in found.inside
-        assert sum(len(region) for region in found.regions) == len(found.inside)
+    for id_, branches in plan.joins.items():
+        assert branches.join in plan.flow.nodes
+        assert id_ not in branches.inside
+        assert sum(len(region) for region in branches.regions) == len(branches.inside)
 
 
 # ---------------------------------------------------------------------------------- what is allowed

@@ -346,9 +346,13 @@ async def test_each_flow_keeps_its_own_place_in_a_conversation(url: str) -> None
 
 
 def has(kind: type[Any], agent: str | None = None) -> Callable[[list[AnyEvent]], bool]:
-    return lambda events: any(
-        isinstance(one, kind) and agent in (None, getattr(one, "agent", None)) for one in events
-    )
+    """Return whether there is an event of a type, of this agent if one is named."""
+
+    def is_there(events: list[AnyEvent]) -> bool:
+        of_kind = [event for event in events if isinstance(event, kind)]
+        return any(agent in (None, getattr(event, "agent", None)) for event in of_kind)
+
+    return is_there
 
 
 async def save(url: str, raw: Any) -> None:

@@ -176,9 +176,9 @@ async def test_only_a_revision_is_a_graph(url: str, name: str) -> None:
     async with opened(url) as engine:
         await library(engine).save(ONE, "ada", "f")
         assert await library(engine).graph(name) is None
-        found = await library(engine).graph("flow:f@1")
-        assert found is not None
-        assert found is await library(engine).graph("flow:f@1")
+        graph = await library(engine).graph("flow:f@1")
+        assert graph is not None
+        assert graph is await library(engine).graph("flow:f@1")
 
 
 async def test_graphs_are_compiled_anew_when_they_were_not_used_for_long(url: str) -> None:

@@ -255,7 +255,7 @@ async def test_parallel_nodes_may_stand_anywhere_and_every_node_runs_once(
     end_of(events)
     assert set(Counter(started(events)).values()) == {1}
     assert started(events)[-2:] == ["s", "o"]
-    assert set(started(events)) == {one["id"] for one in raw["nodes"]}
+    assert set(started(events)) == {raw_node["id"] for raw_node in raw["nodes"]}
 
 
 async def test_a_branch_may_have_conditions_and_loops_and_still_joins_once(url: str) -> None:

@@ -125,9 +125,9 @@ NAMES = tuple(VALUES)
     ],
 )
 def test_what_it_can_say(text: str, value: Any) -> None:
-    found = parse(text, NAMES).evaluate(VALUES)
-    assert found == value
-    assert type(found) is type(value)
+    result = parse(text, NAMES).evaluate(VALUES)
+    assert result == value
+    assert type(result) is type(value)
 
 
 def test_every_function_is_tried_above() -> None:

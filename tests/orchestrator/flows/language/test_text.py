@@ -315,8 +315,8 @@ FLOW = {
     ],
 )
 def test_a_problem_has_the_place_of_its_value_in_yaml(path: str, line: int, column: int) -> None:
-    [found] = located(to_yaml(FLOW), [FlowProblem(code="X", message="x", path=path)])
-    assert (found.line, found.column) == (line, column)
+    [problem] = located(to_yaml(FLOW), [FlowProblem(code="X", message="x", path=path)])
+    assert (problem.line, problem.column) == (line, column)
 
 
 @pytest.mark.parametrize(
@@ -332,8 +332,8 @@ def test_a_problem_has_the_place_of_its_value_in_json(
     indent: str, path: str, line: int, column: int
 ) -> None:
     text = json.dumps(FLOW, indent=indent)
-    [found] = located(text.encode(), [FlowProblem(code="X", message="x", path=path)])
-    assert (found.line, found.column) == (line, column)
+    [problem] = located(text.encode(), [FlowProblem(code="X", message="x", path=path)])
+    assert (problem.line, problem.column) == (line, column)
 
 
 def test_a_text_that_cannot_be_followed_leaves_problems_as_they_are() -> None:
@@ -345,5 +345,5 @@ def test_a_text_that_cannot_be_followed_leaves_problems_as_they_are() -> None:
 @UNHURRIED
 @given(st.dictionaries(texts, values, min_size=1, max_size=3))
 def test_every_value_of_what_we_write_has_a_place(value: dict[str, Any]) -> None:
-    [found] = located(to_yaml(value), [FlowProblem(code="X", message="x", path="/nothing/here")])
-    assert (found.line, found.column) == (1, 1)
+    [problem] = located(to_yaml(value), [FlowProblem(code="X", message="x", path="/nothing/here")])
+    assert (problem.line, problem.column) == (1, 1)
