@@ -73,7 +73,7 @@ def says(role: str, **config: Any) -> dict[str, Any]:
 
 
 def speaking(**replies: ReplyLike) -> Script:
-    """Return a script: the replies to prompts with `You are NAME.` and steps with the goal `Do NAME.`"""
+    """Return a script: replies to prompts with `You are NAME.` and to steps with `Do NAME.`"""
     keys = {f"You are {name}.": reply for name, reply in replies.items()}
     keys |= {f"Do {name}.": reply for name, reply in replies.items()}
     return by_agent(

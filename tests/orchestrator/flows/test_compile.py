@@ -1,4 +1,4 @@
-"""Conversations in steps last from turn to turn: through restarts, killed processes and failures."""
+"""Conversations in steps last from turn to turn, through restarts, crashes and failures."""
 
 from __future__ import annotations
 

@@ -531,7 +531,7 @@ async def test_a_model_that_never_stops_is_cut_after_its_tokens_and_not_in_a_wor
 
 
 async def test_a_reader_of_the_log_alone_sees_the_same(url: str) -> None:
-    """Another engine reads the same events. (`opened` checks this for all tests above, on closing.)"""
+    """Another engine reads the same events. (`opened` checks this on closing, in all tests.)"""
     async with served_team(url, speaking(a="a.")) as (_, engine):
         events = await answered(engine, flow())
         run_id = await run_id_of(engine)
