@@ -79,7 +79,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
         lifespan=[engine_lifespan],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
-            "principal": Provide(_principal, sync_to_thread=False),
+            "principal": Provide(_principal),
         },
         middleware=[Door(settings, limits)],
         cors_config=_cors(settings),
@@ -98,11 +98,11 @@ def _services(state: State) -> Services:
     return services
 
 
-def _principal(request: Request[Any, Any, Any]) -> Principal:
+async def _principal(request: Request[Any, Any, Any]) -> Principal:
     """Who asks, by header or by `?token=`. Raises `Problem`."""
     services: Services = request.app.state.services
     token = request.headers.get("authorization") or request.query_params.get("token")
-    principal = services.authenticator.principal(token)
+    principal = await services.authenticator.principal(token)
     services.limits.request("user", principal.id)
     return principal
 

@@ -171,7 +171,7 @@ class _Talk:
 
     async def _verify(self, token: str | None, *, asked: bool) -> None:
         try:
-            principal = self._services.authenticator.principal(token)
+            principal = await self._services.authenticator.principal(token)
         except Problem as problem:
             await self._refuse(problem)
         else:
