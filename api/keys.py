@@ -53,7 +53,7 @@ _FAILURES = (OSError, HTTPException, ValueError, RecursionError)
 
 
 class PublicKey(NamedTuple):
-    """A key of the set. `family` is `RSA` or a curve; `alg` is the only algorithm it is for, or None."""
+    """A key of the set. `family` is `RSA` or a curve; `alg` is its only algorithm, or None."""
 
     kid: str | None
     family: str
@@ -79,7 +79,7 @@ class KeySet:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-keys")
 
     async def fitting(self, algorithm: str, kid: str | None) -> list[PublicKey]:
-        """Return the keys for a token: that of its `kid`, or without one all that fit the algorithm.
+        """Return the keys for a token: that of its `kid`, or all that fit the algorithm without one.
 
         An empty list says that the provider does not know the key. Raises `Problem` UNAVAILABLE if
         no keys could be read yet.
@@ -204,7 +204,8 @@ def _checked(url: str) -> str:
 def _fetched(url: str) -> bytes:
     """Return the body of a document, or its beginning if it is too large."""
     # Python's own name is refused by some providers' firewalls.
-    request = Request(url, headers={"User-Agent": "antiphon", "Accept": "application/json"})  # noqa: S310
+    headers = {"User-Agent": "antiphon", "Accept": "application/json"}
+    request = Request(url, headers=headers)  # noqa: S310 - the settings and redirects are checked
     proxies = [ProxyHandler({})] if urlsplit(url).scheme == "http" else []
     deadline = time.monotonic() + FETCH_SECONDS
     body = b""

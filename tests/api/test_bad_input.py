@@ -449,3 +449,37 @@ def test_the_documents_pages_stay_below_their_folder(tmp_path: Path, live: LiveS
     with httpx.Client(base_url=live.url, trust_env=False) as client:
         for path in ("/schema/assets/..%2f..%2fsetup.py", "/schema/assets/%2e%2e/%2e%2e/__init__.py"):
             assert client.get(path).status_code in (404, 405)
+
+
+# ----------------------------------------------------------------------------------------------- byte order marks
+
+MARK = b"\xef\xbb\xbf"
+MARKED = {
+    "/api/v1/runs": 202,
+    "/api/v1/chat": 200,
+    "/api/streaming/multi-agent/stream": 200,
+    "/api/multi-agent/process": 200,
+    "/sessions/marked/messages": 200,
+    "/sessions": 201,
+    "/api/v1/flows/check": 200,
+}
+
+
+@pytest.mark.parametrize("path", MARKED)
+async def test_a_byte_order_mark_before_json_is_ignored(client: httpx.AsyncClient, path: str) -> None:
+    body: dict[str, Any] = {"message": "hi", "query": "hi", "content": "hi"}
+    if path == "/sessions":
+        body = {"title": "hi"}
+    if path.endswith("check"):
+        body = (await client.get("/api/v1/flows/team")).json()
+    data = MARK + json.dumps(body).encode()
+    answer = await client.post(path, content=data, headers=JSON)
+    assert answer.status_code == MARKED[path], answer.text
+    twice = await client.post(path, content=MARK + data, headers=JSON)
+    assert twice.status_code in {400, 422}
+
+
+async def test_a_byte_order_mark_before_a_frame_is_ignored(live: LiveServer) -> None:
+    async with socket(live.ws + "/ws/chat") as opened:
+        await opened.connection.send('\ufeff{"type": "ping"}')
+        assert (await opened.frame())["type"] == "pong"
