@@ -11,10 +11,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from antiphon.data.database import Database
 
-__all__ = ["BACKENDS", "open_database"]
+__all__ = ["BACKENDS", "check_url", "open_database"]
 
 BACKENDS = {"sqlite": "antiphon.data.sqlite:SqliteBackend"}
 """URL scheme -> `module:class`. A new backend is one file and one row."""
+
+
+def check_url(url: str) -> str:
+    """Return the scheme of a database's URL. Raise `ValueError` if there is no backend for it.
+
+    The URL is not quoted, as it may hold a password.
+    """
+    scheme = url.partition(":")[0]
+    hint = "a database's URL looks like sqlite:///chat.db"
+    if ":" not in url:
+        raise ValueError(f"{url!r} is no URL: {hint}")
+    if scheme not in BACKENDS:
+        known = ", ".join(sorted(BACKENDS))
+        raise ValueError(f"no database backend for {scheme!r}: known schemes are {known}; {hint}")
+    if not url.startswith(f"{scheme}:///") or url == f"{scheme}:///":
+        raise ValueError(f"the database's URL names no file: {hint}")
+    return scheme
 
 
 async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
@@ -27,9 +44,6 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
 
     from antiphon.data.database import Database
 
-    scheme = url.partition(":")[0]
-    if scheme not in BACKENDS:
-        raise ValueError(f"no database backend for {scheme!r}: known schemes are {', '.join(sorted(BACKENDS))}")
-    module, _, name = BACKENDS[scheme].partition(":")
+    module, _, name = BACKENDS[check_url(url)].partition(":")
     backend = getattr(importlib.import_module(module), name)
     return Database(await backend.open(url), beat_seconds)

@@ -48,7 +48,8 @@ class SqliteBackend:
         try:
             return cls(path, await asyncio.to_thread(_set_up, path))
         except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-            raise StorageError(f"cannot open {path}: {error}") from error
+            reason = getattr(error, "orig", None) or error  # SQLAlchemy adds its statement to it
+            raise StorageError(f"cannot open {path}: {reason}") from error
 
     def connect(self) -> SqliteConnection:
         """Open the connection that writes."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from platformdirs import user_state_path
 
-from antiphon.data import open_database
+from antiphon.data import check_url, open_database
 from antiphon.orchestrator.clock import now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.environment import DEFAULT_ENVIRONMENT, Environment
@@ -116,6 +116,15 @@ def check(model: str, graphs: Iterable[str | Any]) -> list[ServedGraph]:
     return served
 
 
+async def check_database(url: str) -> None:
+    """Open a database and its knowledge, and close them again.
+
+    Raises `StorageError`, `ValueError` or `OSError` if that is impossible.
+    """
+    await (await open_database(url)).close()
+    await asyncio.to_thread(lambda: open_store(knowledge_url(url)).close())
+
+
 def _store_config(served: Iterable[ServedGraph]) -> Mapping[str, Any] | None:
     """How a `langgraph.json` configures the store: the first one that does."""
     found = [one.store for one in served if one.store]
@@ -130,7 +139,11 @@ def default_database() -> str:
 
 
 def knowledge_url(database: str) -> str:
-    """Where the knowledge of a database lies: a file beside it, so that indexing never delays the log."""
+    """Where the knowledge of a database lies: a file beside it, so that indexing never delays the log.
+
+    Raises `ValueError` for a URL that names no file.
+    """
+    check_url(database)
     path = Path(database.removeprefix("sqlite:///"))
     return f"sqlite:///{path.with_name(path.stem + '-knowledge.db')}"
 

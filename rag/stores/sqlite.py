@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from antiphon.rag.types import Chunk, Document, Hit
 
@@ -31,8 +31,12 @@ FROM chunks WHERE chunks MATCH ? ORDER BY score DESC, document, ordinal LIMIT ?
 """
 
 
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
 @retry(
-    retry=retry_if_exception_type(sqlite3.OperationalError),
+    retry=retry_if_exception(_is_locked),
     stop=stop_after_delay(BUSY_SECONDS),
     wait=wait_fixed(0.05),
     reraise=True,
@@ -45,15 +49,32 @@ def _set_up(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE documents ADD COLUMN source TEXT")  # a file of an earlier version
 
 
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+    )
+    try:
+        _set_up(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 class SqliteStore:
-    """`antiphon.rag.stores.base.Store` on one file. Safe to call from several threads."""
+    """`antiphon.rag.stores.base.Store` on one file. Safe to call from several threads.
+
+    Raises `OSError` if the file cannot be opened.
+    """
 
     def __init__(self, url: str) -> None:
         path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-        _set_up(self._connection)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _opened(path)
+        except (OSError, sqlite3.Error) as error:
+            raise OSError(f"cannot open {path}: {error}") from error
 
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Replace a document, atomically."""
