@@ -47,14 +47,13 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One retrieved passage. `score` is the ranker's, higher is better; `span` its place in the document."""
+    """One retrieved passage. `score` is the ranker's; higher is better."""
 
     id: str
     title: str
     uri: str | None = None
     score: float = 0.0
     snippet: str = ""
-    span: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +104,6 @@ class RunStart(Event, frozen=True):
     graph: str
     dialect: str
     reply_id: str
-    resumed_from: str | None = None
 
 
 class RunAttempt(Event, frozen=True):
@@ -219,7 +217,6 @@ class Sources(Event, frozen=True):
 
     query: str
     hits: list[Hit]
-    withheld: int | None = None
 
 
 class ToolStart(Event, frozen=True):
@@ -229,15 +226,6 @@ class ToolStart(Event, frozen=True):
     call_id: str
     name: str
     args: Any = None
-
-
-class ToolChunk(Event, frozen=True):
-    """A piece of a tool's output."""
-
-    span: str
-    call_id: str
-    name: str
-    text: str
 
 
 class ToolComplete(Event, frozen=True):
@@ -397,7 +385,6 @@ AnyEvent = (
     | Interaction
     | Sources
     | ToolStart
-    | ToolChunk
     | ToolComplete
     | ToolError
     | ToolOrder

@@ -45,7 +45,6 @@ from antiphon.orchestrator.events import (
     RunComplete,
     RunError,
     RunStart,
-    ToolChunk,
     ToolComplete,
     ToolError,
     ToolStart,
@@ -217,7 +216,7 @@ async def reach_text(run: Run, *texts: str) -> None:
 
 ABOUT_AGENTS = (
     *(AgentStart, AgentChunk, AgentComplete, AgentError, RunAttempt),
-    *(ToolStart, ToolChunk, ToolComplete, ToolError, Interrupt, InterruptAnswered),
+    *(ToolStart, ToolComplete, ToolError, Interrupt, InterruptAnswered),
 )
 
 

@@ -20,10 +20,14 @@ from antiphon.orchestrator.events import (
     AgentChunk,
     Custom,
     Event,
+    Hit,
     Interrupt,
     Progress,
     Recorded,
     RunCancelled,
+    RunComplete,
+    RunStart,
+    Sources,
     Usage,
     decode,
     encode,
@@ -41,7 +45,7 @@ def test_tags_are_the_class_names_in_snake_case() -> None:
     assert [event.__struct_config__.tag for event in EVENT_TYPES] == [
         *("run_start", "run_attempt", "message_saved", "progress"),
         *("agent_start", "agent_chunk", "agent_text_end", "agent_complete", "agent_error"),
-        *("interaction", "sources", "tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order"),
+        *("interaction", "sources", "tool_start", "tool_complete", "tool_error", "tool_order"),
         *("workflow_update", "interrupt", "interrupt_answered"),
         *("run_complete", "run_error", "run_cancelled", "custom"),
     ]
@@ -107,6 +111,30 @@ def test_what_is_no_event_is_refused(payload: bytes) -> None:
 
 def test_fields_of_a_newer_version_are_ignored() -> None:
     assert decode(b'{"type": "custom", "name": "x", "colour": "red"}') == Custom(name="x")
+
+
+@pytest.mark.parametrize(
+    ("payload", "event"),
+    [
+        (
+            b'{"type": "run_start", "input": {}, "graph": "g", "dialect": "native", "reply_id": "m",'
+            b' "resumed_from": "r"}',
+            RunStart(input={}, graph="g", dialect="native", reply_id="m"),
+        ),
+        (
+            b'{"type": "sources", "query": "q", "withheld": 1,'
+            b' "hits": [{"id": "h", "title": "t", "span": "3-7"}]}',
+            Sources(query="q", hits=[Hit(id="h", title="t")]),
+        ),
+        (
+            b'{"type": "run_complete", "message_id": "m", "text": "t",'
+            b' "sources": [{"id": "h", "title": "t", "span": "3-7"}]}',
+            RunComplete(message_id="m", text="t", sources=[Hit(id="h", title="t")]),
+        ),
+    ],
+)
+def test_events_with_fields_that_were_removed_can_be_read(payload: bytes, event: Event) -> None:
+    assert decode(payload) == event
 
 
 def test_only_terminal_events_end_a_run() -> None:
