@@ -80,7 +80,9 @@ class _Walk:
     def _container(self, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
             return {self._key(key): self.plain(value[key], depth) for key in self._some(value)}
-        if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, Sequence | Set) and not isinstance(
+            value, bytes | bytearray | memoryview
+        ):
             return [self.plain(member, depth) for member in self._some(value)]
         try:
             return msgspec.to_builtins(value, enc_hook=_refuse)

@@ -102,7 +102,11 @@ class Asking:
 
         A tool that asks does not stop those beside it: they would run on for nobody, and run again later.
         """
-        if parent is not None and (call := self._inside.get(parent)) is not None and self.turns.is_left(call):
+        if (
+            parent is not None
+            and (call := self._inside.get(parent)) is not None
+            and self.turns.is_left(call)
+        ):
             raise GraphInterrupt
 
     def chain_ends(self, run_id: UUID, error: BaseException | None = None) -> None:
@@ -123,7 +127,12 @@ class Asking:
         self.go_on(known.get("parent_run_id"))
         outer = self._inside.get(known["parent_run_id"]) if known.get("parent_run_id") else None
         key = str(call_id) if call_id is not None else f"{name} {input_text}"
-        return Place(_task(known.get("metadata") or {}), key, str(call_id) if call_id is not None else None, outer)
+        return Place(
+            _task(known.get("metadata") or {}),
+            key,
+            str(call_id) if call_id is not None else None,
+            outer,
+        )
 
     def tool_begins(self, run_id: UUID, place: Place) -> None:
         """A tool call is held no longer."""
@@ -160,7 +169,9 @@ class _Watch(GraphCallbackHandler):
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
-    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **known: Any) -> None:
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, run_id: UUID, **known: Any
+    ) -> None:
         """A model is asked."""
         self._asking.go_on(known.get("parent_run_id"))
 
@@ -213,13 +224,17 @@ class _Hold(AsyncCallbackHandler):
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
-    async def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **known: Any) -> None:
+    async def on_chain_start(
+        self, serialized: Any, inputs: Any, *, run_id: UUID, **known: Any
+    ) -> None:
         """A runnable begins."""
         may_hold = self._asking.turns.may_hold(run_id)
         if may_hold and self._asking.called_on(run_id) is asyncio.get_running_loop():
             await _wait_on_loop(self._asking.turns.run_waits_for(run_id))
 
-    async def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **known: Any) -> None:
+    async def on_tool_start(
+        self, serialized: Any, input_str: str, *, run_id: UUID, **known: Any
+    ) -> None:
         """A tool is called."""
         if self._asking.turns.has_begun(run_id):
             return
@@ -239,7 +254,11 @@ class _Hold(AsyncCallbackHandler):
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether LangChain's warning about a callback is one: not if a held call was to raise its task's question."""
     names = (_Watch.__name__, _Hold.__name__)
-    return not (isinstance(record.args, tuple) and record.args[0] in names and "GraphInterrupt" in record.getMessage())
+    return not (
+        isinstance(record.args, tuple)
+        and record.args[0] in names
+        and "GraphInterrupt" in record.getMessage()
+    )
 
 
 logging.getLogger("langchain_core.callbacks.manager").addFilter(_is_news)

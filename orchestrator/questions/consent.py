@@ -28,7 +28,20 @@ FORBIDS = (
 UNSURE = frozenset(["know", "sure", "understand", "think", "mind", "care", "maybe", "perhaps"])
 """A clause that forbids one of these refuses nothing: "don't know", "don't mind"."""
 FILLERS = frozenset(
-    ["please", "thanks", "thank", "you", "now", "then", "just", "all", "both", "it", "that", "everything"]
+    [
+        "please",
+        "thanks",
+        "thank",
+        "you",
+        "now",
+        "then",
+        "just",
+        "all",
+        "both",
+        "it",
+        "that",
+        "everything",
+    ]
 )
 REJECTS = "reject|rejected|i reject|deny|denied|decline|declined|refuse|refused"
 """Refusals that are left out of the reason that follows them, as a no is."""
@@ -113,5 +126,6 @@ def _phrases(text: str) -> list[list[str]]:
 
 _YES, _NO, _FORBIDS = _phrases(YES), _phrases(NO), _phrases(FORBIDS)
 _LEADING_NO = re.compile(
-    rf"\s*(?:(?:{'|'.join(map(' '.join, _phrases(f'{NO}|{REJECTS}')))})\b[\s,.;:!–—-]*)+", re.IGNORECASE
+    rf"\s*(?:(?:{'|'.join(map(' '.join, _phrases(f'{NO}|{REJECTS}')))})\b[\s,.;:!–—-]*)+",
+    re.IGNORECASE,
 )

@@ -54,20 +54,27 @@ class _Check:
         if isinstance(value, list):
             yield from self._items(value, schema, place, depth + 1)
 
-    def _combined(self, value: Any, schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    def _combined(
+        self, value: Any, schema: Mapping[str, Any], place: str, depth: int
+    ) -> Iterator[str]:
         if "$ref" in schema:
             yield from self.errors(value, self._referred(schema["$ref"]), place, depth)
         for part in schema.get("allOf", ()):
             yield from self.errors(value, part, place, depth)
         for keyword in ("anyOf", "oneOf"):
-            found = [next(self.errors(value, part, place, depth), None) for part in schema.get(keyword, ())]
+            found = [
+                next(self.errors(value, part, place, depth), None)
+                for part in schema.get(keyword, ())
+            ]
             fitting = found.count(None)
             if found and not fitting:
                 yield self._closest(value, schema, keyword, place, depth)
             elif keyword == "oneOf" and fitting > 1:
                 yield f"{_name(place)} fits several of its alternatives"
 
-    def _closest(self, value: Any, schema: Mapping[str, Any], keyword: str, place: str, depth: int) -> str:
+    def _closest(
+        self, value: Any, schema: Mapping[str, Any], keyword: str, place: str, depth: int
+    ) -> str:
         """What is wrong with a value that fits no alternative: with the one that it names, if it names one."""
         named = schema.get("discriminator")
         if isinstance(named, Mapping) and isinstance(value, dict):
@@ -82,7 +89,9 @@ class _Check:
             return next(self.errors(value, schema[keyword][0], place, depth))
         return f"{_name(place)} fits none of its alternatives"
 
-    def _members(self, value: dict[str, Any], schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    def _members(
+        self, value: dict[str, Any], schema: Mapping[str, Any], place: str, depth: int
+    ) -> Iterator[str]:
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
             if name not in value:
@@ -91,7 +100,9 @@ class _Check:
             inner = properties.get(name, schema.get("additionalProperties", True))
             yield from self.errors(member, inner, f"{place}.{name}", depth)
 
-    def _items(self, value: list[Any], schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    def _items(
+        self, value: list[Any], schema: Mapping[str, Any], place: str, depth: int
+    ) -> Iterator[str]:
         first = schema.get("prefixItems", [])
         for index, item in enumerate(value):
             inner = first[index] if index < len(first) else schema.get("items", True)

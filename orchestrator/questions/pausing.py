@@ -34,7 +34,9 @@ def question_of(
 def _asked(interrupt: GraphInterrupt, asking: Asking) -> Asked:
     value, schema = plain(interrupt.value), plain(interrupt.response_schema)
     call_id = asking.call_id(interrupt)
-    if isinstance(value, dict) and value.get("type") == "tool_approval":  # asked before the tool is called
+    if (
+        isinstance(value, dict) and value.get("type") == "tool_approval"
+    ):  # asked before the tool is called
         call_id = str(value.get("tool_call_id") or call_id)
     return Asked(interrupt.id, value, schema if isinstance(schema, dict) else None, call_id)
 
@@ -58,7 +60,9 @@ async def breakpoint_at(
     return breakpoint_of(checkpoint_id, stands.next, _draft(stands.values))
 
 
-async def breakpoint_missed(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, view: RunView) -> str | None:
+async def breakpoint_missed(
+    graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, view: RunView
+) -> str | None:
     """The checkpoint of a breakpoint that a graph had reached when its process died, before the question was stored.
 
     LangGraph would go on from there: it takes every start from a checkpoint for the human's yes.
@@ -83,7 +87,11 @@ def _stops_at(breakpoints: All | Sequence[str], nodes: Sequence[str]) -> bool:
 
 def _innermost(snapshot: StateSnapshot) -> StateSnapshot:
     """Where a graph stands: in the subgraph that stands somewhere, if one does."""
-    inner = [task.state for task in snapshot.tasks if isinstance(task.state, StateSnapshot) and task.state.next]
+    inner = [
+        task.state
+        for task in snapshot.tasks
+        if isinstance(task.state, StateSnapshot) and task.state.next
+    ]
     return _innermost(inner[0]) if inner else snapshot
 
 
@@ -91,7 +99,10 @@ def _draft(values: Any) -> Any:
     """A state in plain values. Of messages only the last one counts."""
     if not isinstance(values, dict):
         return plain(values)
-    return {str(name): _last(value) if _are_messages(value) else plain(value) for name, value in values.items()}
+    return {
+        str(name): _last(value) if _are_messages(value) else plain(value)
+        for name, value in values.items()
+    }
 
 
 def _are_messages(value: Any) -> bool:
@@ -103,5 +114,7 @@ def _last(messages: Sequence[BaseMessage]) -> dict[str, Any]:
     shown: dict[str, Any] = {"role": message.type, "content": str(message.text)}
     calls = message.tool_calls if isinstance(message, AIMessage) else []
     if calls:
-        shown["tool_calls"] = [{"name": one["name"], "args": plain(one["args"]), "id": one["id"]} for one in calls]
+        shown["tool_calls"] = [
+            {"name": one["name"], "args": plain(one["args"]), "id": one["id"]} for one in calls
+        ]
     return shown

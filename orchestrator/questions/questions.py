@@ -19,7 +19,16 @@ BREAKPOINT = "breakpoint"
 """The reason of an interrupt without a question: a graph's `interrupt_before` or `interrupt_after`."""
 REFUSED = "answer_refused"
 """The reason of a question that is asked again because the graph did not take the answer."""
-ASKING_KEYS = ("question", "query", "prompt", "message", "text", "instruction", "instructions", "title")
+ASKING_KEYS = (
+    "question",
+    "query",
+    "prompt",
+    "message",
+    "text",
+    "instruction",
+    "instructions",
+    "title",
+)
 """Where an object may have its question, if it has one."""
 HINTS = ("options", "schema")
 DETAIL_LIMIT = 4000
@@ -98,7 +107,9 @@ def _open(asked: Asked) -> OpenQuestion:
 
 def _asking_key(details: Mapping[str, Any]) -> str | None:
     """The key under which an object asks in words, if it does."""
-    return next((key for key in ASKING_KEYS if isinstance(details.get(key), str) and details[key]), None)
+    return next(
+        (key for key in ASKING_KEYS if isinstance(details.get(key), str) and details[key]), None
+    )
 
 
 def _choices(schema: Mapping[str, Any] | None) -> list[Any] | None:
@@ -116,7 +127,9 @@ def _prompt(asked: Asked) -> str:
     if key is None:
         return as_text(_open(asked).question)
     more = [
-        f"{name}: {_cut(as_text(value), DETAIL_LIMIT)}" for name, value in details.items() if name not in (key, *HINTS)
+        f"{name}: {_cut(as_text(value), DETAIL_LIMIT)}"
+        for name, value in details.items()
+        if name not in (key, *HINTS)
     ]
     return "\n\n".join([details[key], *(["\n".join(more)] if more else [])])
 
@@ -126,7 +139,11 @@ def breakpoint_of(checkpoint_id: str, following: Sequence[str], state: Any) -> I
     shown = draft_of(state)
     nodes = " and ".join(f"`{name}`" for name in following)
     question = f"The graph has stopped before {nodes or 'its end'}. Shall it go on?"
-    draft = "\n\n".join(filter(None, map(_words, shown.values()))) if isinstance(shown, dict) else _words(shown)
+    draft = (
+        "\n\n".join(filter(None, map(_words, shown.values())))
+        if isinstance(shown, dict)
+        else _words(shown)
+    )
     return Interrupt(
         id=checkpoint_id,
         question=question,
@@ -142,7 +159,9 @@ def unsaid(question: Interrupt, said: str) -> Interrupt:
     if not said or not question.prompt.startswith(f"{said}{GAP}"):
         return question
     rest = question.prompt.removeprefix(f"{said}{GAP}")
-    return msgspec.structs.replace(question, prompt="" if rest == as_text(question.question) else rest)
+    return msgspec.structs.replace(
+        question, prompt="" if rest == as_text(question.question) else rest
+    )
 
 
 def draft_of(state: Any) -> Any:
@@ -164,8 +183,15 @@ def _bounded(value: Any, limit: int) -> Any:
     if isinstance(value, str):
         return _cut(value, limit)
     if isinstance(value, dict) and isinstance(value.get("content"), str):
-        calls = [call | {"args": _shortened(call.get("args"), limit)} for call in value.get("tool_calls") or ()]
-        return value | {"content": _cut(value["content"], limit)} | ({"tool_calls": calls[:CALLS]} if calls else {})
+        calls = [
+            call | {"args": _shortened(call.get("args"), limit)}
+            for call in value.get("tool_calls") or ()
+        ]
+        return (
+            value
+            | {"content": _cut(value["content"], limit)}
+            | ({"tool_calls": calls[:CALLS]} if calls else {})
+        )
     return value if len(as_text(value)) <= limit else None
 
 
@@ -179,7 +205,9 @@ def _words(value: Any) -> str:
     """The words of a part of a state: of a message its text and the tools that it calls."""
     if not isinstance(value, dict):
         return value if isinstance(value, str) else ""
-    calls = [f"{call.get('name')}({as_text(call.get('args'))})" for call in value.get("tool_calls") or ()]
+    calls = [
+        f"{call.get('name')}({as_text(call.get('args'))})" for call in value.get("tool_calls") or ()
+    ]
     return "\n".join([*filter(None, [value.get("content")]), *calls])
 
 
@@ -206,19 +234,30 @@ def read_answer(asked: Interrupt, said: Any, question: str | None = None) -> Rea
     known = {one.id: one for one in asked.open}
     if question is not None and question not in known:
         raise UnknownQuestion
-    answers = {question: said} if question is not None else _by_question(said, list(known)) or {asked.id: said}
+    answers = (
+        {question: said}
+        if question is not None
+        else _by_question(said, list(known)) or {asked.id: said}
+    )
     if not answers.keys() <= known.keys():
         raise UnknownQuestion
     first = next(one for one in known if one in answers)
     if asked.reason == BREAKPOINT:
         return Reading(first, {}, stops=not _agrees(answers[first]))
-    resume = {id_: _read(known[id_], asked.questions.get(id_, asked.value), given) for id_, given in answers.items()}
+    resume = {
+        id_: _read(known[id_], asked.questions.get(id_, asked.value), given)
+        for id_, given in answers.items()
+    }
     return Reading(first, resume)
 
 
 def _by_question(said: Any, known: Sequence[str]) -> dict[str, Any] | None:
     """Answers by question, if that is what an object says, or a text that is one as JSON."""
-    if isinstance(said, str) and said.lstrip().startswith("{") and any(id_ in said for id_ in known):
+    if (
+        isinstance(said, str)
+        and said.lstrip().startswith("{")
+        and any(id_ in said for id_ in known)
+    ):
         said = _as_json(said)
     if not isinstance(said, dict) or not said:
         return None
@@ -254,7 +293,9 @@ def _fitted(said: Any, schema: Any) -> Any:
         return said
     answer = consent(said)
     candidates = [_as_json(said), *([answer.agrees] if answer is not None else [])]
-    return next((one for one in candidates if one is not None and misfit(one, schema) is None), said)
+    return next(
+        (one for one in candidates if one is not None and misfit(one, schema) is None), said
+    )
 
 
 def _chosen(said: Any, options: Sequence[Any]) -> Any:
@@ -264,7 +305,9 @@ def _chosen(said: Any, options: Sequence[Any]) -> Any:
     texts = {as_text(option).lower(): option for option in options if not isinstance(option, str)}
     if (text := said.strip().lower()) in texts:
         return texts[text]
-    answer = consent(said) if options and all(isinstance(option, bool) for option in options) else None
+    answer = (
+        consent(said) if options and all(isinstance(option, bool) for option in options) else None
+    )
     return said if answer is None else answer.agrees
 
 

@@ -23,7 +23,9 @@ INBOX = ("accept", "edit", "ignore", "response")
 """The same decisions in the inbox's words."""
 ARGUMENT_LIMIT = 2000
 """Characters of a call's arguments that are shown in the question; the value has all of them."""
-_ORDER = re.compile(r"\s*(approve|accept|edit|reject|ignore|respond|response)\b[\s:,–—-]*", re.IGNORECASE)
+_ORDER = re.compile(
+    r"\s*(approve|accept|edit|reject|ignore|respond|response)\b[\s:,–—-]*", re.IGNORECASE
+)
 
 
 class Call(NamedTuple):
@@ -40,7 +42,9 @@ class Call(NamedTuple):
         arguments = self.args if isinstance(self.args, Mapping) else {"": self.args}
         pairs = ", ".join(f"{name}={_json(value)}".lstrip("=") for name, value in arguments.items())
         shown = pairs if len(pairs) <= ARGUMENT_LIMIT else f"{pairs[:ARGUMENT_LIMIT]}…"
-        about = self.description.partition("\n\nTool: ")[0].strip()  # the middleware repeats the call
+        about = self.description.partition("\n\nTool: ")[
+            0
+        ].strip()  # the middleware repeats the call
         return f"{about}\n\n{self.name}({shown})" if about else f"{self.name}({shown})"
 
 
@@ -134,7 +138,9 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
     def _ordered(self, order: str, rest: str) -> dict[str, Any]:
         """A decision that the text begins with: "respond: it is Tuesday", "edit: {...}"."""
-        known = dict(zip(INBOX, DECISIONS, strict=True)) | dict(zip(DECISIONS, DECISIONS, strict=True))
+        known = dict(zip(INBOX, DECISIONS, strict=True)) | dict(
+            zip(DECISIONS, DECISIONS, strict=True)
+        )
         kind = known[order]
         if not self._may(kind):
             raise AnswerInvalid(f"{order!r} is not allowed here. {self.help}")
@@ -175,7 +181,9 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
             decision = {"type": decision}
         kind = decision.get("type") if isinstance(decision, dict) else None
         if kind not in call.allowed:
-            raise AnswerInvalid(f"A decision about {call.name!r} must have a type of {_listed(call.allowed)}.")
+            raise AnswerInvalid(
+                f"A decision about {call.name!r} must have a type of {_listed(call.allowed)}."
+            )
         if flaw := self.flaw(decision):
             raise AnswerInvalid(f"In the decision about {call.name!r}, {flaw}.")
         whole: dict[str, Any] = decision
@@ -234,10 +242,16 @@ def review_of(value: Any, schema: Any = None) -> Review | None:
         return SingleReview(calls=[Call(str(value["name"]), args, about, _kinds(schema))])
     if isinstance(value, dict) and _are_objects(value.get("action_requests"), "name"):
         configs = value.get("review_configs")
-        return Review(calls=_batch(value["action_requests"], configs if isinstance(configs, list) else []))
+        return Review(
+            calls=_batch(value["action_requests"], configs if isinstance(configs, list) else [])
+        )
     listed = value if isinstance(value, list) else [value]
-    if _are_objects(listed, "action_request") and _are_objects([one["action_request"] for one in listed], "action"):
-        return InboxReview(calls=[_inbox_call(one) for one in listed], is_list=isinstance(value, list))
+    if _are_objects(listed, "action_request") and _are_objects(
+        [one["action_request"] for one in listed], "action"
+    ):
+        return InboxReview(
+            calls=[_inbox_call(one) for one in listed], is_list=isinstance(value, list)
+        )
     return None
 
 
@@ -246,21 +260,39 @@ def _batch(requests: Sequence[Mapping[str, Any]], configs: Sequence[Any]) -> lis
     calls = []
     for index, request in enumerate(requests):
         config = configs[index] if index < len(configs) else None
-        if not isinstance(config, Mapping) or config.get("action_name", request["name"]) != request["name"]:
-            fitting = (one for one in configs if isinstance(one, Mapping) and one.get("action_name") == request["name"])
+        if (
+            not isinstance(config, Mapping)
+            or config.get("action_name", request["name"]) != request["name"]
+        ):
+            fitting = (
+                one
+                for one in configs
+                if isinstance(one, Mapping) and one.get("action_name") == request["name"]
+            )
             config = next(fitting, {})
         allowed = tuple(config.get("allowed_decisions") or DECISIONS)
         about = str(request.get("description") or "")
-        calls.append(Call(str(request["name"]), request.get("args", request.get("arguments")), about, allowed))
+        calls.append(
+            Call(
+                str(request["name"]), request.get("args", request.get("arguments")), about, allowed
+            )
+        )
     return calls
 
 
 def _inbox_call(asked: Mapping[str, Any]) -> Call:
     request, config = asked["action_request"], asked.get("config")
-    keys = {"accept": "allow_accept", "edit": "allow_edit", "ignore": "allow_ignore", "response": "allow_respond"}
+    keys = {
+        "accept": "allow_accept",
+        "edit": "allow_edit",
+        "ignore": "allow_ignore",
+        "response": "allow_respond",
+    }
     given = config if isinstance(config, Mapping) else dict.fromkeys(keys.values(), True)
     allowed = tuple(word for word, key in keys.items() if given.get(key))
-    return Call(str(request["action"]), request.get("args"), str(asked.get("description") or ""), allowed)
+    return Call(
+        str(request["action"]), request.get("args"), str(asked.get("description") or ""), allowed
+    )
 
 
 def _kinds(schema: Any) -> tuple[str, ...]:
@@ -282,7 +314,11 @@ def _flaw_of_edit(action: Any, field: str, name: str) -> str | None:
 
 def _are_objects(listed: Any, key: str) -> bool:
     """Whether this is a list, not an empty one, of objects that all have this key."""
-    return isinstance(listed, list) and bool(listed) and all(isinstance(one, dict) and key in one for one in listed)
+    return (
+        isinstance(listed, list)
+        and bool(listed)
+        and all(isinstance(one, dict) and key in one for one in listed)
+    )
 
 
 def _decoded(text: str) -> Any:

@@ -64,13 +64,17 @@ class Call:
     def outermost(self) -> Call:
         """The outermost call of the same task that it is made in."""
         outer = self.place.outer
-        return outer.outermost() if outer is not None and outer.place.task == self.place.task else self
+        return (
+            outer.outermost() if outer is not None and outer.place.task == self.place.task else self
+        )
 
 
 class ToolTurns:
     """The tool calls of one execution of a graph. May be used from any thread."""
 
-    def __init__(self, before: Mapping[str, ToolOrder], record: Callable[[ToolOrder], None]) -> None:
+    def __init__(
+        self, before: Mapping[str, ToolOrder], record: Callable[[ToolOrder], None]
+    ) -> None:
         """`before` is the order so far, by task; `record` keeps it when a graph has begun."""
         self._before = dict(before)
         self._record = record
@@ -91,7 +95,9 @@ class ToolTurns:
         """How many runnables of a label have begun, by task."""
         self._graphs: dict[str, dict[int, ToolGraph]] = {}
         """Graphs by task and number."""
-        self._recorded: dict[str, list[ToolGraph]] = {task: order.graphs for task, order in before.items()}
+        self._recorded: dict[str, list[ToolGraph]] = {
+            task: order.graphs for task, order in before.items()
+        }
         self._numbered: dict[tuple[str, int], Future[None]] = {}
 
     # -- tasks ------------------------------------------------------------------------------------------------------
@@ -136,7 +142,9 @@ class ToolTurns:
             begun = self._future(place.task, key)
             if not begun.done() and self._is_sure_to_come(key, place.key, before):
                 yield begun, BEGIN_SECONDS
-            if begun.done() and not (place.outer is not None and place.outer.within(begun.result())):
+            if begun.done() and not (
+                place.outer is not None and place.outer.within(begun.result())
+            ):
                 yield begun.result().over, None
 
     def begins(self, run_id: UUID, place: Place) -> Call:
@@ -158,7 +166,11 @@ class ToolTurns:
     def is_left(self, call: Call) -> bool:
         """Whether a call goes on although its task, or one around it, is over because it asks."""
         outer = call.place.outer
-        return self._closed or call.place.task in self._asking or (outer is not None and self.is_left(outer))
+        return (
+            self._closed
+            or call.place.task in self._asking
+            or (outer is not None and self.is_left(outer))
+        )
 
     def ends(self, run_id: UUID, error: BaseException | None) -> Call | None:
         """A call is over."""
@@ -180,7 +192,10 @@ class ToolTurns:
         return ToolOrder(
             task=task,
             asked=asked,
-            beside=_united(before.beside, [key for key, ended in seen.items() if not ended and key not in asked]),
+            beside=_united(
+                before.beside,
+                [key for key, ended in seen.items() if not ended and key not in asked],
+            ),
             ended=_united(before.ended, [key for key, ended in seen.items() if ended]),
             graphs=self._numbers(task),
         )
@@ -300,7 +315,9 @@ def _united(first: Sequence[str], more: Sequence[str]) -> list[str]:
 
 def _tool_calls(inputs: Any) -> Iterator[str]:
     """The ids of the tool calls in the messages of a node's input."""
-    state = inputs if isinstance(inputs, dict) else getattr(inputs, "__dict__", {"messages": inputs})
+    state = (
+        inputs if isinstance(inputs, dict) else getattr(inputs, "__dict__", {"messages": inputs})
+    )
     for part in state.values():
         for message in part if isinstance(part, list) else ():
             if isinstance(message, AIMessage):

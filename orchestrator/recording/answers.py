@@ -43,13 +43,19 @@ class Answers:
             self._last.add(span.node)
         if span.node and not span.is_task:
             self._say_reply(span, storable(reply_text(outputs)))
-        return span.channel == "answer" and span.label.channel is None and self._judge(span, outputs)
+        return (
+            span.channel == "answer" and span.label.channel is None and self._judge(span, outputs)
+        )
 
     def _say_reply(self, span: Span, text: str) -> None:
         """Show what a node answers by what it returns, unless it was shown already."""
         shown = [str(one) for one in self._texts if self._is_inside(one, span)]
         whole = self._texts.of_span(span.id)
-        if not text or text == span.given or text.strip() in {one.strip() for one in [*shown, whole]}:
+        if (
+            not text
+            or text == span.given
+            or text.strip() in {one.strip() for one in [*shown, whole]}
+        ):
             return
         part = Part(span, span.channel, span.node)
         self._spans.say(part, text)
@@ -66,10 +72,18 @@ class Answers:
             return False
         outcome = Outcome(outputs)
         whole = outcome.answers(joined(own))
-        gone = [text for text in own if not (whole or text.key in self._speeches or outcome.holds(str(text)))]
+        gone = [
+            text
+            for text in own
+            if not (whole or text.key in self._speeches or outcome.holds(str(text)))
+        ]
         stays = [text for text in own if text not in gone]
-        answered = whole or any(text.key in self._speeches or outcome.answers(str(text)) for text in stays)
-        before = [text for text in standing if any(self._went_on(text, later, span) for later in stays)]
+        answered = whole or any(
+            text.key in self._speeches or outcome.answers(str(text)) for text in stays
+        )
+        before = [
+            text for text in standing if any(self._went_on(text, later, span) for later in stays)
+        ]
         if not answered and any(text.returned for text in before):
             gone += stays  # a remark about the answer, not an answer
         else:
@@ -108,11 +122,16 @@ class Answers:
         wanted = [text.strip() for text in expected]
         kept: list[Text] = []
         for text in reversed(standing):  # of equal texts the last one
-            if wanted.count(str(text).strip()) > sum(str(one).strip() == str(text).strip() for one in kept):
+            if wanted.count(str(text).strip()) > sum(
+                str(one).strip() == str(text).strip() for one in kept
+            ):
                 kept.insert(0, text)
         said = [str(text).strip() for text in kept]
         if said != wanted[: len(kept)]:
-            kept, said = [], []  # something is missing before what stands, or it stands in another order
+            kept, said = (
+                [],
+                [],
+            )  # something is missing before what stands, or it stands in another order
         if gone := [text for text in standing if text not in kept]:
             self._spans.writer.emit(self._no_answer(gone))
         missing = [text for text, known in zip(expected, wanted, strict=True) if known not in said]

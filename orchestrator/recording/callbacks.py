@@ -80,7 +80,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     run_inline = True
     raise_error = True
 
-    def __init__(self, writer: RunWriter, shape: GraphShape, attempt: int, limits: Limits = UNLIMITED) -> None:
+    def __init__(
+        self, writer: RunWriter, shape: GraphShape, attempt: int, limits: Limits = UNLIMITED
+    ) -> None:
         self.interrupts: list[Interrupt] = []
         self.breakpoint: str | None = None
         """The checkpoint at which the graph stopped of itself, without a question."""
@@ -129,7 +131,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             self._guard.parse(kwargs.get("name"), inputs)
         enclosing = self._within.get(parent_run_id) if parent_run_id else None
         if has_step(tags):
-            self._steps[str(metadata.get("langgraph_checkpoint_ns", ""))] = int(metadata.get("langgraph_step", 0))
+            self._steps[str(metadata.get("langgraph_checkpoint_ns", ""))] = int(
+                metadata.get("langgraph_step", 0)
+            )
         if parent_run_id in self._aside or (parent_run_id in self._open and is_edge(tags)):
             self._aside.add(run_id)
         agent = agent_of(kwargs.get("name"), tags, metadata, enclosing)
@@ -141,7 +145,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
             span.given = reply_text(inputs)
             self._open[run_id] = span
 
-    def _begin(self, agent: str, run_id: UUID, metadata: Mapping[str, Any], enclosing: Span | None) -> Span:
+    def _begin(
+        self, agent: str, run_id: UUID, metadata: Mapping[str, Any], enclosing: Span | None
+    ) -> Span:
         label = label_of(metadata, enclosing) or Label()
         span = self._spans.new(agent, label, enclosing)
         span.own_label = metadata.get(LABEL)
@@ -149,13 +155,19 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         span.task = str(metadata.get("langgraph_checkpoint_ns", ""))
         span.node = self._place(span.task)
         span.is_task = is_task_path(metadata.get("langgraph_path"))
-        inherited: Channel = enclosing.channel if enclosing and enclosing.label.channel else "answer"
+        inherited: Channel = (
+            enclosing.channel if enclosing and enclosing.label.channel else "answer"
+        )
         span.channel = label.channel or ("draft" if run_id in self._aside else inherited)
         if enclosing is not None and span.task != enclosing.task:
             enclosing.inside.add(span.task)
         if failed := self._failed_tasks.pop(span.task, None):
             self._spans.take_back_span(failed, "node_retry")
-        passing = span.channel == "answer" and label.channel is None and self.answers.shape.passes(path_of(span.node))
+        passing = (
+            span.channel == "answer"
+            and label.channel is None
+            and self.answers.shape.passes(path_of(span.node))
+        )
         self._writer.emit(
             AgentStart(
                 span=span.id,
@@ -208,7 +220,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._close_inside(span)
         if isinstance(error, GraphBubbleUp) or is_invalid_resume(error):
             asks = not isinstance(error, GraphBubbleUp) or isinstance(error, GraphInterrupt)
-            self._writer.emit(self._spans.completion(span, "interrupted" if asks else span.finish_reason))
+            self._writer.emit(
+                self._spans.completion(span, "interrupted" if asks else span.finish_reason)
+            )
         else:
             self._fail(span, error)
 
@@ -234,13 +248,21 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         task = span.task.partition("|")[0]
         node = task.partition(":")[0]
         failures = self._failures.get(task, 0) + 1
-        if span.task == task and (span.parent is None or span.parent.task != task):  # the node itself
+        if span.task == task and (
+            span.parent is None or span.parent.task != task
+        ):  # the node itself
             self._failures[task] = failures
         if isinstance(error, BudgetExceeded):
             return False
-        policies = (policy for policy in self.answers.shape.retries.get(node, ()) if _retries_on(policy, error))
+        policies = (
+            policy
+            for policy in self.answers.shape.retries.get(node, ())
+            if _retries_on(policy, error)
+        )
         policy = next(policies, None)  # the first that fits decides
-        return node in self.answers.shape.forgiving or (policy is not None and failures < policy.max_attempts)
+        return node in self.answers.shape.forgiving or (
+            policy is not None and failures < policy.max_attempts
+        )
 
     def _close_inside(self, span: Span) -> None:
         """Complete what was begun inside a span and stopped by it, innermost first."""
@@ -280,7 +302,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         asked = sum(len(str(message.text)) for batch in messages for message in batch)
         self._calls[run_id] = Call(span, silent, channel, node, asked)
         model = metadata.get("ls_model_name")
-        self._writer.note(ModelAsked(span=span.id, call=str(run_id), model=str(model) if model else None))
+        self._writer.note(
+            ModelAsked(span=span.id, call=str(run_id), model=str(model) if model else None)
+        )
         if span.failed and not silent:
             self._spans.take_back(span, span.failed, "model_retry")
             span.failed = []
@@ -338,7 +362,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         calls_tools = False
         for generations in response.generations:
             for generation in generations:
-                if isinstance(generation, ChatGeneration) and isinstance(generation.message, AIMessage):
+                if isinstance(generation, ChatGeneration) and isinstance(
+                    generation.message, AIMessage
+                ):
                     used += self._account(call.span, generation.message)
                     calls_tools = calls_tools or bool(generation.message.tool_calls)
                     self._note_tool_calls(generation.message)
@@ -379,7 +405,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         call.span.use(Usage(input_tokens=asked, output_tokens=said, total_tokens=asked + said))
         self._spans.end(call.part)
         failed = isinstance(error, Exception) and not isinstance(error, AnswerCut)
-        self._writer.note(ModelAnswered(call=str(run_id), code=describe(error).code if failed else None))
+        self._writer.note(
+            ModelAnswered(call=str(run_id), code=describe(error).code if failed else None)
+        )
 
     # -- tools --------------------------------------------------------------------------------------------------
 
@@ -422,20 +450,29 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         self._within.pop(run_id, None)
         self._aside.discard(run_id)
         called = self._tools.pop(run_id, None)
-        asks = isinstance(error, GraphBubbleUp) or is_invalid_resume(error)  # it will be called again
+        asks = isinstance(error, GraphBubbleUp) or is_invalid_resume(
+            error
+        )  # it will be called again
         if called is not None and not asks:
             span, call_id, name = called
-            self._writer.emit(ToolError(span=span.id, call_id=call_id, name=name, code="TOOL_FAILED"))
+            self._writer.emit(
+                ToolError(span=span.id, call_id=call_id, name=name, code="TOOL_FAILED")
+            )
 
     # -- what a graph itself has to say -------------------------------------------------------------------------
 
     async def on_custom_event(self, name: str, data: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """`adispatch_custom_event(name, data)`. `agent_chunk` with a `text` lets a node speak without a model."""
         span = self._within.get(run_id)
-        if name == "model_cut" and span is not None:  # an answer ended without its end: it will be said anew
+        if (
+            name == "model_cut" and span is not None
+        ):  # an answer ended without its end: it will be said anew
             span.failed += [span.last] if span.last is not None else []
         elif (
-            name == "agent_chunk" and span is not None and isinstance(data, dict) and isinstance(data.get("text"), str)
+            name == "agent_chunk"
+            and span is not None
+            and isinstance(data, dict)
+            and isinstance(data.get("text"), str)
         ):
             if span.speech is None:
                 aside = run_id in self._aside and span.label.channel is None
@@ -453,7 +490,9 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """The graph waits for a human."""
         if not event.checkpoint_ns or event.checkpoint_ns == ("",):
-            self.interrupts = list({one.id: one for one in event.interrupts}.values())  # callers repeat it
+            self.interrupts = list(
+                {one.id: one for one in event.interrupts}.values()
+            )  # callers repeat it
             self.breakpoint = None if self.interrupts else event.checkpoint_id
 
 

@@ -25,14 +25,18 @@ def label_of(metadata: Mapping[str, Any], enclosing: Span | None) -> Label | Non
         return None  # the user's own use of the key
 
 
-def agent_of(name: str | None, tags: list[str], metadata: Mapping[str, Any], enclosing: Span | None) -> str | None:
+def agent_of(
+    name: str | None, tags: list[str], metadata: Mapping[str, Any], enclosing: Span | None
+) -> str | None:
     """The agent that begins with this runnable, or None if it belongs to what is around it."""
     created = metadata.get("lc_agent_name")
     node = metadata.get("langgraph_node")
     is_node = name == node and (has_step(tags) or is_task_path(metadata.get("langgraph_path")))
     if "langsmith:hidden" in tags or (name or "").startswith("__"):
         return None
-    if created and isinstance(created, str):  # the inner nodes of a `create_agent` agent are that agent
+    if created and isinstance(
+        created, str
+    ):  # the inner nodes of a `create_agent` agent are that agent
         is_agent = name == created and not is_node
         return created if is_agent and not (enclosing and enclosing.agent == created) else None
     if not is_node or name is None or MIDDLEWARE.match(name):
@@ -50,7 +54,12 @@ def has_step(tags: Sequence[str]) -> bool:
 
 def is_task_path(path: Any) -> bool:
     """Whether a path in a graph is that of a function decorated with `@task`, called by another one."""
-    return isinstance(path, tuple) and len(path) > 3 and path[0] == "__pregel_push" and path[-1] is True
+    return (
+        isinstance(path, tuple)
+        and len(path) > 3
+        and path[0] == "__pregel_push"
+        and path[-1] is True
+    )
 
 
 def is_edge(tags: Sequence[str]) -> bool:

@@ -79,7 +79,9 @@ def _is_conversation(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, str) for one in value)
+    return (
+        isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, str) for one in value)
+    )
 
 
 def spoken(message: BaseMessage) -> str:
@@ -132,8 +134,12 @@ class Outcome:
         if isinstance(update, str):
             self._answers.add(update.strip())
         elif isinstance(update, Mapping):
-            self._answers.update(update[key].strip() for key in ANSWER_KEYS if isinstance(update.get(key), str))
-            rest = {key: value for key, value in update.items() if key != "messages" or not messages}
+            self._answers.update(
+                update[key].strip() for key in ANSWER_KEYS if isinstance(update.get(key), str)
+            )
+            rest = {
+                key: value for key, value in update.items() if key != "messages" or not messages
+            }
             self._others += texts_in(plain(rest))
         elif not messages and update is not None:
             self._others += texts_in(plain(update))
@@ -163,7 +169,9 @@ def texts_in(value: Any) -> Iterator[str]:
 class Output:
     """What a graph ends with, judged by what a run was given."""
 
-    def __init__(self, output: Any, message: str, message_id: str, inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, output: Any, message: str, message_id: str, inputs: Mapping[str, Any]
+    ) -> None:
         self._output = updates_of(output)[-1]
         self._message = message
         self._message_id = message_id
@@ -190,9 +198,17 @@ class Output:
         """The output as JSON, without what the run was given; empty if there is nothing left."""
         output = self._output
         if isinstance(output, Mapping):
-            names = ANSWER_KEYS if "messages" in output else tuple(output)  # a conversation's other keys are its own
-            rest = {key: output[key] for key in names if output.get(key) is not None and self._is_new(key, output[key])}
-            return as_json(dict(output) if rest and "messages" not in output else rest) if rest else ""
+            names = (
+                ANSWER_KEYS if "messages" in output else tuple(output)
+            )  # a conversation's other keys are its own
+            rest = {
+                key: output[key]
+                for key in names
+                if output.get(key) is not None and self._is_new(key, output[key])
+            }
+            return (
+                as_json(dict(output) if rest and "messages" not in output else rest) if rest else ""
+            )
         if output is None or messages_in(output):
             return ""
         return output if isinstance(output, str) else as_json(output)
@@ -223,7 +239,11 @@ class Output:
         found: list[Said] = []
         answered = False
         for index, message in enumerate(reversed(self._new_messages())):
-            text = str(message.text) if index == 0 and isinstance(message, ToolMessage) else spoken(message)
+            text = (
+                str(message.text)
+                if index == 0 and isinstance(message, ToolMessage)
+                else spoken(message)
+            )
             if not text.strip():
                 continue
             calls = isinstance(message, AIMessage) and bool(message.tool_calls)
@@ -286,7 +306,9 @@ def expected_texts(output: Output, view: RunView) -> list[str]:
     What the answering agent said before it called tools counts, if it was shown.
     """
     if said := output.said():
-        if not output.holds_message:  # what is new cannot be told from what is old, unless it was said in this run
+        if (
+            not output.holds_message
+        ):  # what is new cannot be told from what is old, unless it was said in this run
             said = [one for one in said if view.said(one.text) is not None]
         answer = view.said(said[-1].text) if said else None
         return [
@@ -306,4 +328,6 @@ def _belongs(preamble: Text | None, answer: Text | None) -> bool:
     """Whether a preamble was shown, and by the agent that answers."""
     if preamble is None or preamble.channel != "answer" or preamble.past:
         return False
-    return answer is None or ((preamble.agent, path_of(preamble.node)) == (answer.agent, path_of(answer.node)))
+    return answer is None or (
+        (preamble.agent, path_of(preamble.node)) == (answer.agent, path_of(answer.node))
+    )

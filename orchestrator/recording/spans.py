@@ -172,7 +172,9 @@ class Spans:
         self.end(span.speech)
         span.speech = None
 
-    def completion(self, span: Span, finish_reason: str | None, outputs: Any = None) -> AgentComplete:
+    def completion(
+        self, span: Span, finish_reason: str | None, outputs: Any = None
+    ) -> AgentComplete:
         """The event that ends a span."""
         return AgentComplete(
             span=span.id,

@@ -149,7 +149,9 @@ class RunSpans:
                 return []
             case AgentStart():
                 parent = what.parent or _execution(what.span.partition(".")[0])
-                self._start(what.span, f"agent {what.agent}", parent, at, agent=what.agent, role=what.role)
+                self._start(
+                    what.span, f"agent {what.agent}", parent, at, agent=what.agent, role=what.role
+                )
             case AgentComplete():
                 return self._finish(what.span, at, finish_reason=what.finish_reason)
             case AgentError():
@@ -161,9 +163,14 @@ class RunSpans:
             case ToolError():
                 return self._finish(_tool(what), at, code=what.code)
             case ModelAsked():
-                self._start(what.call, f"model {what.model or 'unnamed'}", what.span, at, model=what.model)
+                self._start(
+                    what.call, f"model {what.model or 'unnamed'}", what.span, at, model=what.model
+                )
             case ModelAnswered(usage=usage):
-                tokens = {"input_tokens": usage.input_tokens or None, "output_tokens": usage.output_tokens or None}
+                tokens = {
+                    "input_tokens": usage.input_tokens or None,
+                    "output_tokens": usage.output_tokens or None,
+                }
                 return self._finish(what.call, at, code=what.code, **tokens)
             case _:
                 self._see_run(what, at)
@@ -191,7 +198,11 @@ class RunSpans:
         """The execution ends, with `status` where no event said so: what is open, innermost first, then itself."""
         run, end = self._run, {"status": status, **self._end}
         reason = end["status"]
-        spans = [span for key in reversed(list(self._open)) for span in self._finish(key, at, finish_reason=reason)]
+        spans = [
+            span
+            for key in reversed(list(self._open))
+            for span in self._finish(key, at, finish_reason=reason)
+        ]
         whole = _Open(
             key=_execution(self._epoch),
             name="run",

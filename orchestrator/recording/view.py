@@ -123,7 +123,9 @@ class RunView:
         span = getattr(event, "span", None)
         begins_late = isinstance(event, AgentStart) and event.parent in self._over
         is_stopped = isinstance(event, AgentComplete) and event.finish_reason == "cancelled"
-        if begins_late or (is_stopped and span not in self._open):  # stopped in a thread before it was announced
+        if begins_late or (
+            is_stopped and span not in self._open
+        ):  # stopped in a thread before it was announced
             self._over.add(str(span))
         return span in self._over
 
@@ -149,18 +151,29 @@ class RunView:
 
     def interrupted(self) -> Superseded:
         """What nodes had said before they asked a human: they begin anew with the answer."""
-        return _superseded({span: at for span, at in self._asking.items() if self.texts.of_span(span)})
+        return _superseded(
+            {span: at for span, at in self._asking.items() if self.texts.of_span(span)}
+        )
 
     def open_spans(self) -> list[AgentComplete]:
         """The completions that are missing, innermost first."""
         return [
-            AgentComplete(span=start.span, agent=start.agent, role=start.role, text=self.texts.of_span(start.span))
+            AgentComplete(
+                span=start.span,
+                agent=start.agent,
+                role=start.role,
+                text=self.texts.of_span(start.span),
+            )
             for start, _ in reversed(self._open.values())
         ]
 
     def cited(self, text: str) -> list[Hit]:
         """The passages whose document the text cites as `[uri]`, one per document, the first cited first."""
-        found = {hit.uri: hit for hit in reversed(self.hits.values()) if hit.uri and f"[{hit.uri}]" in text}
+        found = {
+            hit.uri: hit
+            for hit in reversed(self.hits.values())
+            if hit.uri and f"[{hit.uri}]" in text
+        }
         return sorted(found.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
 
 
@@ -174,4 +187,8 @@ RECOVERED = "recovered"
 
 def _superseded(spans: dict[str, tuple[str, int]]) -> Superseded:
     after = min((seq for _, seq in spans.values()), default=1) - 1
-    return Superseded(after=max(after, 0), agents=sorted({agent for agent, _ in spans.values()}), spans=list(spans))
+    return Superseded(
+        after=max(after, 0),
+        agents=sorted({agent for agent, _ in spans.values()}),
+        spans=list(spans),
+    )

@@ -96,13 +96,25 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
 
 def test_defaults_are_left_out_and_come_back() -> None:
     chunk = AgentChunk(span="1.1", agent="a", text="hi")
-    assert json.loads(encode(chunk)) == {"type": "agent_chunk", "span": "1.1", "agent": "a", "text": "hi"}
+    assert json.loads(encode(chunk)) == {
+        "type": "agent_chunk",
+        "span": "1.1",
+        "agent": "a",
+        "text": "hi",
+    }
     assert decode(encode(chunk)) == chunk
 
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"{}", b'{"type": "unheard_of"}', b'{"type": "progress"}', b'{"type": "progress", "value": "much"}', b"["],
+    [
+        b"",
+        b"{}",
+        b'{"type": "unheard_of"}',
+        b'{"type": "progress"}',
+        b'{"type": "progress", "value": "much"}',
+        b"[",
+    ],
 )
 def test_what_is_no_event_is_refused(payload: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
@@ -138,7 +150,9 @@ def test_events_with_fields_that_were_removed_can_be_read(payload: bytes, event:
 
 
 def test_only_terminal_events_end_a_run() -> None:
-    recorded = Recorded(thread_id="t", seq=1, run_id="r", attempt=1, at=1, event=Interrupt(id="1", question="?"))
+    recorded = Recorded(
+        thread_id="t", seq=1, run_id="r", attempt=1, at=1, event=Interrupt(id="1", question="?")
+    )
     assert not recorded.ends_run
     assert msgspec.structs.replace(recorded, event=RunCancelled(by="me")).ends_run
     assert len(TERMINAL) == 3
@@ -159,7 +173,18 @@ def test_events_are_values_that_nobody_changes() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(antiphon.__all__) == [
-        *("Agent", "Engine", "Environment", "Request", "Run", "RunFailed", "Team", "User", "events", "open_engine")
+        *(
+            "Agent",
+            "Engine",
+            "Environment",
+            "Request",
+            "Run",
+            "RunFailed",
+            "Team",
+            "User",
+            "events",
+            "open_engine",
+        )
     ]
     assert all(getattr(antiphon, name) for name in antiphon.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Manager'"):

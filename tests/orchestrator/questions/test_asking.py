@@ -31,7 +31,10 @@ from tests.orchestrator.support import chain, events_of, of_type, opened
 
 def calls(*names: str) -> AIMessage:
     """A model's turn that calls each of these tools."""
-    return AIMessage("", tool_calls=[{"name": name, "args": {"what": name}, "id": f"id-{name}"} for name in names])
+    return AIMessage(
+        "",
+        tool_calls=[{"name": name, "args": {"what": name}, "id": f"id-{name}"} for name in names],
+    )
 
 
 def tools_of(*tools: BaseTool, node: Any = None) -> Any:
@@ -41,7 +44,11 @@ def tools_of(*tools: BaseTool, node: Any = None) -> Any:
         return {"messages": [calls(*(one.name for one in tools))]}
 
     async def says(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [AIMessage(" / ".join(str(m.text) for m in state["messages"] if m.type == "tool"))]}
+        return {
+            "messages": [
+                AIMessage(" / ".join(str(m.text) for m in state["messages"] if m.type == "tool"))
+            ]
+        }
 
     return chain(model=model, tools=node or ToolNode(list(tools)), says=says)
 
@@ -50,7 +57,9 @@ async def at_once() -> None:
     """Do nothing before."""
 
 
-def asks(name: str, *questions: str, before: Callable[[], Any] = at_once, threads: bool = False) -> BaseTool:
+def asks(
+    name: str, *questions: str, before: Callable[[], Any] = at_once, threads: bool = False
+) -> BaseTool:
     """A tool that asks some questions, and does something else before each of them."""
 
     async def on_the_loop(what: str) -> str:
@@ -118,14 +127,19 @@ def dawdling(chance: random.Random, threads: bool) -> Callable[[], Any]:
 @pytest.mark.parametrize("threads", [False, True], ids=["coroutines", "threads"])
 async def test_each_tool_gets_its_own_answer_in_sixty_runs(url: str, threads: bool) -> None:
     before, orders = dawdling(random.Random(8), threads), Counter[tuple[str, ...]]()
-    tools = [asks(name, f"{name}?", before=before, threads=threads) for name in ("circle", "square", "star")]
+    tools = [
+        asks(name, f"{name}?", before=before, threads=threads)
+        for name in ("circle", "square", "star")
+    ]
     quiet = asks("quiet", before=before, threads=threads)
     async with opened(url, tools_of(*tools, quiet)) as engine:
         for _ in range(60):
             run = await engine.start("go")
             text = await answered(engine, run)
             assert text == "circle: <circle?> / square: <square?> / star: <star?> / quiet: "
-            asked = [event.question for event in await events_of(run) if isinstance(event, Interrupt)]
+            asked = [
+                event.question for event in await events_of(run) if isinstance(event, Interrupt)
+            ]
             orders[tuple(asked)] += 1
     assert len(orders) > 1, "the tools did not come to their questions in different orders"
 
@@ -133,7 +147,9 @@ async def test_each_tool_gets_its_own_answer_in_sixty_runs(url: str, threads: bo
 async def test_each_tool_gets_its_own_answer_after_restarts(url: str) -> None:
     chance = random.Random(9)
     names = ("circle", "square", "star")
-    graph = tools_of(*(asks(name, f"{name}?", f"{name}!", before=dawdling(chance, False)) for name in names))
+    graph = tools_of(
+        *(asks(name, f"{name}?", f"{name}!", before=dawdling(chance, False)) for name in names)
+    )
     async with opened(url, graph) as engine:
         runs = [await engine.start("go") for _ in range(5)]
         for run in runs:
@@ -179,7 +195,11 @@ async def test_the_tool_that_asked_first_asks_first_again(url: str, first: str) 
         run = await engine.start("go")
         assert (await question_of(run)).question == f"{first}?"
         [order] = of_type(await events_of(run), ToolOrder)
-        assert (order.asked, order.beside, order.ended) == ([f"id-{first}"], [f"id-{pace_other(first)}"], [])
+        assert (order.asked, order.beside, order.ended) == (
+            [f"id-{first}"],
+            [f"id-{pace_other(first)}"],
+            [],
+        )
         pace.waits = False
         assert await answered(engine, run) == "one: <one?> / two: <two?>"
 
@@ -263,9 +283,13 @@ async def test_what_goes_on_beside_a_question_stops_at_its_next_step(url: str) -
 # -- graphs that tools run ----------------------------------------------------------------------------------------
 
 
-def agent_tool(name: str, before: Callable[[], Any], threads: bool, second: Callable[[Notes], Any]) -> BaseTool:
+def agent_tool(
+    name: str, before: Callable[[], Any], threads: bool, second: Callable[[Notes], Any]
+) -> BaseTool:
     """A tool that runs a graph of two nodes: the first one notes the tool's name, for the second one."""
-    graph = StateGraph(Notes).add_node("first", lambda state: {"name": name}).add_node("second", second)
+    graph = (
+        StateGraph(Notes).add_node("first", lambda state: {"name": name}).add_node("second", second)
+    )
     inner = graph.add_edge(START, "first").add_edge("first", "second").compile()
 
     async def on_the_loop(what: str) -> str:
@@ -334,10 +358,15 @@ async def test_tools_that_are_called_one_after_the_other_are_not_held(url: str) 
     async def node(state: MessagesState) -> dict[str, Any]:
         asked: Any = state["messages"][-1]
         by_name = {"quiet": quiet, "one": one, "two": two}
-        return {"messages": [await by_name[call["name"]].ainvoke(call) for call in asked.tool_calls]}
+        return {
+            "messages": [await by_name[call["name"]].ainvoke(call) for call in asked.tool_calls]
+        }
 
     async with opened(url, tools_of(quiet, one, two, node=node)) as engine:
-        assert await answered(engine, await engine.start("go")) == "quiet:  / one: <one?> / two: <two?>"
+        assert (
+            await answered(engine, await engine.start("go"))
+            == "quiet:  / one: <one?> / two: <two?>"
+        )
 
 
 async def test_calls_that_are_made_anew_are_not_held(url: str) -> None:
@@ -348,7 +377,10 @@ async def test_calls_that_are_made_anew_are_not_held(url: str) -> None:
     async def node(state: MessagesState) -> dict[str, Any]:
         nonlocal count
         count += 1
-        made = [{"name": name, "args": {"what": "x"}, "id": f"{name}-{count}", "type": "tool_call"} for name in "qo"]
+        made = [
+            {"name": name, "args": {"what": "x"}, "id": f"{name}-{count}", "type": "tool_call"}
+            for name in "qo"
+        ]
         results = await asyncio.gather(quiet.ainvoke(made[0]), one.ainvoke(made[1]))
         return {"messages": [AIMessage(" / ".join(result.content for result in results))]}
 
@@ -407,16 +439,26 @@ async def test_tools_that_a_plain_function_calls_in_threads_are_ordered_as_well(
     graph = tools_of(*node.tools_by_name.values(), node=plain_node)
     async with opened(url, graph) as engine:
         for _ in range(10):
-            assert await answered(engine, await engine.start("go")) == "one: <one?> / two: <two?> / three: <three?>"
+            assert (
+                await answered(engine, await engine.start("go"))
+                == "one: <one?> / two: <two?> / three: <three?>"
+            )
 
 
-async def test_a_tool_that_a_coroutine_calls_without_waiting_does_not_stop_the_server(url: str) -> None:
-    one, two = (asks(name, *more, before=int, threads=True) for name, *more in (("one", "one?"), ("two",)))
+async def test_a_tool_that_a_coroutine_calls_without_waiting_does_not_stop_the_server(
+    url: str,
+) -> None:
+    one, two = (
+        asks(name, *more, before=int, threads=True) for name, *more in (("one", "one?"), ("two",))
+    )
 
     async def node(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
         asked: Any = state["messages"][-1]
         return {
-            "messages": [each.invoke(call, config) for each, call in zip((one, two), asked.tool_calls, strict=True)]
+            "messages": [
+                each.invoke(call, config)
+                for each, call in zip((one, two), asked.tool_calls, strict=True)
+            ]
         }
 
     async with opened(url, tools_of(one, two, node=node)) as engine:
@@ -508,7 +550,9 @@ async def test_what_is_held_when_the_run_is_cancelled_never_begins(url: str) -> 
     assert began == ["two"], "it ran beside the question, and was held behind the answer"
 
 
-async def test_held_calls_make_no_noise_in_the_log(url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_held_calls_make_no_noise_in_the_log(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     async with opened(url, tools_of(asks("one", "one?", "one!"), asks("two"))) as engine:
         assert await answered(engine, await engine.start("go")) == "one: <one?> <one!> / two: "

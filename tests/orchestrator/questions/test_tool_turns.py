@@ -51,7 +51,9 @@ class Turns(ToolTurns):
 
 def order(asked: str = "", beside: str = "", ended: str = "", graphs: str = "") -> ToolOrder:
     named = [ToolGraph(call=key, name="graph") for key in graphs]
-    return ToolOrder(task=TASK, asked=list(asked), beside=list(beside), ended=list(ended), graphs=named)
+    return ToolOrder(
+        task=TASK, asked=list(asked), beside=list(beside), ended=list(ended), graphs=named
+    )
 
 
 # -- calls ----------------------------------------------------------------------------------------------------------
@@ -85,7 +87,9 @@ def test_those_that_asked_come_first_one_after_the_other() -> None:
         (order("a", ended="c"), "ac", False),  # it ended before the other one began, perhaps
     ],
 )
-def test_a_call_waits_for_one_that_is_sure_to_come(before: ToolOrder, given: str, held: bool) -> None:
+def test_a_call_waits_for_one_that_is_sure_to_come(
+    before: ToolOrder, given: str, held: bool
+) -> None:
     turns = Turns(before, given)
     assert turns.holds("c") is held
     turns.begin("a")
@@ -143,7 +147,9 @@ def test_the_numbers_of_graphs_are_recorded_when_they_are_taken() -> None:
     turns.takes_number(two, f"{TASK}|node:1")
     turns.takes_number(one, f"{TASK}|1|node:2")
     turns.reads(turns.id("a"), f"{TASK}|1")
-    assert [recorded.graphs for recorded in turns.recorded] == [order(graphs=graphs).graphs for graphs in ("b", "ba")]
+    assert [recorded.graphs for recorded in turns.recorded] == [
+        order(graphs=graphs).graphs for graphs in ("b", "ba")
+    ]
 
 
 def test_one_call_alone_is_not_worth_recording() -> None:
