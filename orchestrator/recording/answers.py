@@ -15,7 +15,7 @@ from langgraph.types import Command
 from antiphon.orchestrator.events import AgentStart, RunAttempt, Superseded, TextRef
 from antiphon.orchestrator.graphs.shape import GraphShape, path_of
 from antiphon.orchestrator.recording.replies import Outcome, reply_text
-from antiphon.orchestrator.recording.spans import Part, Span, Spans
+from antiphon.orchestrator.recording.spans import AgentSpan, Part, Spans
 from antiphon.orchestrator.recording.texts import Key, Text, joined
 from antiphon.orchestrator.recording.view import NO_ANSWER
 from antiphon.orchestrator.values import storable
@@ -37,7 +37,7 @@ class Answers:
         """Note that a text is said by a node itself."""
         self._speeches.add((part.span.id, part.number))
 
-    def returned(self, span: Span, outputs: Any) -> bool:
+    def returned(self, span: AgentSpan, outputs: Any) -> bool:
         """Judge a span whose task has returned. Return whether it returned one of its texts as an answer."""
         if path_of(span.node) in self.shape.edgeless and not _goes_to(outputs):
             self._last.add(span.node)
@@ -47,7 +47,7 @@ class Answers:
             span.channel == "answer" and span.label.channel is None and self._judge(span, outputs)
         )
 
-    def _say_reply(self, span: Span, text: str) -> None:
+    def _say_reply(self, span: AgentSpan, text: str) -> None:
         """Show what a node answers by what it returns, unless it was shown already."""
         shown = [str(one) for one in self._texts if self._is_inside(one, span)]
         whole = self._texts.of_span(span.id)
@@ -61,7 +61,7 @@ class Answers:
         self._spans.say(part, text)
         self._spans.end(part)
 
-    def _judge(self, span: Span, outputs: Any) -> bool:
+    def _judge(self, span: AgentSpan, outputs: Any) -> bool:
         """Take back which texts turned out to be no answer, now that a task has returned its result.
 
         Return whether the task has returned one of its texts as an answer.
@@ -92,13 +92,13 @@ class Answers:
             self._spans.queue(span, self._no_answer(gone))
         return answered
 
-    def _went_on(self, text: Text, later: Text, span: Span) -> bool:
+    def _went_on(self, text: Text, later: Text, span: AgentSpan) -> bool:
         """Whether the work that a text came from went on to a later text of a span that has ended."""
         if text.calls_tools or not text.ended or not text.node or self._is_inside(text, span):
             return False
         return self.shape.goes_on(text.node, later.node, self._last)
 
-    def _is_inside(self, text: Text, span: Span) -> bool:
+    def _is_inside(self, text: Text, span: AgentSpan) -> bool:
         """Whether a text was said in a span, or in one that it encloses."""
         return self._texts.is_inside(text.key[0], span.id)
 

@@ -8,13 +8,18 @@ from typing import Any
 import msgspec
 
 from antiphon.orchestrator.graphs.shape import MIDDLEWARE
-from antiphon.orchestrator.recording.spans import Label, Span
+from antiphon.orchestrator.recording.spans import AgentSpan, Label
 
 LABEL = "antiphon"
 """The one key of a node's metadata that is ours; everything else there is the user's own."""
 
 
-def label_of(metadata: Mapping[str, Any], enclosing: Span | None) -> Label | None:
+def namespace_of(metadata: Mapping[str, Any]) -> str:
+    """Return the namespace of the task that a runnable belongs to; empty if it belongs to none."""
+    return str(metadata.get("langgraph_checkpoint_ns", ""))
+
+
+def label_of(metadata: Mapping[str, Any], enclosing: AgentSpan | None) -> Label | None:
     """A node's own label; None if it has none, or only that of the node around it, which it inherits."""
     found = metadata.get(LABEL)
     if found is None or (enclosing is not None and found == enclosing.own_label):
@@ -26,7 +31,7 @@ def label_of(metadata: Mapping[str, Any], enclosing: Span | None) -> Label | Non
 
 
 def agent_of(
-    name: str | None, tags: list[str], metadata: Mapping[str, Any], enclosing: Span | None
+    name: str | None, tags: list[str], metadata: Mapping[str, Any], enclosing: AgentSpan | None
 ) -> str | None:
     """The agent that begins with this runnable, or None if it belongs to what is around it."""
     created = metadata.get("lc_agent_name")

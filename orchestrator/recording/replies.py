@@ -84,6 +84,18 @@ def _is_pair(value: Any) -> bool:
     )
 
 
+def tool_words(output: Any, call_id: str) -> Any:
+    """Return what a tool says by its output, without the state that a command of it carries."""
+    for update in updates_of(output):
+        answers = [message for message in messages_in(update) if isinstance(message, ToolMessage)]
+        own = [message for message in answers if message.tool_call_id == call_id]
+        if answers:
+            return (own or answers)[-1].content
+    if isinstance(output, Command):
+        return "" if output.goto == () else f"goes to {output.goto}"
+    return output.content if isinstance(output, BaseMessage) else output
+
+
 def spoken(message: BaseMessage) -> str:
     """The text of a message that can be an answer: the model's, or a worker's that signed it."""
     if isinstance(message, AIMessage):

@@ -48,33 +48,21 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 class Part:
     """One text of a span while it is being said."""
 
-    def __init__(self, span: Span, channel: Channel, node: str) -> None:
+    def __init__(self, span: AgentSpan, channel: Channel, node: str) -> None:
         self.span = span
         self.number = span.parts
         self.channel = channel
         self.node = node
-        self.said: list[str] = []
+        self.pieces: list[str] = []
         self.ended = False
         span.parts += 1
         span.last = self
 
 
-class Call:
-    """A model call under way. `asked` are the characters of its prompt."""
-
-    def __init__(self, span: Span, silent: bool, channel: Channel, node: str, asked: int) -> None:
-        self.span = span
-        self.silent = silent
-        self.channel = channel
-        self.node = node
-        self.asked = asked
-        self.part: Part | None = None
-
-
-class Span:
+class AgentSpan:
     """One invocation of one agent, while it lasts."""
 
-    def __init__(self, id_: str, agent: str, label: Label, parent: Span | None) -> None:
+    def __init__(self, id_: str, agent: str, label: Label, parent: AgentSpan | None) -> None:
         self.id = id_
         self.agent = agent
         self.label = label
@@ -107,7 +95,11 @@ class Span:
         """Its part in a team."""
         return self.label.role
 
-    def encloses(self, other: Span | None) -> bool:
+    def channel_of(self, aside: bool) -> Channel:
+        """Return the channel of a text; `aside` if it comes from something that cannot answer."""
+        return "draft" if aside and self.label.channel is None else self.channel
+
+    def encloses(self, other: AgentSpan | None) -> bool:
         """Whether another span began inside this one."""
         while other is not None and other.parent is not self:
             other = other.parent
@@ -124,21 +116,23 @@ class Spans:
     def __init__(self, writer: RunWriter, attempt: int) -> None:
         self.writer = writer
         self._attempt = attempt
-        self._spans: dict[str, Span] = {}
+        self._spans: dict[str, AgentSpan] = {}
         self._numbers = itertools.count(1)
         """Plain functions that call graphs begin some in threads of their own."""
 
-    def new(self, agent: str, label: Label | None = None, parent: Span | None = None) -> Span:
+    def new(
+        self, agent: str, label: Label | None = None, parent: AgentSpan | None = None
+    ) -> AgentSpan:
         """A span that begins now."""
         id_ = f"{self.writer.fence.epoch}.{next(self._numbers)}"
-        span = self._spans[id_] = Span(id_, storable(agent), label or Label(), parent)
+        span = self._spans[id_] = AgentSpan(id_, storable(agent), label or Label(), parent)
         return span
 
     def say(self, part: Part, text: str, channel: Channel | None = None) -> None:
         """Add a piece to a text. A `channel` of its own (reasoning) makes it no part of the text."""
         text = storable(text)
         if channel is None:
-            part.said.append(text)
+            part.pieces.append(text)
         span = part.span
         self.writer.emit(
             AgentChunk(
@@ -167,13 +161,13 @@ class Spans:
             )
         )
 
-    def end_speech(self, span: Span) -> None:
+    def end_speech(self, span: AgentSpan) -> None:
         """What the node says by itself is complete."""
         self.end(span.speech)
         span.speech = None
 
     def completion(
-        self, span: Span, finish_reason: str | None, outputs: Any = None
+        self, span: AgentSpan, finish_reason: str | None, outputs: Any = None
     ) -> AgentComplete:
         """The event that ends a span."""
         return AgentComplete(
@@ -187,20 +181,20 @@ class Spans:
             finish_reason=finish_reason,
         )
 
-    def queue(self, span: Span, event: AnyEvent) -> None:
+    def queue(self, span: AgentSpan, event: AnyEvent) -> None:
         """Emit what a task ends with, together with the task's stored result."""
         if span.task:
             self.writer.hold(span.task, event, span.inside)
         else:
             self.writer.emit(event)
 
-    def take_back(self, span: Span, parts: Sequence[Part], reason: str) -> None:
+    def take_back(self, span: AgentSpan, parts: Sequence[Part], reason: str) -> None:
         """Take back single texts of a span."""
         texts = [TextRef(span=span.id, part=part.number) for part in parts]
         superseded = Superseded(after=span.after, agents=[span.agent], spans=[], texts=texts)
         self.writer.emit(self.attempt(reason, superseded))
 
-    def take_back_span(self, span: Span, reason: str) -> None:
+    def take_back_span(self, span: AgentSpan, reason: str) -> None:
         """Take back what an agent that failed had said, with all that was said inside its span."""
         speaking = {text.key[0] for text in self.writer.view.texts}
         inside = (one for one in self._spans.values() if one is span or span.encloses(one))
