@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
         built = msgspec.to_builtins(value, enc_hook=_described, str_keys=True)
         msgspec.json.encode(built)
     except Exception:  # an odd member: keys that are no text, text that is no Unicode, cycles, properties that raise
-        return _Walk().plain(value, 0)
+        return _Conversion().plain(value, 0)
     return built
 
 
@@ -49,7 +49,7 @@ def bounded(value: Any, limit: int = VALUE_LIMIT) -> Any:
     return f"<{type(value).__name__} of {size} bytes>"
 
 
-class _Walk:
+class _Conversion:
     """Takes a value apart where the fast way failed: only what is odd is replaced."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from langgraph.types import Interrupt
 
 from antiphon.orchestrator.errors import AnswerLost
 from antiphon.orchestrator.events import ToolOrder
-from antiphon.orchestrator.questions.tool_turns import Awaited, Call, Place, ToolTurns
+from antiphon.orchestrator.questions.tool_turns import Awaited, Place, ToolCall, ToolTurns
 
 CUT_OFF_SECONDS = 0.5
 """How long after a call was cancelled the others go on, unless their task is over by then."""
@@ -37,9 +37,9 @@ class Asking:
 
     def __init__(self, order: Mapping[str, ToolOrder], record: Callable[[ToolOrder], None]) -> None:
         """`order` is that of the tools in this run so far, by task; `record` keeps a new one."""
-        self.handlers: list[BaseCallbackHandler] = [_Watch(self), _Hold(self)]
+        self.handlers: list[BaseCallbackHandler] = [_SyncHandler(self), _AsyncHandler(self)]
         self.turns = ToolTurns(order, record)
-        self._inside: dict[UUID, Call] = {}
+        self._inside: dict[UUID, ToolCall] = {}
         """The tool call that a runnable is part of."""
         self._loops: dict[UUID, asyncio.AbstractEventLoop | None] = {}
         self._nodes: dict[UUID, tuple[str, int]] = {}
@@ -49,7 +49,7 @@ class Asking:
         """The questions of this execution, each with the order in which its node began."""
         self._askers: dict[int, str | None] = {}
         """The ids of the tool calls through which they are asked, the innermost ones."""
-        self._direct: dict[int, Call] = {}
+        self._direct: dict[int, ToolCall] = {}
         """The tool calls that ask by themselves, and not by a node of a graph inside them."""
 
     # -- what became known ------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Asking:
             for question in _questions(error):
                 self._asks(call, question)
 
-    def _asks(self, call: Call, question: Interrupt) -> None:
+    def _asks(self, call: ToolCall, question: Interrupt) -> None:
         self._askers.setdefault(id(question), call.place.call_id)
         if id(question) not in self._ranks:  # no node of a graph inside it asks
             ranks = (rank for task, rank in list(self._nodes.values()) if task == call.place.task)
@@ -159,7 +159,7 @@ class Asking:
         return self._loops.setdefault(run_id, _event_loop())
 
 
-class _Watch(GraphCallbackHandler):
+class _SyncHandler(GraphCallbackHandler):
     """Sees what begins and ends, in any thread. Holds what runs in a thread of its own."""
 
     run_inline = True
@@ -195,7 +195,7 @@ class _Watch(GraphCallbackHandler):
             self._asking.turns.takes_number(event.run_id, "|".join(event.checkpoint_ns))
 
     def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **known: Any) -> None:
-        """A tool is called. Must not wait in a thread whose event loop it would stop: `_Hold` does that."""
+        """A tool is called. Must not wait in a thread whose event loop it would stop: `_AsyncHandler` does that."""
         if self._asking.called_on(run_id) is None:
             place = self._asking.place(serialized, input_str, known)
             _wait_for(self._asking.turns.waits_for(place))
@@ -210,7 +210,7 @@ class _Watch(GraphCallbackHandler):
         self._asking.tool_ends(run_id, error)
 
 
-class _Hold(AsyncCallbackHandler):
+class _AsyncHandler(AsyncCallbackHandler):
     """Holds what runs on an event loop.
 
     A tool or a graph that a coroutine calls without waiting (`invoke`) is not held: its event loop
@@ -253,7 +253,7 @@ class _Hold(AsyncCallbackHandler):
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether LangChain's warning about a callback is one: not if a held call was to raise its task's question."""
-    names = (_Watch.__name__, _Hold.__name__)
+    names = (_SyncHandler.__name__, _AsyncHandler.__name__)
     return not (
         isinstance(record.args, tuple)
         and record.args[0] in names

@@ -32,10 +32,10 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 def misfit(value: Any, schema: Any) -> str | None:
     """What is wrong with a value, as the end of a sentence about it; None if it fits."""
-    return next(_Check(schema).errors(value, schema, "", 0), None)
+    return next(_Validation(schema).errors(value, schema, "", 0), None)
 
 
-class _Check:
+class _Validation:
     """One check of a value against a schema, to which its references belong."""
 
     def __init__(self, root: Any) -> None:

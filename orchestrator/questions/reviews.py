@@ -28,7 +28,7 @@ _ORDER = re.compile(
 )
 
 
-class Call(NamedTuple):
+class ReviewedCall(NamedTuple):
     """A tool call that waits, and what may be decided about it, in the words of its shape."""
 
     name: str
@@ -51,7 +51,7 @@ class Call(NamedTuple):
 class Review(msgspec.Struct, frozen=True, kw_only=True):
     """Tool calls that wait together. Subclasses say in which shape decisions reach the graph."""
 
-    calls: list[Call]
+    calls: list[ReviewedCall]
 
     words: ClassVar[Mapping[Kind, str]] = dict(zip(DECISIONS, DECISIONS, strict=True))
     """What the four decisions are called in this shape."""
@@ -176,7 +176,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
             raise AnswerInvalid(f"There must be {len(self.calls)} decisions, not {len(given)}.")
         return [self._checked_one(*pair) for pair in zip(given, self.calls, strict=True)]
 
-    def _checked_one(self, decision: Any, call: Call) -> dict[str, Any]:
+    def _checked_one(self, decision: Any, call: ReviewedCall) -> dict[str, Any]:
         if isinstance(decision, str):
             decision = {"type": decision}
         kind = decision.get("type") if isinstance(decision, dict) else None
@@ -239,7 +239,7 @@ def review_of(value: Any, schema: Any = None) -> Review | None:
     """The review that a question's value asks for, if it is one; `schema` is the answer's."""
     if isinstance(value, dict) and value.get("type") == "tool_approval" and "name" in value:
         args, about = value.get("args"), str(value.get("description") or "")
-        return SingleReview(calls=[Call(str(value["name"]), args, about, _kinds(schema))])
+        return SingleReview(calls=[ReviewedCall(str(value["name"]), args, about, _kinds(schema))])
     if isinstance(value, dict) and _are_objects(value.get("action_requests"), "name"):
         configs = value.get("review_configs")
         return Review(
@@ -255,7 +255,7 @@ def review_of(value: Any, schema: Any = None) -> Review | None:
     return None
 
 
-def _batch(requests: Sequence[Mapping[str, Any]], configs: Sequence[Any]) -> list[Call]:
+def _batch(requests: Sequence[Mapping[str, Any]], configs: Sequence[Any]) -> list[ReviewedCall]:
     """The calls of the middleware's request; the configuration of the same place or name belongs to each."""
     calls = []
     for index, request in enumerate(requests):
@@ -273,14 +273,14 @@ def _batch(requests: Sequence[Mapping[str, Any]], configs: Sequence[Any]) -> lis
         allowed = tuple(config.get("allowed_decisions") or DECISIONS)
         about = str(request.get("description") or "")
         calls.append(
-            Call(
+            ReviewedCall(
                 str(request["name"]), request.get("args", request.get("arguments")), about, allowed
             )
         )
     return calls
 
 
-def _inbox_call(asked: Mapping[str, Any]) -> Call:
+def _inbox_call(asked: Mapping[str, Any]) -> ReviewedCall:
     request, config = asked["action_request"], asked.get("config")
     keys = {
         "accept": "allow_accept",
@@ -290,7 +290,7 @@ def _inbox_call(asked: Mapping[str, Any]) -> Call:
     }
     given = config if isinstance(config, Mapping) else dict.fromkeys(keys.values(), True)
     allowed = tuple(word for word, key in keys.items() if given.get(key))
-    return Call(
+    return ReviewedCall(
         str(request["action"]), request.get("args"), str(asked.get("description") or ""), allowed
     )
 

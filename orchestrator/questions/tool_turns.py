@@ -44,11 +44,11 @@ class Place(NamedTuple):
     task: str
     key: str
     call_id: str | None
-    outer: Call | None
+    outer: ToolCall | None
     """The tool call that this one is made in."""
 
 
-class Call:
+class ToolCall:
     """One tool call, while it lasts."""
 
     def __init__(self, place: Place) -> None:
@@ -56,12 +56,12 @@ class Call:
         self.over: Future[GraphInterrupt | None] = Future()
         """Set when it has ended; to its question if it asks."""
 
-    def within(self, other: Call) -> bool:
+    def within(self, other: ToolCall) -> bool:
         """Whether it is another call, or made in it."""
         outer = self.place.outer
         return self is other or (outer is not None and outer.within(other))
 
-    def outermost(self) -> Call:
+    def outermost(self) -> ToolCall:
         """The outermost call of the same task that it is made in."""
         outer = self.place.outer
         return (
@@ -82,14 +82,14 @@ class ToolTurns:
         self._asking: set[str] = set()
         """Tasks that are over because they ask."""
         self._lock = threading.RLock()
-        self._calls: dict[UUID, Call] = {}
-        self._begun: dict[tuple[str, str], Future[Call]] = {}
+        self._calls: dict[UUID, ToolCall] = {}
+        self._begun: dict[tuple[str, str], Future[ToolCall]] = {}
         """Calls by task and key, once they begin."""
         self._seen: dict[str, dict[str, bool]] = {}
         """Calls that have begun, by task and key, and whether they ended without a question."""
         self._given: dict[str, set[str]] = {}
         """Tool calls that stand in a resumed task's input."""
-        self._runs: dict[UUID, tuple[Call, ToolGraph]] = {}
+        self._runs: dict[UUID, tuple[ToolCall, ToolGraph]] = {}
         """Runnables that calls run themselves, some of which are graphs."""
         self._labels: dict[str, Counter[ToolGraph]] = {}
         """How many runnables of a label have begun, by task."""
@@ -147,12 +147,12 @@ class ToolTurns:
             ):
                 yield begun.result().over, None
 
-    def begins(self, run_id: UUID, place: Place) -> Call:
+    def begins(self, run_id: UUID, place: Place) -> ToolCall:
         """A call is held no longer. Raises `GraphInterrupt` if its task or the execution is over."""
         with self._lock:
             if self._closed or place.task in self._asking:
                 raise GraphInterrupt
-            call = self._calls[run_id] = Call(place)
+            call = self._calls[run_id] = ToolCall(place)
             self._seen.setdefault(place.task, {})[place.key] = False
             _settle(self._future(place.task, place.key), call)
             if place.task in self._graphs:
@@ -163,7 +163,7 @@ class ToolTurns:
         """Whether a call is under way."""
         return run_id in self._calls
 
-    def is_left(self, call: Call) -> bool:
+    def is_left(self, call: ToolCall) -> bool:
         """Whether a call goes on although its task, or one around it, is over because it asks."""
         outer = call.place.outer
         return (
@@ -172,7 +172,7 @@ class ToolTurns:
             or (outer is not None and self.is_left(outer))
         )
 
-    def ends(self, run_id: UUID, error: BaseException | None) -> Call | None:
+    def ends(self, run_id: UUID, error: BaseException | None) -> ToolCall | None:
         """A call is over."""
         with self._lock:
             call = self._calls.pop(run_id, None)
@@ -202,7 +202,7 @@ class ToolTurns:
 
     # -- graphs that calls run --------------------------------------------------------------------------------------
 
-    def run_begins(self, run_id: UUID, call: Call, name: str) -> None:
+    def run_begins(self, run_id: UUID, call: ToolCall, name: str) -> None:
         """A call runs a runnable, which may be a graph."""
         with self._lock:
             self._runs[run_id] = (call, ToolGraph(call=call.place.key, name=name))
@@ -258,7 +258,7 @@ class ToolTurns:
             if call is not None and labels:
                 self._takes_number(call, labels[-1], namespace)
 
-    def _takes_number(self, call: Call, label: ToolGraph, namespace: str) -> None:
+    def _takes_number(self, call: ToolCall, label: ToolGraph, namespace: str) -> None:
         task = call.place.task
         if f"{namespace}|".startswith(f"{task}|"):
             first = namespace[len(task) + 1 :].partition("|")[0]
@@ -289,7 +289,7 @@ class ToolTurns:
             return True
         return key in self._given.get(before.task, ()) and held not in before.ended
 
-    def _future(self, task: str, key: str) -> Future[Call]:
+    def _future(self, task: str, key: str) -> Future[ToolCall]:
         with self._lock:
             return self._begun.setdefault((task, key), Future())
 

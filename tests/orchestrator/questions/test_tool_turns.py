@@ -10,7 +10,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
 from antiphon.orchestrator.events import ToolGraph, ToolOrder
-from antiphon.orchestrator.questions.tool_turns import Call, Place, ToolTurns
+from antiphon.orchestrator.questions.tool_turns import Place, ToolCall, ToolTurns
 
 TASK = "tools:1"
 
@@ -28,14 +28,14 @@ class Turns(ToolTurns):
     def id(self, key: str) -> UUID:
         return self._ids.setdefault(key, uuid4())
 
-    def begin(self, *keys: str, outer: Call | None = None) -> Call:
+    def begin(self, *keys: str, outer: ToolCall | None = None) -> ToolCall:
         """Calls begin; returns the last one."""
         return [self.begins(self.id(key), Place(TASK, key, key, outer)) for key in keys][-1]
 
     def end(self, key: str, asks: bool = False) -> None:
         self.ends(self.id(key), GraphInterrupt((Interrupt("?"),)) if asks else None)
 
-    def holds(self, key: str, outer: Call | None = None) -> bool:
+    def holds(self, key: str, outer: ToolCall | None = None) -> bool:
         """Whether a call would have to wait now."""
         return any(not future.done() for future, _ in self.waits_for(Place(TASK, key, key, outer)))
 
