@@ -35,6 +35,8 @@ class RunView:
         self.attempt = 1
         self.order: list[str] = []
         """Agents in the order in which they began."""
+        self._outermost = "graph"
+        """The agent that began last without being inside another one."""
         self.usage = Usage()
         self.hits: dict[str, Hit] = {}
         self.resume: dict[str, Any] | None = None
@@ -71,6 +73,8 @@ class RunView:
             case AgentStart():
                 self._open[event.span] = (event, seq)
                 self.order.append(event.agent)
+                if event.parent is None:
+                    self._outermost = event.agent
             case AgentComplete():
                 _, began = self._open.pop(event.span, (None, seq))
                 self._over.add(event.span)
@@ -141,9 +145,13 @@ class RunView:
         return next(standing, None) or self.taken_back.get(asked)
 
     def author_of(self, text: str) -> str:
-        """The agent who said a text; else the one that began last."""
-        said = self.said(text)
-        return said.agent if said is not None else (self.order[-1] if self.order else "graph")
+        """Return the agent that said a text.
+
+        If none did (a hook of middleware wrote it, or it is an output as JSON), return the outermost
+        agent that began last: an agent inside a tool does not answer for the one that calls it.
+        """
+        text_said = self.said(text)
+        return text_said.agent if text_said is not None else self._outermost
 
     def unfinished(self) -> Superseded:
         """What an attempt left half done: the text of these spans will be said anew."""

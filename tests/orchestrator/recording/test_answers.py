@@ -609,6 +609,29 @@ async def test_an_agent_inside_a_tool_drafts(url: str, model: Model) -> None:
     assert drafted == {"researcher"}
 
 
+async def test_a_hook_that_ends_an_agent_answers_for_it_and_not_for_its_tools_agent(
+    url: str, model: Model
+) -> None:
+    inner = create_agent(model, [], name="researcher")
+
+    @tool
+    async def look(what: str) -> str:
+        """Look at something."""
+        await inner.ainvoke({"messages": [("user", "work")]})
+        return "a secret"
+
+    @before_model(can_jump_to=["end"])
+    def keeps_secrets(state: Any, runtime: Any) -> dict[str, Any] | None:
+        if "secret" not in str(state["messages"][-1].text):
+            return None
+        return {"messages": [AIMessage("I keep secrets.")], "jump_to": "end"}
+
+    graph = create_agent(model, [look], middleware=[keeps_secrets], name="boss")
+    events = await told(url, graph)
+    assert events[-1].text.endswith("I keep secrets.")
+    assert (agents_of(events)[:2], events[-1].primary_agent) == (["boss", "researcher"], "boss")
+
+
 async def test_a_hand_over_in_a_swarm_is_shown_with_what_was_said_before(
     url: str, model: Model
 ) -> None:

@@ -142,6 +142,13 @@ def test_the_order_of_tool_calls_is_the_last_one_of_each_task() -> None:
     }
 
 
+def test_a_text_that_no_agent_said_is_the_outermost_agents_that_began_last() -> None:
+    assert RunView().author_of("hi") == "graph"
+    inner = AgentStart(span="3", agent="inner", parent="2")
+    view = view_of(start("1", "first"), start("2", "outer"), inner, chunk("3", "said"))
+    assert (view.author_of("hi"), view.author_of("said")) == ("outer", "a")
+
+
 def test_cited_are_the_documents_that_the_text_names_in_its_order() -> None:
     hits = [Hit(id=f"{uri}#{n}", title=uri, uri=f"{uri}.md") for uri in "abc" for n in (0, 1)]
     view = view_of(Sources(query="?", hits=hits), Sources(query="!", hits=[Hit(id="d", title="d")]))
