@@ -1,12 +1,13 @@
 """LangGraph's and LangChain's callbacks, turned into events.
 
-This file alone knows the callbacks; `metadata.py` and `replies.py` know the shape of what they carry.
+This file alone knows the callbacks; `metadata.py` and `replies.py` know the shape of what they
+carry.
 
 One inline handler sees everything in the order in which it happens: nodes, models, tools, nested
-graphs. A node is an agent, and one run of it is a span; the span of a nested node has a parent. Names
-come, in this order, from our own label (`add_node(..., metadata={"antiphon": {"agent": ...}})`), from
-the name of a `create_agent` agent, from the node. An agent labelled `""` stays out of the log. A model
-call tagged `nostream` stays silent, as it does in LangGraph.
+graphs. A node is an agent, and one run of it is a span; the span of a nested node has a parent.
+Names come, in this order, from our own label (`add_node(..., metadata={"antiphon": {"agent":
+...}})`), from the name of a `create_agent` agent, from the node. An agent labelled `""` stays out
+of the log. A model call tagged `nostream` stays silent, as it does in LangGraph.
 
 What is the answer is known only when a node's task is done: its texts stream as they come, and are
 taken back if the task returns none of them, or if a later node's text is the answer.

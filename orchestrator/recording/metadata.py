@@ -1,4 +1,4 @@
-"""What LangGraph's and LangChain's metadata and tags say of a runnable: agent, node, edge, task."""
+"""Reads LangGraph's and LangChain's metadata and tags of a runnable: agent, node, edge, task."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def namespace_of(metadata: Mapping[str, Any]) -> str:
 
 
 def label_of(metadata: Mapping[str, Any], enclosing: AgentSpan | None) -> Label | None:
-    """A node's own label; None if it has none, or only that of the node around it, which it inherits."""
-    found = metadata.get(LABEL)
-    if found is None or (enclosing is not None and found == enclosing.own_label):
+    """Return a node's own label; None if it has none but what it inherits from the node around."""
+    value = metadata.get(LABEL)
+    if value is None or (enclosing is not None and value == enclosing.own_label):
         return None
     try:
-        return msgspec.convert(found, Label)
+        return msgspec.convert(value, Label)
     except msgspec.ValidationError:
         return None  # the user's own use of the key
 
@@ -33,15 +33,14 @@ def label_of(metadata: Mapping[str, Any], enclosing: AgentSpan | None) -> Label 
 def agent_of(
     name: str | None, tags: list[str], metadata: Mapping[str, Any], enclosing: AgentSpan | None
 ) -> str | None:
-    """The agent that begins with this runnable, or None if it belongs to what is around it."""
+    """Return the agent that begins with this runnable; None if it belongs to the one around it."""
     created = metadata.get("lc_agent_name")
     node = metadata.get("langgraph_node")
     is_node = name == node and (has_step(tags) or is_task_path(metadata.get("langgraph_path")))
     if "langsmith:hidden" in tags or (name or "").startswith("__"):
         return None
-    if created and isinstance(
-        created, str
-    ):  # the inner nodes of a `create_agent` agent are that agent
+    if created and isinstance(created, str):
+        # the inner nodes of a `create_agent` agent are that agent
         is_agent = name == created and not is_node
         return created if is_agent and not (enclosing and enclosing.agent == created) else None
     if not is_node or name is None or MIDDLEWARE.match(name):
@@ -58,7 +57,7 @@ def has_step(tags: Sequence[str]) -> bool:
 
 
 def is_task_path(path: Any) -> bool:
-    """Whether a path in a graph is that of a function decorated with `@task`, called by another one."""
+    """Whether a path in a graph is that of a function with `@task`, called by another function."""
     return (
         isinstance(path, tuple)
         and len(path) > 3
@@ -68,11 +67,14 @@ def is_task_path(path: Any) -> bool:
 
 
 def is_edge(tags: Sequence[str]) -> bool:
-    """Whether a runnable directly inside a node's run is one of its edges: they follow the node's own function."""
+    """Whether a runnable directly inside a node's run is one of its edges.
+
+    They are the steps after the node's own function.
+    """
     return any(tag.startswith("seq:step:") and tag != "seq:step:1" for tag in tags)
 
 
 def is_middleware(metadata: Mapping[str, Any]) -> bool:
-    """Whether a model is asked by middleware, for example for a summary."""
+    """Whether middleware calls a model, for example for a summary."""
     node = metadata.get("langgraph_node")
     return isinstance(node, str) and MIDDLEWARE.match(node) is not None
