@@ -1,4 +1,4 @@
-"""Tells whether a value fits a JSON Schema: the keywords that Pydantic writes, and no others. Pure.
+"""Checks a value against a JSON Schema: the keywords that Pydantic writes, and no others. Pure.
 
 A keyword that is not known here allows everything. So does a reference that leads nowhere.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 DEPTH = 200
-"""Schemas inside each other beyond which nothing is checked; references may be circular."""
+"""The depth of schemas inside each other that is checked; references may be circular."""
 SHOWN = 80
-"""Characters of a value that are repeated in a message."""
+"""Characters of a value that a message shows."""
 
 
 def _is_number(value: Any) -> bool:
@@ -31,18 +31,18 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def misfit(value: Any, schema: Any) -> str | None:
-    """What is wrong with a value, as the end of a sentence about it; None if it fits."""
+    """Return what is wrong with a value, as the end of a sentence about it; None if it fits."""
     return next(_Validation(schema).errors(value, schema, "", 0), None)
 
 
 class _Validation:
-    """One check of a value against a schema, to which its references belong."""
+    """One check of a value. `root` is the schema that references refer to."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
 
     def errors(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
-        """What is wrong with a value; `place` is where it stands in the whole, as `.name` or `[0]`."""
+        """Yield what is wrong with a value; `place` is its path in the whole: `.name`, `[0]`."""
         if schema is False:
             yield f"{_name(place)} must be left out"
         if not isinstance(schema, Mapping) or depth > DEPTH:
@@ -62,12 +62,11 @@ class _Validation:
         for part in schema.get("allOf", ()):
             yield from self.errors(value, part, place, depth)
         for keyword in ("anyOf", "oneOf"):
-            found = [
-                next(self.errors(value, part, place, depth), None)
-                for part in schema.get(keyword, ())
-            ]
-            fitting = found.count(None)
-            if found and not fitting:
+            alternatives = schema.get(keyword, ())
+            fitting = 0
+            for part in alternatives:
+                fitting += next(self.errors(value, part, place, depth), None) is None
+            if alternatives and not fitting:
                 yield self._closest(value, schema, keyword, place, depth)
             elif keyword == "oneOf" and fitting > 1:
                 yield f"{_name(place)} fits several of its alternatives"
@@ -75,7 +74,10 @@ class _Validation:
     def _closest(
         self, value: Any, schema: Mapping[str, Any], keyword: str, place: str, depth: int
     ) -> str:
-        """What is wrong with a value that fits no alternative: with the one that it names, if it names one."""
+        """Return what is wrong with a value that fits no alternative.
+
+        If a discriminator names one alternative, the message is about that one.
+        """
         named = schema.get("discriminator")
         if isinstance(named, Mapping) and isinstance(value, dict):
             reference = named.get("mapping", {}).get(str(value.get(named.get("propertyName"))))
@@ -109,24 +111,24 @@ class _Validation:
             yield from self.errors(item, inner, f"{place}[{index}]", depth)
 
     def _referred(self, reference: Any) -> Any:
-        """The schema that `#/$defs/name` refers to."""
-        found = self._root
+        """Return the schema that `#/$defs/name` refers to; None if there is none."""
+        schema = self._root
         for part in str(reference).removeprefix("#").strip("/").split("/"):
             key = part.replace("~1", "/").replace("~0", "~")
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+            schema = schema.get(key) if isinstance(schema, Mapping) else None
+        return schema
 
 
 def _own(value: Any, schema: Mapping[str, Any], place: str) -> Iterator[str]:
-    """What is wrong with a value by itself."""
+    """Yield what is wrong with a value itself, without its members."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds):
         yield f"{_name(place)} must be {_listed(kinds)}"
     if "const" in schema and not _same(value, schema["const"]):
         yield f"{_name(place)} must be {_shown(schema['const'])}"
-    if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
-        yield f"{_name(place)} must be {_listed([_shown(one) for one in schema['enum']])}"
+    if "enum" in schema and not any(_same(value, choice) for choice in schema["enum"]):
+        yield f"{_name(place)} must be {_listed([_shown(choice) for choice in schema['enum']])}"
     for keyword, (is_kind, measure, allows, wording) in _BOUNDS.items():
         if keyword in schema and is_kind(value) and not allows(measure(value), schema[keyword]):
             yield f"{_name(place)} {wording} {schema[keyword]}"
@@ -148,7 +150,7 @@ _BOUNDS: dict[str, _Bound] = {
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: true is not 1."""
+    """Return whether two values are equal in JSON, in which true is not 1."""
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 

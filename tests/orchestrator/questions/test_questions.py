@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
 from antiphon.orchestrator.events import Interrupt, decode, encode
 from antiphon.orchestrator.questions.questions import (
-    Asked,
+    GraphQuestion,
     Reading,
     breakpoint_of,
     draft_of,
@@ -27,12 +27,12 @@ ONE, TWO, THREE = ("1" * 32, "2" * 32, "3" * 32)
 
 def asked(value: Any, **more: Any) -> Interrupt:
     """One question."""
-    return interrupt_of([Asked(ONE, value, **more)])
+    return interrupt_of([GraphQuestion(ONE, value, **more)])
 
 
 def both(first: Any = "pay Bob 10?", second: Any = "delete the database?") -> Interrupt:
     """Two questions."""
-    return interrupt_of([Asked(ONE, first), Asked(TWO, second)])
+    return interrupt_of([GraphQuestion(ONE, first), GraphQuestion(TWO, second)])
 
 
 def given_to_graph(event: Interrupt, said: Any) -> Any:
@@ -99,7 +99,7 @@ def test_the_call_that_asks_is_kept() -> None:
 
 
 def test_a_question_that_is_asked_again_says_why() -> None:
-    event = interrupt_of([Asked(ONE, "sure?")], refused=True)
+    event = interrupt_of([GraphQuestion(ONE, "sure?")], refused=True)
     assert (event.reason, event.question) == ("answer_refused", "sure?")
     assert event.text == "The graph did not take that answer. Please answer again.\n\nsure?"
 
@@ -116,7 +116,9 @@ json = st.recursive(
 @UNHURRIED
 @given(st.lists(json, min_size=1, max_size=3))
 def test_any_value_is_kept_and_can_be_read_again(values: list[Any]) -> None:
-    event = interrupt_of([Asked(f"{index:032}", value) for index, value in enumerate(values)])
+    event = interrupt_of(
+        [GraphQuestion(f"{index:032}", value) for index, value in enumerate(values)]
+    )
     assert decode(encode(event)) == event
     assert event.text
     assert event.value == values[0]
@@ -304,7 +306,7 @@ def test_an_answer_that_does_not_fit_is_refused(schema: dict[str, Any], said: An
 
 
 def test_nothing_is_answered_if_one_of_several_answers_does_not_fit() -> None:
-    event = interrupt_of([Asked(ONE, "?"), Asked(TWO, "?", {"type": "integer"})])
+    event = interrupt_of([GraphQuestion(ONE, "?"), GraphQuestion(TWO, "?", {"type": "integer"})])
     with pytest.raises(AnswerInvalid):
         read_answer(event, {ONE: "yes", TWO: "no"})
 
