@@ -30,7 +30,7 @@ class Answers:
         self._spans = spans
         self._texts = spans.writer.view.texts
         self._last: set[str] = set()
-        """Places of tasks that nothing follows: their nodes have no edge and returned no command."""
+        """Places of tasks that end their graph: nodes without an edge that returned no command."""
         self._speeches: set[Key] = set()
         """Texts that nodes wrote by themselves, which are always meant for the reader."""
 

@@ -42,7 +42,7 @@ class RunView:
         self.resume: dict[str, Any] | None = None
         """The human's last answers by question, once given; empty to go on from a breakpoint."""
         self.updates: set[WorkflowUpdate] = set()
-        """Updates of a conversation in steps; each is recorded once, also if its node runs again."""
+        """Updates of a conversation in steps; each is recorded once, also if a node runs again."""
         self.wrote = False
         """Whether the graph wrote something of its own to its stream."""
         self.asked: Interrupt | None = None
