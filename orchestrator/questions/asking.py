@@ -83,15 +83,15 @@ class Asking:
 
     # -- what happens -----------------------------------------------------------------------------
 
-    def chain_starts(self, inputs: Any, run_id: UUID, known: Mapping[str, Any]) -> None:
+    def chain_starts(self, inputs: Any, run_id: UUID, kwargs: Mapping[str, Any]) -> None:
         """A runnable begins. Raises `GraphInterrupt` in a tool call whose task is over."""
-        parent, task = known.get("parent_run_id"), _task(known.get("metadata") or {})
+        parent, task = kwargs.get("parent_run_id"), _task(kwargs.get("metadata") or {})
         self.go_on(parent)
         if parent is not None and (call := self._inside.get(parent)) is not None:
             self._inside[run_id] = call
             if task == call.place.task:
-                self.turns.run_begins(run_id, call, str(known.get("name")))
-        if _is_node(known):
+                self.turns.run_begins(run_id, call, str(kwargs.get("name")))
+        if _is_node(kwargs):
             self._count += 1
             self._nodes[run_id] = (task, self._count)
             self.turns.task_begins(task, inputs)
@@ -118,15 +118,15 @@ class Asking:
                 self._ranks.setdefault(id(question), (question, rank))
             self.turns.task_ends(task, asks=isinstance(error, GraphInterrupt))
 
-    def place(self, serialized: Any, input_text: str, known: Mapping[str, Any]) -> Place:
+    def place(self, serialized: Any, input_text: str, kwargs: Mapping[str, Any]) -> Place:
         """Return where a tool is called, from the arguments of its callback."""
-        call_id = known.get("tool_call_id")
-        name = known.get("name") or (serialized or {}).get("name")
-        self.go_on(known.get("parent_run_id"))
-        outer = self._inside.get(known["parent_run_id"]) if known.get("parent_run_id") else None
+        call_id = kwargs.get("tool_call_id")
+        name = kwargs.get("name") or (serialized or {}).get("name")
+        self.go_on(kwargs.get("parent_run_id"))
+        outer = self._inside.get(kwargs["parent_run_id"]) if kwargs.get("parent_run_id") else None
         key = str(call_id) if call_id is not None else f"{name} {input_text}"
         return Place(
-            _task(known.get("metadata") or {}),
+            _task(kwargs.get("metadata") or {}),
             key,
             str(call_id) if call_id is not None else None,
             outer,
@@ -168,22 +168,22 @@ class _SyncHandler(GraphCallbackHandler):
         self._asking = asking
 
     def on_chat_model_start(
-        self, serialized: Any, messages: Any, *, run_id: UUID, **known: Any
+        self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A model is called."""
-        self._asking.go_on(known.get("parent_run_id"))
+        self._asking.go_on(kwargs.get("parent_run_id"))
 
-    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **known: Any) -> None:
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A runnable begins."""
-        self._asking.chain_starts(inputs, run_id, known)
+        self._asking.chain_starts(inputs, run_id, kwargs)
         if self._asking.turns.may_hold(run_id) and self._asking.called_on(run_id) is None:
             _wait_for(self._asking.turns.run_waits_for(run_id))
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **known: Any) -> None:
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A runnable is done."""
         self._asking.chain_ends(run_id)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **known: Any) -> None:
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A runnable failed, or asks."""
         self._asking.chain_ends(run_id, error)
 
@@ -192,18 +192,20 @@ class _SyncHandler(GraphCallbackHandler):
         if event.run_id is not None:
             self._asking.turns.takes_number(event.run_id, "|".join(event.checkpoint_ns))
 
-    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **known: Any) -> None:
+    def on_tool_start(
+        self, serialized: Any, input_str: str, *, run_id: UUID, **kwargs: Any
+    ) -> None:
         """A tool is called. If the thread has an event loop, `_AsyncHandler` holds it instead."""
         if self._asking.called_on(run_id) is None:
-            place = self._asking.place(serialized, input_str, known)
+            place = self._asking.place(serialized, input_str, kwargs)
             _wait_for(self._asking.turns.waits_for(place))
             self._asking.tool_begins(run_id, place)
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, **known: Any) -> None:
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool answered."""
         self._asking.tool_ends(run_id)
 
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **known: Any) -> None:
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A tool failed, or asks."""
         self._asking.tool_ends(run_id, error)
 
@@ -223,7 +225,7 @@ class _AsyncHandler(AsyncCallbackHandler):
         self._asking = asking
 
     async def on_chain_start(
-        self, serialized: Any, inputs: Any, *, run_id: UUID, **known: Any
+        self, serialized: Any, inputs: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A runnable begins."""
         may_hold = self._asking.turns.may_hold(run_id)
@@ -231,12 +233,12 @@ class _AsyncHandler(AsyncCallbackHandler):
             await _wait_on_loop(self._asking.turns.run_waits_for(run_id))
 
     async def on_tool_start(
-        self, serialized: Any, input_str: str, *, run_id: UUID, **known: Any
+        self, serialized: Any, input_str: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """A tool is called."""
         if self._asking.turns.has_begun(run_id):
             return
-        place = self._asking.place(serialized, input_str, known)
+        place = self._asking.place(serialized, input_str, kwargs)
         if self._asking.called_on(run_id) is asyncio.get_running_loop():
             await _wait_on_loop(self._asking.turns.waits_for(place))
             if (task := asyncio.current_task()) is not None:
@@ -263,10 +265,10 @@ def _task(metadata: Mapping[str, Any]) -> str:
     return str(metadata.get("langgraph_checkpoint_ns", ""))
 
 
-def _is_node(known: Mapping[str, Any]) -> bool:
+def _is_node(kwargs: Mapping[str, Any]) -> bool:
     """Whether a runnable is a graph's node, and not something inside one."""
-    is_step = any(tag.startswith("graph:step:") for tag in known.get("tags") or ())
-    return is_step and known.get("name") == (known.get("metadata") or {}).get("langgraph_node")
+    is_step = any(tag.startswith("graph:step:") for tag in kwargs.get("tags") or ())
+    return is_step and kwargs.get("name") == (kwargs.get("metadata") or {}).get("langgraph_node")
 
 
 def _questions(error: BaseException | None) -> tuple[Interrupt, ...]:

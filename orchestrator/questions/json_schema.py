@@ -149,9 +149,9 @@ _BOUNDS: dict[str, _Bound] = {
 }
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(value: Any, other: Any) -> bool:
     """Return whether two values are equal in JSON, in which true is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+    return isinstance(value, bool) == isinstance(other, bool) and value == other
 
 
 def _name(place: str) -> str:

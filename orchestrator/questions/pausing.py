@@ -41,11 +41,11 @@ def _asked(interrupt: GraphInterrupt, asking: Asking) -> GraphQuestion:
     return GraphQuestion(interrupt.id, value, schema if isinstance(schema, dict) else None, call_id)
 
 
-def storable(asked: Any) -> Any:
+def storable(written: Any) -> Any:
     """Return what a task wrote to ask a human in a form that can be stored, with the same ids."""
-    if not isinstance(asked, list | tuple):
-        return asked
-    return tuple(_storable(part) if isinstance(part, GraphInterrupt) else part for part in asked)
+    if not isinstance(written, list | tuple):
+        return written
+    return tuple(_storable(part) if isinstance(part, GraphInterrupt) else part for part in written)
 
 
 def _storable(interrupt: GraphInterrupt) -> GraphInterrupt:

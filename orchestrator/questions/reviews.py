@@ -88,11 +88,11 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
         """Return the name of a decision in this shape."""
         return self.words[kind]
 
-    def decision(self, kind: Kind, given: Any) -> dict[str, Any]:
-        """One decision, in this shape."""
+    def decision(self, kind: Kind, content: Any) -> dict[str, Any]:
+        """Return one decision in this shape; `content` is an edited call or a message."""
         if kind == "edit":
-            return {"type": kind, "edited_action": given}
-        return {"type": kind, "message": given} if given else {"type": kind}
+            return {"type": kind, "edited_action": content}
+        return {"type": kind, "message": content} if content else {"type": kind}
 
     def packed(self, decisions: list[dict[str, Any]]) -> Any:
         """Return the decisions about all calls as the answer that the graph takes."""
@@ -150,15 +150,15 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
             raise AnswerUnclear("An edit needs the new arguments as JSON: edit {...}")
         raise AnswerUnclear(f"It is not clear what you decide. {self.help}")
 
-    def _edited(self, given: Any) -> dict[str, Any]:
+    def _edited(self, edit: Any) -> dict[str, Any]:
         """Return an edit of the one call, given its new arguments, or name and arguments."""
-        whole = isinstance(given, dict) and isinstance(given.get("args"), dict) and len(given) <= 2
-        args = given["args"] if whole else given
-        name = given.get("name", given.get("action")) if whole else None
+        whole = isinstance(edit, dict) and isinstance(edit.get("args"), dict) and len(edit) <= 2
+        args = edit["args"] if whole else edit
+        name = edit.get("name", edit.get("action")) if whole else None
         return self.decision("edit", self.action(str(name or self.calls[0].name), args))
 
     def action(self, name: str, args: Any) -> dict[str, Any]:
-        """A tool call in this shape."""
+        """Return a tool call in this shape."""
         return {"name": name, "args": args}
 
     # -- answers that are not texts ---------------------------------------------------------------
@@ -203,9 +203,9 @@ class InboxReview(Review, frozen=True, kw_only=True):
     is_list: bool = True
     """Whether the graph asked with a list, and takes a list as the answer."""
 
-    def decision(self, kind: Kind, given: Any) -> dict[str, Any]:
-        """One decision, in this shape."""
-        return {"type": self.word(kind), "args": given if kind in ("edit", "respond") else None}
+    def decision(self, kind: Kind, content: Any) -> dict[str, Any]:
+        """Return one decision in this shape; `content` is an edited call or a message."""
+        return {"type": self.word(kind), "args": content if kind in ("edit", "respond") else None}
 
     def packed(self, decisions: list[dict[str, Any]]) -> Any:
         """Return a list of decisions, or the one that was asked for."""
@@ -220,7 +220,7 @@ class InboxReview(Review, frozen=True, kw_only=True):
         return None
 
     def action(self, name: str, args: Any) -> dict[str, Any]:
-        """A tool call in this shape."""
+        """Return a tool call in this shape."""
         return {"action": name, "args": args}
 
     def _refused(self, said: Any, reason: str) -> list[dict[str, Any]]:
@@ -294,12 +294,12 @@ def _inbox_call(item: Mapping[str, Any]) -> ReviewedCall:
 def _kinds(schema: Any) -> tuple[str, ...]:
     """Return the types of decision that a response schema allows; by default all of them."""
     whole = schema if isinstance(schema, Mapping) else {}
-    found: list[str] = []
+    kinds: list[str] = []
     for part in whole.get("oneOf") or whole.get("anyOf") or [whole]:
         name = str(part.get("$ref", "")).removeprefix("#/$defs/")
         kind = whole.get("$defs", {}).get(name, part).get("properties", {}).get("type", {})
-        found += [kind["const"]] if "const" in kind else kind.get("enum", [])
-    return tuple(dict.fromkeys(found)) or DECISIONS
+        kinds += [kind["const"]] if "const" in kind else kind.get("enum", [])
+    return tuple(dict.fromkeys(kinds)) or DECISIONS
 
 
 def _flaw_of_edit(action: Any, field: str, name: str) -> str | None:

@@ -55,7 +55,7 @@ class Answers:
         """Show the text that a node returns, unless it was shown already."""
         shown = {str(own).strip() for own in self._texts if self._is_inside(own, span)}
         shown.add(self._texts.of_span(span.id).strip())
-        if not text or text == span.given or text.strip() in shown:
+        if not text or text == span.received or text.strip() in shown:
             return
         part = Part(span, span.channel, span.node)
         self._spans.say(part, text)

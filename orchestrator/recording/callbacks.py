@@ -161,7 +161,7 @@ class EventHandler(GraphCallbackHandler, AsyncCallbackHandler, _StreamingCallbac
         agent = agent_of(name, tags, metadata, span)
         if agent:
             span = self._agents.begin(agent, run_id, metadata, span, aside)
-            span.given = reply_text(inputs)
+            span.received = reply_text(inputs)
         self._runnables.enter(run_id, span, aside)
 
     async def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:

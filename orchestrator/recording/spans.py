@@ -87,7 +87,7 @@ class AgentSpan:
         self.finish_reason: str | None = None
         self.inside: set[str] = set()
         """Tasks of the spans that began directly inside this one."""
-        self.given = ""
+        self.received = ""
         """The last message that the agent received: returning just that is no answer."""
 
     @property

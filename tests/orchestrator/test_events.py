@@ -129,8 +129,8 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
     ("payload", "event"),
     [
         (
-            b'{"type": "run_start", "input": {}, "graph": "g", "dialect": "native", "reply_id": "m",'
-            b' "resumed_from": "r"}',
+            b'{"type": "run_start", "input": {}, "graph": "g", "dialect": "native",'
+            b' "reply_id": "m", "resumed_from": "r"}',
             RunStart(input={}, graph="g", dialect="native", reply_id="m"),
         ),
         (
@@ -168,7 +168,7 @@ def test_events_are_values_that_nobody_changes() -> None:
         Custom(name="x").name = "y"  # type: ignore[misc]
 
 
-# -- the package itself -----------------------------------------------------------------------------------------
+# -- the package itself ----------------------------------------------------------------------------
 
 
 def test_the_public_names_are_these() -> None:

@@ -1,4 +1,4 @@
-"""Tools of one task that ask a human: each gets its own answer, in whatever order they come to their questions."""
+"""Tools of one task that ask a human: each gets its own answer, in any order of asking."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from antiphon.orchestrator.events import Interrupt, RunError, ToolOrder
 from antiphon.orchestrator.questions import tool_turns
 from tests.orchestrator.support import chain, events_of, of_type, opened
 
-# -- graphs -----------------------------------------------------------------------------------------
+# -- graphs ----------------------------------------------------------------------------------------
 
 
 def calls(*names: str) -> AIMessage:
@@ -92,7 +92,7 @@ async def question_of(run: Run) -> Interrupt:
 
 
 async def answered(engine: Engine, run: Run) -> str:
-    """Answer each question with itself, until there is none; every one comes from the call that it is from."""
+    """Answer each question with itself until there is none; check the call that asks each."""
     while await run.wait() is None:
         asked = await question_of(run)
         assert asked.call_id == f"id-{asked.question[:-1]}"
@@ -107,7 +107,7 @@ class Notes(TypedDict, total=False):
     answer: str
 
 
-# -- any order --------------------------------------------------------------------------------------
+# -- any order -------------------------------------------------------------------------------------
 
 
 def dawdling(chance: random.Random, threads: bool) -> Callable[[], Any]:
@@ -165,7 +165,7 @@ async def test_each_tool_gets_its_own_answer_after_restarts(url: str) -> None:
     assert texts == {" / ".join(f"{name}: <{name}?> <{name}!>" for name in names)}
 
 
-# -- an order of one's own --------------------------------------------------------------------------
+# -- an order of one's own -------------------------------------------------------------------------
 
 
 class Pace:
@@ -188,7 +188,7 @@ class Pace:
 
 @pytest.mark.parametrize("first", ["one", "two"])
 async def test_the_tool_that_asked_first_asks_first_again(url: str, first: str) -> None:
-    """Whichever was first: LangGraph would give its answer to the other one, which now waits for nothing."""
+    """LangGraph alone would give the answer of the call that comes first to the other one."""
     pace = Pace()
     pace.first = first
     async with opened(url, tools_of(pace.tool("one"), pace.tool("two"))) as engine:
@@ -280,13 +280,13 @@ async def test_what_goes_on_beside_a_question_stops_at_its_next_step(url: str) -
     assert steps == ["first", "first", "second"], "it was executed again, and not twice at once"
 
 
-# -- graphs that tools run ----------------------------------------------------------------------------------------
+# -- graphs that tools run -------------------------------------------------------------------------
 
 
 def agent_tool(
     name: str, before: Callable[[], Any], threads: bool, second: Callable[[Notes], Any]
 ) -> BaseTool:
-    """A tool that runs a graph of two nodes: the first one notes the tool's name, for the second one."""
+    """Return a tool with a graph of two nodes: the first passes the tool's name to the second."""
     graph = (
         StateGraph(Notes).add_node("first", lambda state: {"name": name}).add_node("second", second)
     )
@@ -313,7 +313,7 @@ def note(state: Notes) -> Notes:
 
 @pytest.mark.parametrize("threads", [False, True], ids=["coroutines", "threads"])
 async def test_graphs_that_tools_run_side_by_side_are_not_mixed_up(url: str, threads: bool) -> None:
-    """An answer finds its graph, and a graph its own state: LangGraph numbers both by the order of arrival."""
+    """An answer finds its graph, and a graph its state: LangGraph numbers both by arrival."""
     before = dawdling(random.Random(11), threads)
     tools = [agent_tool(name, before, threads, note) for name in ("ann", "bob", "cid")]
     async with opened(url, tools_of(*tools)) as engine:
@@ -349,7 +349,7 @@ async def test_graphs_that_tools_run_side_by_side_go_on_after_a_restart(url: str
     assert text == "ann went on / bob went on / cid went on"
 
 
-# -- code that calls tools in its own way -----------------------------------------------------------
+# -- code that calls tools in its own way ----------------------------------------------------------
 
 
 async def test_tools_that_are_called_one_after_the_other_are_not_held(url: str) -> None:
@@ -516,7 +516,7 @@ async def test_an_answer_whose_tool_is_not_called_again_is_given_to_no_other(
         assert end.code == AnswerLost.code
 
 
-# -- an execution that ends -------------------------------------------------------------------------
+# -- an execution that ends ------------------------------------------------------------------------
 
 
 async def test_what_is_held_when_the_run_is_cancelled_never_begins(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What graphs of every kind ask, and what becomes of the answers: interrupts, reviews of tool calls, breakpoints."""
+"""What graphs of every kind ask and how they get answers: interrupts, reviews, breakpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear
 from antiphon.orchestrator.events import Interrupt, InterruptAnswered, RunComplete, ToolComplete
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
 
-# -- reviews of tool calls --------------------------------------------------------------------------
+# -- reviews of tool calls -------------------------------------------------------------------------
 
 
 class Desk:
@@ -173,7 +173,7 @@ async def test_a_graph_that_asks_as_the_inbox_does_is_answered_as_the_inbox_woul
             assert await run.text() == result
 
 
-# -- graphs of every kind ---------------------------------------------------------------------------
+# -- graphs of every kind --------------------------------------------------------------------------
 
 
 async def answer_all(run: Run) -> list[Any]:
@@ -288,7 +288,7 @@ async def test_a_run_that_waits_can_be_cancelled(url: str) -> None:
         await question_of(again)
 
 
-# -- breakpoints ------------------------------------------------------------------------------------
+# -- breakpoints -----------------------------------------------------------------------------------
 
 
 class Letters:

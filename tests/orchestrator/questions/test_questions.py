@@ -40,7 +40,7 @@ def given_to_graph(event: Interrupt, said: Any) -> Any:
     return read_answer(event, said).resume[event.id]
 
 
-# -- showing ----------------------------------------------------------------------------------------
+# -- showing ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_any_value_is_kept_and_can_be_read_again(values: list[Any]) -> None:
     assert not event.questions or list(event.questions.values()) == values
 
 
-# -- breakpoints ------------------------------------------------------------------------------------
+# -- breakpoints -----------------------------------------------------------------------------------
 
 STOP = breakpoint_of(
     "c-1", ["send"], {"messages": {"role": "ai", "content": "Dear Bob"}, "to": "bob", "tries": 2}
@@ -196,7 +196,7 @@ def test_the_run_says_what_it_stopped_before() -> None:
     assert stopped_text(breakpoint_of("c", [], {})) == "Stopped."
 
 
-# -- which question ---------------------------------------------------------------------------------
+# -- which question --------------------------------------------------------------------------------
 
 
 def test_an_answer_is_for_the_oldest_question() -> None:
@@ -232,7 +232,7 @@ def test_an_object_with_other_keys_is_the_answer_itself() -> None:
     assert read_answer(both(), {ONE: "nested"}, TWO) == Reading(TWO, {TWO: {ONE: "nested"}})
 
 
-# -- what the graph is given ------------------------------------------------------------------------
+# -- what the graph is given -----------------------------------------------------------------------
 
 
 @UNHURRIED

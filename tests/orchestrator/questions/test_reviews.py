@@ -75,7 +75,7 @@ def test_anything_else_is_no_review(value: Any) -> None:
     assert review_of(value) is None
 
 
-# -- what is shown ----------------------------------------------------------------------------------
+# -- what is shown ---------------------------------------------------------------------------------
 
 
 def test_the_call_is_shown_as_people_write_it() -> None:
@@ -120,7 +120,7 @@ def test_the_decisions_of_a_single_call_are_those_of_its_schema() -> None:
     assert review(value, None).options == ALL
 
 
-# -- what is answered -------------------------------------------------------------------------------
+# -- what is answered ------------------------------------------------------------------------------
 
 EDIT = {"type": "edit", "edited_action": {"name": "mail", "args": {"to": "bob"}}}
 

@@ -56,7 +56,7 @@ def order(asked: str = "", beside: str = "", ended: str = "", graphs: str = "") 
     )
 
 
-# -- calls ----------------------------------------------------------------------------------------------------------
+# -- calls -----------------------------------------------------------------------------------------
 
 
 def test_nothing_is_held_the_first_time() -> None:
@@ -137,7 +137,7 @@ def test_the_order_adds_up() -> None:
     assert turns.order(TASK, ["b"]) == order("ab", "bc", "da")
 
 
-# -- graphs that calls run ------------------------------------------------------------------------------------------
+# -- graphs that calls run -------------------------------------------------------------------------
 
 
 def test_the_numbers_of_graphs_are_recorded_when_they_are_taken() -> None:

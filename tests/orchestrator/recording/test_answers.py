@@ -1,4 +1,4 @@
-"""What is the answer: graphs as people write them, with a real chat model over a real HTTP endpoint.
+"""What is the answer: graphs as people write them, with a chat model over a real HTTP endpoint.
 
 Each graph is run once; what stands as shown, what is stored and what the run ends with must be one
 text, and the expected one.
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:Use
 
 
 def script(request: ModelRequest) -> Reply:
-    """What the model says depends on what it is asked last, and on the tools and schemas that it is given."""
+    """Reply by the last message, and by the tools and schemas of the request."""
     body = request.body
     messages = body["messages"]
     last = str(messages[-1]["content"])
@@ -163,7 +163,7 @@ def agents_of(events: list[AnyEvent]) -> list[str]:
     return [event.agent for event in of_type(events, AgentStart)]
 
 
-# -- routers, workers, judges, guards ---------------------------------------------------------------------------
+# -- routers, workers, judges, guards --------------------------------------------------------------
 
 
 def supervised(model: Model, signed: Callable[[str], Any]) -> Any:
@@ -281,7 +281,7 @@ async def test_a_grader_in_the_same_node_is_not_the_answer(url: str, model: Mode
     assert await answer_of(url, linear(MessagesState, node=node)) == ("A draft.", "node")
 
 
-# -- several texts ----------------------------------------------------------------------------------------------
+# -- several texts ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [None, "sky_agent"])
@@ -364,7 +364,7 @@ async def test_a_preamble_of_another_agent_is_not_part_of_the_answer(
     assert await answer_of(url, graph) == ("The work is done.", "answers")
 
 
-# -- what a graph's output gives --------------------------------------------------------------------------------
+# -- what a graph's output gives -------------------------------------------------------------------
 
 
 async def test_a_tool_that_answers_directly_is_the_answer(url: str, model: Model) -> None:
@@ -575,7 +575,7 @@ async def test_messages_in_every_form_are_messages(url: str, update: Any) -> Non
     assert await answer_of(url, linear(MessagesState, node=node)) == ("hi", "node")
 
 
-# -- agents -----------------------------------------------------------------------------------------------------
+# -- agents ----------------------------------------------------------------------------------------
 
 
 async def test_middleware_is_no_agent_and_hides_no_tokens(url: str, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""What LangGraph and LangChain call back, as exact sequences of events, for graphs of every shape."""
+"""LangGraph's and LangChain's callbacks as exact sequences of events, for graphs of all shapes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def says_hi(state: MessagesState) -> dict[str, Any]:
     return {"messages": [AIMessage("hi")]}
 
 
-# -- nodes ------------------------------------------------------------------------------------------------------
+# -- nodes -----------------------------------------------------------------------------------------
 
 
 async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str) -> None:
@@ -316,7 +316,7 @@ def test_a_value_that_contains_itself_can_be_told() -> None:
     assert encode(Custom(name="loop", value=plain(loop)))
 
 
-# -- agents made by create_agent --------------------------------------------------------------------------------
+# -- agents made by create_agent -------------------------------------------------------------------
 
 
 @tool
@@ -428,7 +428,7 @@ async def test_a_tool_that_asks_a_human_has_not_failed(url: str) -> None:
     assert of_type(await run_of(url, agent), ToolError) == []
 
 
-# -- models -----------------------------------------------------------------------------------------------------
+# -- models ----------------------------------------------------------------------------------------
 
 
 async def test_tokens_are_seen_while_the_model_still_speaks(url: str) -> None:
@@ -589,7 +589,7 @@ async def test_a_node_that_blocks_in_a_thread_is_recorded_in_the_loops_own(url: 
     assert threads == {current_thread()}
 
 
-# -- what a graph itself says -----------------------------------------------------------------------------------
+# -- what a graph itself says ----------------------------------------------------------------------
 
 
 async def test_what_a_stream_writer_writes_is_recorded_by_its_type(url: str) -> None:
@@ -637,7 +637,7 @@ async def test_dispatched_events_are_canonical_where_they_fit_and_custom_where_n
     assert events[-1].text == "spoken by hand"
 
 
-# -- failures ---------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 def failing(*pieces: str, error: Exception) -> Any:
@@ -808,7 +808,7 @@ async def test_a_hand_over_to_the_parent_graph_is_no_interruption(url: str) -> N
     assert {complete.finish_reason for complete in of_type(events, AgentComplete)} == {None}
 
 
-# -- reading an answer ------------------------------------------------------------------------------------------
+# -- reading an answer -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

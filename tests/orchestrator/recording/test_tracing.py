@@ -1,4 +1,4 @@
-"""A run's events as spans: what belongs below what, what is told when, and by whom after a crash."""
+"""A run's events as spans: their parents, when they are exported, and by whom after a crash."""
 
 from __future__ import annotations
 
