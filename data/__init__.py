@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "open_database"]
 
-BACKENDS = {"sqlite": "antiphon.data.sqlite:SqliteBackend"}
+BACKENDS = {
+    "sqlite": "antiphon.data.sqlite:SqliteBackend",
+    "memory": "antiphon.data.memory:MemoryBackend",
+}
 """URL scheme -> `module:class`. A new backend is one file and one row."""
 
 
@@ -29,7 +32,9 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
 
     scheme = url.partition(":")[0]
     if scheme not in BACKENDS:
-        raise ValueError(f"no database backend for {scheme!r}: known schemes are {', '.join(sorted(BACKENDS))}")
+        raise ValueError(
+            f"no database backend for {scheme!r}: known schemes are {', '.join(sorted(BACKENDS))}"
+        )
     module, _, name = BACKENDS[scheme].partition(":")
     backend = getattr(importlib.import_module(module), name)
     return Database(await backend.open(url), beat_seconds)

@@ -208,7 +208,20 @@ class StoredCheckpoint(Record, frozen=True):
 
 
 Namespace = tuple[str, ...]
-"""The place of an item, from the outermost label to the innermost. No label is empty or has a period."""
+"""The place of an item, from the outermost label to the innermost.
+
+No label is empty or has a period.
+"""
+
+
+def namespace_text(namespace: Namespace) -> str:
+    """Return a namespace as it is stored: text, so that all inside a namespace are one range."""
+    return ".".join(namespace)
+
+
+def namespace_labels(text: str) -> Namespace:
+    """Return a namespace from its stored text."""
+    return tuple(text.split("."))
 
 
 class Item(Record, frozen=True):

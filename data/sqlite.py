@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from antiphon.data import schema, transactions
-from antiphon.data.base import Heartbeat
-from antiphon.data.database import SCANNERS
+from antiphon.data.base import SCANNERS, Heartbeat
 from antiphon.data.errors import StorageError
 from antiphon.data.migrations import migrate
 from antiphon.data.transactions import Transaction
@@ -109,7 +108,9 @@ def _monotonic_ms() -> int:
 
 
 def _writing_connection(path: Path) -> SqliteConnection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=SqliteConnection)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -117,7 +118,9 @@ def _writing_connection(path: Path) -> SqliteConnection:
 
 
 def _reading_engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), pool_size=4, max_overflow=12)
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)), pool_size=4, max_overflow=12
+    )
     _only_reads(engine.sync_engine)
     return engine
 
@@ -166,7 +169,9 @@ def _prepare(path: Path) -> None:
 
 
 @retry(
-    retry=retry_if_exception(lambda error: isinstance(error, OperationalError) and "locked" in str(error)),
+    retry=retry_if_exception(
+        lambda error: isinstance(error, OperationalError) and "locked" in str(error)
+    ),
     wait=wait_fixed(0.02),
     stop=stop_after_delay(BUSY_MS / 1000),
     reraise=True,

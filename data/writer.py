@@ -122,7 +122,9 @@ class Writer:
         try:
             self._work()
         except BaseException:  # of whatever kind: the process lives on, and its health tells
-            log.exception("the writer ended: nothing can be stored until the process is started again")
+            log.exception(
+                "the writer ended: nothing can be stored until the process is started again"
+            )
         finally:
             self._over = True
             self._give_up()
@@ -133,7 +135,9 @@ class Writer:
             self._complete(future, None, StorageError("the writer ended"))
 
     def _end(self) -> None:
-        self._settle([], [(future, None, StorageError("the writer ended")) for future in list(self._waiting)])
+        self._settle(
+            [], [(future, None, StorageError("the writer ended")) for future in list(self._waiting)]
+        )
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -145,8 +149,13 @@ class Writer:
             try:
                 connection = connection or self._connect()
                 rows, outcomes = self._commit(connection, group)
-            except BaseException as error:  # of whatever kind: without this thread nobody would be told anything more
-                rows, outcomes = [], [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
+            except (
+                BaseException
+            ) as error:  # of whatever kind: without this thread nobody would be told anything more
+                rows, outcomes = (
+                    [],
+                    [(future, None, StorageError(f"not stored: {error}")) for _, future in group],
+                )
                 _close(connection)
                 connection = self._version = None
             if outcomes:
@@ -168,7 +177,9 @@ class Writer:
         self._jobs.put(None)  # the end mark: finish this group first, then stop
         return group or None
 
-    def _commit(self, connection: WritingConnection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
+    def _commit(
+        self, connection: WritingConnection, group: list[_Job]
+    ) -> tuple[list[Row], list[_Outcome]]:
         """Commit a group. Raises if the store does not take it: nothing of it is stored then."""
         beat_due = time.monotonic() >= self._next_beat
         if not group and not beat_due:
@@ -177,7 +188,9 @@ class Writer:
         rows: list[Row] = []
         connection.begin()
         self._notice(connection)
-        outcomes: list[_Outcome] = [(future, *_apply(connection, command, rows)) for command, future in group]
+        outcomes: list[_Outcome] = [
+            (future, *_apply(connection, command, rows)) for command, future in group
+        ]
         if beat_due:
             self._beat(Transaction(connection))
         connection.execute("COMMIT")
@@ -215,7 +228,9 @@ class Writer:
         for future, result, error in outcomes:
             self._complete(future, result, error)
 
-    def _complete(self, future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
+    def _complete(
+        self, future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None
+    ) -> None:
         waiting: set[Any] = self._waiting_threads if isinstance(future, Future) else self._waiting
         waiting.discard(future)
         with suppress(asyncio.InvalidStateError, InvalidStateError):  # whoever waited was cancelled
@@ -225,7 +240,9 @@ class Writer:
                 future.set_exception(error)
 
 
-def _apply(connection: WritingConnection, command: Command, rows: list[Row]) -> tuple[Any, BaseException | None]:
+def _apply(
+    connection: WritingConnection, command: Command, rows: list[Row]
+) -> tuple[Any, BaseException | None]:
     """Run one command inside a savepoint. Its rows count only if it succeeds."""
     transaction = Transaction(connection)
     connection.execute("SAVEPOINT command")

@@ -48,7 +48,9 @@ def issue_ticket(tx: Transaction, digest: bytes, holder: bytes, now: int, expire
 
 def redeem_ticket(tx: Transaction, digest: bytes, now: int) -> bytes | None:
     """Take a ticket out of the store: its holder, or None if it is unknown, used or too old."""
-    found = tx.one("DELETE FROM tickets WHERE digest = :digest RETURNING holder, expires_at", digest=digest)
+    found = tx.one(
+        "DELETE FROM tickets WHERE digest = :digest RETURNING holder, expires_at", digest=digest
+    )
     return found[0] if found is not None and found[1] >= now else None
 
 

@@ -12,7 +12,9 @@ def save_flow(tx: Transaction, agent_id: str, owner: str, definition: bytes, at:
     flow = _flow(tx, agent_id)
     if flow is not None and flow.owner != owner:
         raise NotFound(agent_id)
-    newest = tx.one("SELECT MAX(revision) FROM flow_revisions WHERE agent_id = :agent_id", agent_id=agent_id)
+    newest = tx.one(
+        "SELECT MAX(revision) FROM flow_revisions WHERE agent_id = :agent_id", agent_id=agent_id
+    )
     revision = int(newest[0] or 0) + 1 if newest else 1
     tx.execute(
         insertion("flow_revisions", ("agent_id", "revision", "definition", "at")),
@@ -33,7 +35,9 @@ def save_flow(tx: Transaction, agent_id: str, owner: str, definition: bytes, at:
     return _own_flow(tx, agent_id, owner)
 
 
-def publish_flow(tx: Transaction, agent_id: str, owner: str, at: int, published: bool = True) -> Flow:
+def publish_flow(
+    tx: Transaction, agent_id: str, owner: str, at: int, published: bool = True
+) -> Flow:
     """Let others run the draft as it is now, or nothing any more. Raises `NotFound`."""
     flow = _own_flow(tx, agent_id, owner)
     tx.execute(

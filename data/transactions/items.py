@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from antiphon.data.records import ItemWrite, Namespace
+from antiphon.data.records import ItemWrite, Namespace, namespace_text
 from antiphon.data.transactions.transaction import Transaction
-
-
-def namespace_text(namespace: Namespace) -> str:
-    """A namespace as it is stored: text, so that all namespaces inside another one are a range."""
-    return ".".join(namespace)
 
 
 def put_items(tx: Transaction, writes: Sequence[ItemWrite], at: int) -> None:
@@ -56,7 +51,10 @@ def refresh_items(tx: Transaction, places: Sequence[tuple[Namespace, str]], now:
     tx.execute_many(
         "UPDATE store_items SET expires_at = :now + ttl"
         " WHERE namespace = :namespace AND key = :key AND expires_at > :now",
-        [{"now": now, "namespace": namespace_text(namespace), "key": key} for namespace, key in places],
+        [
+            {"now": now, "namespace": namespace_text(namespace), "key": key}
+            for namespace, key in places
+        ],
     )
 
 

@@ -93,7 +93,9 @@ def put_checkpoint(
     return last_seq
 
 
-def number(tx: Transaction, thread_id: str, run_id: str | None, attempt: int, events: Sequence[NewEvent]) -> None:
+def number(
+    tx: Transaction, thread_id: str, run_id: str | None, attempt: int, events: Sequence[NewEvent]
+) -> None:
     """Give events the thread's next numbers and store them.
 
     The update of the thread's row is what makes the numbers dense. Raises `NotFound`.
@@ -123,10 +125,17 @@ def number(tx: Transaction, thread_id: str, run_id: str | None, attempt: int, ev
     tx.rows.extend(rows)
 
 
-def _refuse_unless_repeated(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
+def _refuse_unless_repeated(
+    tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]
+) -> None:
     """Raise `Fenced` unless exactly these events are the run's last ones, stored under the same fence."""
     run = tx.run(fence.run_id)
-    if not events or run is None or run.lease_epoch != fence.epoch or run.emitted != expected + len(events):
+    if (
+        not events
+        or run is None
+        or run.lease_epoch != fence.epoch
+        or run.emitted != expected + len(events)
+    ):
         raise Fenced(fence.run_id)
     stored = tx.execute(
         "SELECT type, payload, at FROM events WHERE thread_id = :thread_id AND seq >= :first_seq"
@@ -146,7 +155,9 @@ _REPLACE = (
 )
 
 
-def put_write(tx: Transaction, run_id: str, namespace: str, checkpoint_id: str, write: CheckpointWrite) -> None:
+def put_write(
+    tx: Transaction, run_id: str, namespace: str, checkpoint_id: str, write: CheckpointWrite
+) -> None:
     """Store what a task wrote; at a place that is taken, special channels replace and others are kept."""
     values = msgspec.structs.asdict(write)
     replaces = values.pop("replace")

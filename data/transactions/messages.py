@@ -73,4 +73,6 @@ def put_behind(tx: Transaction, run: Run, message: Message, reply_id: str) -> No
             head=head[0],
             id=run.thread_id,
         )
-    tx.execute("UPDATE runs SET reply_message_id = :reply_id WHERE id = :id", reply_id=reply_id, id=run.id)
+    tx.execute(
+        "UPDATE runs SET reply_message_id = :reply_id WHERE id = :id", reply_id=reply_id, id=run.id
+    )

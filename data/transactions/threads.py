@@ -14,7 +14,9 @@ ACTIVE = f"({', '.join(map(repr, records.ACTIVE))})"
 def create_thread(tx: Transaction, thread: Thread, state: bytes = b"") -> None:
     """Store a thread that has nothing in it yet, with the state for its first run; one that is there stays."""
     values = {field: getattr(thread, field) for field in Thread.__struct_fields__}
-    sql = f"{insertion('threads', Thread.__struct_fields__)} ON CONFLICT (id) DO NOTHING RETURNING id"
+    sql = (
+        f"{insertion('threads', Thread.__struct_fields__)} ON CONFLICT (id) DO NOTHING RETURNING id"
+    )
     if tx.one(sql, **values):
         store_state(tx, thread.id, state)
 

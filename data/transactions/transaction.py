@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from antiphon.data.base import Cursor, WritingConnection
+from antiphon.data.base import StatementResult, WritingConnection
 from antiphon.data.errors import NotFound
 from antiphon.data.records import Row, Run, Thread
 
@@ -25,7 +25,7 @@ class Transaction:
         self.connection = connection
         self.rows: list[Row] = []
 
-    def execute(self, sql: str, **values: Any) -> Cursor:
+    def execute(self, sql: str, **values: Any) -> StatementResult:
         """Run a statement with values for its `:names`."""
         return self.connection.execute(sql, values)
 
