@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -12,9 +13,10 @@ import pytest
 from antiphon.data import open_database, reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
+from antiphon.data.memory import MemoryBackend
 from antiphon.data.records import Item, ItemWrite
 from antiphon.data.transactions import Transaction
-from tests.data.support import acceptance, running
+from tests.data.support import ROOT, acceptance, running
 
 PLACE = ("notes",)
 
@@ -116,3 +118,8 @@ async def test_a_new_writing_connection_finds_what_the_lost_one_has_committed(da
         await database.write(lose)
     assert await database.fetch(reads.run, run.id) == run
     assert (await running(database))[0].status == "running"
+
+
+def test_the_document_about_backends_shows_this_one() -> None:
+    source = inspect.getsource(MemoryBackend)
+    assert f"```python\n{source}```" in (ROOT / "docs/adding.md").read_text(encoding="utf-8")
