@@ -28,7 +28,7 @@ from antiphon.data.writer import Writer
 SCANNED_ROWS = 100
 """How many rows of a scan are fetched at once."""
 BLOCKED_SECONDS = 1.0
-"""How long a takeover may be blocked by the very worker whose lease is over, before it is killed."""
+"""How long a takeover may be blocked by the worker whose lease is over, before it is killed."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ Read = Callable[Concatenate[Connection, P], T]
 
 
 class Database:
-    """Threads, messages, runs, events and the rest, on one backend. Make it with `open_database`."""
+    """Threads, messages, runs, events and more, on one backend. Made by `open_database`."""
 
     def __init__(self, backend: Backend, beat_seconds: float = 2.0) -> None:
         self._backend = backend
@@ -104,7 +104,7 @@ class Database:
     # -- reading -----------------------------------------------------------------------------------
 
     async def fetch(self, read: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what a function of `reads` returns. Raises `StorageError` if that is impossible."""
+        """Return what a function of `reads` returns. Raises `StorageError`."""
         try:
             async with self._backend.reader.connect() as connection:
                 return await connection.run_sync(read, *args, **kwargs)

@@ -87,7 +87,7 @@ class MemoryBackend:
 
 
 class MemoryConnection(SqliteConnection):
-    """`antiphon.data.base.WritingConnection`, which has its turn as long as a transaction is open."""
+    """`antiphon.data.base.WritingConnection`, which keeps its turn while a transaction is open."""
 
     def __init__(self, *args: Any, turn: threading.Lock, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

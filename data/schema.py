@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them. Every backend creates them from here."""
+"""The tables, for SQLAlchemy. Every backend creates them from here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 VERSION = 6
-"""Grows with every change of a table, by a migration; a database of a newer version is refused."""
+"""Grows with every change of a table, by a migration. Databases of newer versions are refused."""
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
 """Milliseconds need more than the 32 bits that others than SQLite give an INTEGER."""

@@ -30,7 +30,7 @@ def checkpoints_of(
     before: str | None,
     limit: int | None,
 ) -> list[StoredCheckpoint]:
-    """Return checkpoints of a run, newest first: of all namespaces for None, older than `before`."""
+    """Return checkpoints of a run, newest first: of any namespace for None, older than `before`."""
     table = schema.checkpoints
     query = select(table).where(table.c.run_id == run_id)
     if namespace is not None:

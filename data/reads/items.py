@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, case, or_, select, tuple_
 
 from antiphon.data.records import Item, Namespace, namespace_labels, namespace_text
 from antiphon.data.schema import store_items
@@ -54,7 +54,7 @@ def item_namespaces(connection: Connection, prefix: Namespace, now: int) -> list
     return [namespace_labels(text) for text in connection.scalars(query.distinct())]
 
 
-def _item(row: Row[Any]) -> Item:
+def _item(row: Sequence[Any]) -> Item:
     """Return an item, from a row that begins with `ITEM_COLUMNS`."""
     namespace, *others = row[: len(ITEM_COLUMNS)]
     values = (namespace_labels(namespace), *others)

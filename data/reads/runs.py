@@ -13,9 +13,10 @@ from antiphon.data.records import ACTIVE, DAY_MS, Run
 
 
 class Recoverable(NamedTuple):
-    """Runs that may need a worker: `running` ones of other workers, and `queued` ones, oldest first.
+    """Runs that may need a worker.
 
-    `heartbeats` has each worker's last one, by worker id.
+    `running` are those of other workers, `queued` those that may begin, oldest first; `heartbeats`
+    has each worker's last one, by worker id.
     """
 
     running: list[Run]

@@ -1,4 +1,4 @@
-"""What a writing function works with: one savepoint of the writer's open transaction.
+"""What a writing function gets: one savepoint of the writer's open transaction.
 
 Statements are those that SQLite and PostgreSQL share: named parameters (`:name`), `ON CONFLICT`,
 `RETURNING`; no `rowid`, no functions that only one of them has.
@@ -19,7 +19,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Transaction:
-    """One savepoint. Rows that become visible with the commit are collected in `rows`."""
+    """One savepoint. `rows` collects the events that become visible with the commit."""
 
     def __init__(self, connection: WritingConnection) -> None:
         self.connection = connection
@@ -67,6 +67,6 @@ class Transaction:
 
 
 def insertion(table: str, columns: Sequence[str]) -> str:
-    """The statement that stores a row, each column's value under the column's name."""
+    """Return the statement that stores a row, with each column's name for its value."""
     marks = ", ".join(f":{column}" for column in columns)
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of ours

@@ -1,4 +1,4 @@
-"""Real things for the tests of `data`: records with defaults, an independent reader, another process."""
+"""What the tests of `data` share: records with defaults, runs, rows as stored, another process."""
 
 from __future__ import annotations
 

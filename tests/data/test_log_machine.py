@@ -89,7 +89,7 @@ class LogMachine(RuleBasedStateMachine):
         return self.now
 
     def events(self, count: int, last: str | None = None) -> list[NewEvent]:
-        """New events, every one different from all others; the last one may have a type of its own."""
+        """New events, different from all others; the last one may have another type."""
         made = [note(b"%d" % self.tick(), at=self.now) for _ in range(count)]
         return [*made[:-1], replace(made[-1], type=last)] if last else made
 
@@ -694,7 +694,7 @@ class FileLogMachine(LogMachine):
 
     @rule()
     def crash_and_reopen(self):
-        """What a killed process leaves: the file and its log as they are, with no chance to tidy up."""
+        """A killed process leaves the file and its write-ahead log as they are."""
         left = self.folder / f"after crash {self.tick()}.db"
         for suffix in ("", "-wal"):
             if Path(f"{self.path}{suffix}").exists():

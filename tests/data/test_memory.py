@@ -1,4 +1,4 @@
-"""The database in memory: one process's own, gone at its close; readers and the writer take turns."""
+"""The database in memory: of one process, gone after `close`; reading and writing take turns."""
 
 from __future__ import annotations
 

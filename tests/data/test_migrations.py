@@ -1,4 +1,4 @@
-"""Databases of earlier versions: they become what this version makes, and nothing in them changes."""
+"""Databases of earlier versions get the tables of this one, and keep their contents."""
 
 from __future__ import annotations
 

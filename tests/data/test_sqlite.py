@@ -149,7 +149,7 @@ def test_an_accepted_message_is_on_the_disk_before_it_is_acknowledged(path, tmp_
 
 
 def _finished_call(lines: list[str], number: int, file: str) -> str | None:
-    """The system call on a file that ended successfully in this line of a trace, possibly begun in an earlier one."""
+    """The system call on a file that succeeded in this line of a trace; it may begin earlier."""
     line = lines[number]
     if resumed := re.match(r"(\d+)\s+<\.\.\. (\w+) resumed>", line):
         begun = next(

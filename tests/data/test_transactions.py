@@ -31,7 +31,7 @@ END = [note(kind="end", at=9)]
 
 
 class Log:
-    """`antiphon.data.transactions`, one committed transaction per call, undone as a whole when it raises."""
+    """Functions of `transactions`, each in a transaction of its own, undone if it raises."""
 
     def __init__(self, connection: WritingConnection) -> None:
         self.connection = connection
@@ -688,7 +688,7 @@ def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them
 
 
 def test_an_answer_to_an_earlier_question_is_refused(log):
-    """Two clients answer the first question; the second one must not answer what is asked after it."""
+    """Two clients answer the first question; the second answer must not be for the next one."""
     run, fence = log.running()
     log.do(transactions.pause, fence, 1, notes(1), reply(run, content="sure?"))
     first, second = answered(run), answered(run)

@@ -26,7 +26,7 @@ PATIENCE = 20
 
 
 class Recorder:
-    """A writer on a real file, and what a stranger to it can read whenever it announces something."""
+    """A writer on a real file, and what others can read of it at each announcement."""
 
     def __init__(self, path: Path, beat_seconds: float = 3600) -> None:
         _prepare(path)
@@ -89,7 +89,7 @@ class Gate:
 
 
 async def held(recorder: Recorder) -> Gate:
-    """A gate that stands in a group of its own: what is submitted now collects for the next group."""
+    """A gate in a group of its own: what is submitted now collects for the next group."""
     gate = Gate(recorder.writer)
     await gate.reached()
     return gate

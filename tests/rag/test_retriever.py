@@ -1,4 +1,4 @@
-"""Questions to the shipped handbook find their page; what a reader may not see is never among the hits."""
+"""Questions to the shipped handbook find their page, and nothing that a reader may not see."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ QUESTIONS = {
     ],
 }
 INTERNAL = {
-    "What is the internal labour rate for warranty work?": "21-internal-labour-times-and-margins.md",
+    "What is the internal labour rate for warranty work?": (
+        "21-internal-labour-times-and-margins.md"
+    ),
     "What is the goodwill approval limit?": "22-internal-goodwill-warranty.md",
     "What does service bulletin SB-7731 say?": "23-internal-service-bulletin.md",
     "What is immobiliser routine KX-9042?": "24-internal-key-programming.md",

@@ -47,7 +47,7 @@ def pieces_of(chunks: list[Chunk]) -> list[str]:
     return [line for chunk in chunks for line in lines(chunk.text)]
 
 
-# -- nothing is lost --------------------------------------------------------------------------------------------
+# -- nothing is lost -------------------------------------------------------------------------------
 
 
 @given(st.lists(SECTION, max_size=6))
@@ -101,7 +101,7 @@ def test_the_sample_is_split_without_loss(file):
     assert len(pieces_of(chunks)) < len(wanted) * 1.5
 
 
-# -- headings ---------------------------------------------------------------------------------------------------
+# -- headings --------------------------------------------------------------------------------------
 
 
 def test_a_chunk_names_the_headings_above_it():
@@ -148,7 +148,7 @@ def test_a_heading_without_text_is_not_lost():
     )
 
 
-# -- sizes ------------------------------------------------------------------------------------------------------
+# -- sizes -----------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=20))
@@ -185,7 +185,7 @@ def test_a_table_of_short_rows_keeps_to_the_size_of_a_chunk():
     assert max(len(chunk.text) for chunk in chunks) <= CHUNK
 
 
-# -- front matter -----------------------------------------------------------------------------------------------
+# -- front matter ----------------------------------------------------------------------------------
 
 
 def test_front_matter_gives_title_and_access_and_is_no_text():

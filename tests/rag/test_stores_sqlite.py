@@ -215,7 +215,8 @@ def test_what_was_put_is_there_after_reopening(tmp_path):
 def test_a_file_of_an_earlier_version_is_taken(tmp_path):
     with closing(sqlite3.connect(tmp_path / "knowledge.db")) as earlier, earlier:
         earlier.execute(
-            "CREATE TABLE documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL)"
+            "CREATE TABLE documents"
+            " (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL)"
         )
         earlier.execute("INSERT INTO documents VALUES ('a.md', 'A', 'public')")
     (tmp_path / "a.md").write_text("engine")
