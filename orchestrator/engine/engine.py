@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from antiphon.data import reads, transactions
 from antiphon.data import records as data_records
-from antiphon.data import transactions
-from antiphon.data.base import Watch
 from antiphon.data.database import Database
 from antiphon.data.errors import Busy, IdempotencyConflict, NotFound
+from antiphon.data.hints import Watch
 from antiphon.data.ids import new_id, same_id
 from antiphon.data.records import Acceptance, Message, NewEvent, Thread, may
 from antiphon.orchestrator.engine.environment import DEFAULT_ENVIRONMENT, Environment
@@ -138,7 +138,7 @@ class Engine:
         if key and (earlier := await self._accepted_before(by.id, key, request.digest)):
             return earlier
         thread = await self._known_thread(by.id, request.thread_id, request.name_in_dialect)
-        if thread is not None and (waiting := await self.database.waiting_run(thread.id)):
+        if thread is not None and (waiting := await self.database.fetch(reads.waiting_run, thread.id)):
             once = (by.id, key, request.digest) if key else None
             return await self._answer(waiting, _Answer(request.message, by.id, once))
         served = await self._chosen(request.graph or await self._flow_of(thread), by.id)
@@ -213,7 +213,7 @@ class Engine:
 
     async def record(self, run_id: str, user: str) -> data_records.Run:
         """A run's stored record. Raises `NotFound`."""
-        record = await self.database.run(run_id)
+        record = await self.database.fetch(reads.run, run_id)
         if record is None or not may(user, record):
             if record is not None:
                 audit.warning("refused another user's run", extra={"user": user, "run_id": run_id})
@@ -306,21 +306,21 @@ class Engine:
         """The thread that a message is for, if it is there and this user's; whoever accepts it says what is wrong."""
         thread = None
         if thread_id is not None:
-            thread = await self.database.thread(thread_id)
+            thread = await self.database.fetch(reads.thread, thread_id)
         elif thread_name is not None:
-            thread = await self.database.named_thread(user, *thread_name)
+            thread = await self.database.fetch(reads.named_thread, user, *thread_name)
         return thread if thread is not None and may(user, thread) else None
 
     async def waits(self, user: str, thread_name: tuple[str, str]) -> bool:
         """Whether the thread that this user's client calls so waits for an answer."""
         thread = await self._known_thread(user, None, thread_name)
-        return thread is not None and await self.database.waiting_run(thread.id) is not None
+        return thread is not None and await self.database.fetch(reads.waiting_run, thread.id) is not None
 
     async def _flow_of(self, thread: Thread | None) -> str | None:
         """The flow that a conversation goes on with, where a message does not name a graph."""
         if thread is None or self.flows is None:
             return None
-        return await self.flows.of_thread(await self.database.thread_state(thread.id))
+        return await self.flows.of_thread(await self.database.fetch(reads.thread_state, thread.id))
 
     async def _open_question(self, run: data_records.Run) -> tuple[Interrupt | None, int]:
         """The question that a run waits with, and its number."""
@@ -332,17 +332,17 @@ class Engine:
 
     async def active_runs(self, user: str) -> int:
         """How many runs of a user are under way or wait for their turn; not those that wait for a human."""
-        return await self.database.active_runs(user)
+        return await self.database.fetch(reads.active_runs, user)
 
     async def tokens_used_today(self, user: str) -> int:
         """Tokens that a user's runs have used since midnight, UTC."""
-        return await self.database.tokens_used(user, self.environment.clock())
+        return await self.database.fetch(reads.tokens_used, user, self.environment.clock())
 
     # -- profiles -----------------------------------------------------------------------------------------------
 
     async def profile(self, user: str = LOCAL_USER) -> Profile | None:
         """What a user has told about themselves, if anything."""
-        stored = await self.database.profile(user)
+        stored = await self.database.fetch(reads.profile, user)
         return decode_profile(stored) if stored is not None else None
 
     async def save_profile(self, user: str, profile: Profile) -> None:
@@ -358,7 +358,7 @@ class Engine:
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
         """A thread of this user. Raises `NotFound`."""
-        thread = await self.database.thread(thread_id)
+        thread = await self.database.fetch(reads.thread, thread_id)
         if thread is None or not may(user, thread):
             if thread is not None:
                 audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
@@ -386,7 +386,7 @@ class Engine:
         )
         await self.database.write(transactions.create_thread, thread, state)
         stored = await self.thread(thread_id, user)
-        kept = await self.database.thread_state(thread_id)
+        kept = await self.database.fetch(reads.thread_state, thread_id)
         if (stored.title, bound_flow(kept)) != (title, bound_flow(state)):
             raise IdempotencyConflict
         return stored
@@ -410,7 +410,7 @@ class Engine:
         with self.database.watch(thread_id) as watch:
             while True:
                 watch.clear()
-                runs = await self.database.open_runs(thread_id)
+                runs = await self.database.fetch(reads.open_runs, thread_id)
                 if not runs:
                     return
                 for run in runs:
@@ -421,12 +421,12 @@ class Engine:
 
     async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:
         """A user's threads, the newest first."""
-        return await self.database.threads(user, limit)
+        return await self.database.fetch(reads.threads_of, user, limit)
 
     async def messages(self, thread_id: str, user: str = LOCAL_USER) -> list[Message]:
         """Messages of a thread of this user, the oldest first. Raises `NotFound`."""
         await self.thread(thread_id, user)
-        return await self.database.messages(thread_id)
+        return await self.database.fetch(reads.messages_of, thread_id)
 
     async def follow(
         self, thread_id: str, after: int = 0, *, run_id: str | None = None, tick: float | None = None
@@ -469,8 +469,8 @@ class Engine:
     async def _is_over(self, thread_id: str, run_id: str | None, after: int) -> bool:
         """Whether nothing more can come: the thread is gone, or the place is behind the run's end or open question."""
         if run_id is None:
-            return await self.database.thread(thread_id) is None
-        record = await self.database.run(run_id)
+            return await self.database.fetch(reads.thread, thread_id) is None
+        record = await self.database.fetch(reads.run, run_id)
         return record is None or not await self.is_left(record, after)
 
     async def is_left(self, run: data_records.Run, after: int) -> bool:

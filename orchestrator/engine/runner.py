@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import Run
@@ -97,7 +98,7 @@ class Runner:
 
     async def _claim(self, run_id: str, held_by: str | None) -> asyncio.Task[None] | None:
         try:
-            known = await self._database.run(run_id)
+            known = await self._database.fetch(reads.run, run_id)
             served = await self._graph(known.graph) if known is not None else None
             if served is None:
                 return None  # another process may serve it
@@ -145,7 +146,11 @@ class Runner:
         while not self._closing:
             await self._pause(SCAN_SECONDS / 2)
             try:
-                requested = await self._database.cancel_requests() if self._executions else []
+                requested = (
+                    await self._database.fetch(reads.cancel_requests, self._database.worker_id)
+                    if self._executions
+                    else []
+                )
                 for run in requested:
                     self.cancel(run.id, run.cancel_requested_by or "unknown")
             except Exception:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.data import transactions
+from antiphon.data import reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id
@@ -86,11 +86,11 @@ class FlowLibrary:
 
     async def mine(self, user: str) -> list[FlowRecord]:
         """A user's flows, the last changed first."""
-        return await self._database.flows(user)
+        return await self._database.fetch(reads.flows_of, user)
 
     async def record(self, agent_id: str, user: str) -> FlowRecord:
         """A flow of this user. Raises `NotFound`."""
-        flow = await self._database.flow(agent_id)
+        flow = await self._database.fetch(reads.flow, agent_id)
         if flow is None or flow.owner != user:
             raise NotFound
         return flow
@@ -99,7 +99,7 @@ class FlowLibrary:
         """The draft of a user's flow, or what of it is published. Raises `NotFound`."""
         flow = await self.record(agent_id, user)
         revision = flow.published if published else flow.draft
-        encoded = await self._database.flow_revision(agent_id, revision) if revision else None
+        encoded = await self._database.fetch(reads.flow_revision, agent_id, revision) if revision else None
         if encoded is None:
             raise NotFound
         return msgspec.json.decode(encoded)
@@ -119,7 +119,7 @@ class FlowLibrary:
 
         None where there is nothing that this user may run.
         """
-        flow = await self._database.flow(name.removeprefix(PREFIX))
+        flow = await self._database.fetch(reads.flow, name.removeprefix(PREFIX))
         if flow is None:
             return None
         revision = flow.draft if flow.owner == user else flow.published
@@ -135,7 +135,7 @@ class FlowLibrary:
             return agent_id
         if await self.name_for(PREFIX + agent_id, user) is not None:
             return PREFIX + agent_id
-        if await self._database.any_flow():
+        if await self._database.fetch(reads.any_flow):
             raise NotFound
         return None
 
@@ -148,7 +148,7 @@ class FlowLibrary:
     async def of_thread(self, state: bytes) -> str | None:
         """The flow that a thread's messages go to unless they say otherwise, as `flow:<agent id>`."""
         agent_id = flow_of(state)
-        if agent_id is None or await self._database.flow(agent_id) is None:
+        if agent_id is None or await self._database.fetch(reads.flow, agent_id) is None:
             return None
         return PREFIX + agent_id
 
@@ -159,7 +159,7 @@ class FlowLibrary:
             return None
         if name not in self._compiled:
             agent_id, revision = found[1], int(found[2])
-            encoded = await self._database.flow_revision(agent_id, revision)
+            encoded = await self._database.fetch(reads.flow_revision, agent_id, revision)
             if encoded is None:
                 return None
             try:

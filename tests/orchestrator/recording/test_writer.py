@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.errors import Fenced
 from antiphon.data.records import CheckpointWrite, Message, Run
@@ -284,10 +285,10 @@ async def finish(writer: RunWriter, run: Run) -> None:
 async def test_the_end_is_stored_with_the_reply_and_the_status(database: Database, run: Run) -> None:
     async with writing(database, run) as writer:
         await finish(writer, run)
-        stored = await database.run(run.id)
+        stored = await database.fetch(reads.run, run.id)
     assert stored is not None
     assert (stored.status, stored.result) == ("completed", encode((await logged(database, run))[-1]))
-    assert [message.content for message in await database.messages(run.thread_id)] == ["hello", "hi"]
+    assert [message.content for message in await database.fetch(reads.messages_of, run.thread_id)] == ["hello", "hi"]
 
 
 async def test_the_end_is_stored_at_once_even_while_a_flush_waits(
@@ -302,7 +303,7 @@ async def test_the_end_is_stored_at_once_even_while_a_flush_waits(
         await turns()
         lock.execute("ROLLBACK")
         await asyncio.gather(flushing, finishing)
-        stored = await database.run(run.id)
+        stored = await database.fetch(reads.run, run.id)
     assert stored is not None
     assert stored.status == "completed"
 
