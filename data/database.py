@@ -20,7 +20,7 @@ from antiphon.data import reads, transactions
 from antiphon.data.base import SCANNERS, Backend
 from antiphon.data.errors import StorageError
 from antiphon.data.hints import Hints, Watch
-from antiphon.data.records import Row, Run
+from antiphon.data.records import Row, RunRecord
 from antiphon.data.tail import Tail
 from antiphon.data.transactions import Transaction
 from antiphon.data.writer import Writer
@@ -74,7 +74,9 @@ class Database:
         """
         return self._writer.submit_from_thread(lambda tx: command(tx, *args, **kwargs))
 
-    async def claim(self, run_id: str, worker: str, *, held_by: str | None = None) -> Run | None:
+    async def claim(
+        self, run_id: str, worker: str, *, held_by: str | None = None
+    ) -> RunRecord | None:
         """Become the writer of a run, as `transactions.claim` does.
 
         If the former holder blocks the database, its process is killed.
@@ -144,7 +146,7 @@ class Database:
             return rows
         return await self.fetch(reads.events_after, thread_id, after, limit)
 
-    async def orphans(self, lease_seconds: float) -> list[Run]:
+    async def orphans(self, lease_seconds: float) -> list[RunRecord]:
         """Return runs that need a worker.
 
         These are running ones whose worker is dead or silent for a lease, and queued ones whose

@@ -71,7 +71,7 @@ class Message(Record, frozen=True):
     created_at: int
 
 
-class Flow(Record, frozen=True):
+class FlowRecord(Record, frozen=True):
     """A graph that a user has defined.
 
     `draft` and `published` are numbers of its revisions, which never change.
@@ -85,7 +85,7 @@ class Flow(Record, frozen=True):
     updated_at: int
 
 
-class Run(Record, frozen=True):
+class RunRecord(Record, frozen=True):
     """One execution of a graph for one message.
 
     `lease_epoch` is the fencing token: it grows with every claim, and writes of earlier holders are
@@ -122,7 +122,7 @@ class Run(Record, frozen=True):
         return self.status in TERMINAL
 
 
-def may(user_id: str, thing: Thread | Run) -> bool:
+def may(user_id: str, thing: Thread | RunRecord) -> bool:
     """Return whether a user may read and act in a thread or run. Nothing else decides that."""
     return thing.user_id == user_id
 
@@ -160,7 +160,7 @@ class Acceptance(Record, frozen=True):
 class Accepted(Record, frozen=True):
     """What `accept` did. `created` is False if the same request was accepted before."""
 
-    run: Run
+    run: RunRecord
     created: bool
     interrupted: tuple[str, ...] = ()
     """Ids of the runs that were asked to stop because this message interrupts them."""

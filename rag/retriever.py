@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from antiphon.rag.stores.base import Store
-from antiphon.rag.types import PUBLIC, Hit
+from antiphon.rag.types import PUBLIC, ScoredChunk
 from antiphon.rag.words import content_words
 
 QUERY_WORDS = 64
@@ -24,7 +24,7 @@ class Retriever:
         self._limit = limit
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="antiphon-search")
 
-    async def search(self, question: str, access: Collection[str] = (PUBLIC,)) -> list[Hit]:
+    async def search(self, question: str, access: Collection[str] = (PUBLIC,)) -> list[ScoredChunk]:
         """Return the best passages for a question with one of the access labels, best first."""
         words = list(dict.fromkeys(content_words(question)))[:QUERY_WORDS]
         loop = asyncio.get_running_loop()

@@ -34,7 +34,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     access: str
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
+class ScoredChunk(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk that answers a query.
 
     Higher scores are better; they compare within one query only.

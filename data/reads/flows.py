@@ -6,20 +6,20 @@ from sqlalchemy import Connection, select
 
 from antiphon.data import schema
 from antiphon.data.reads.records import all_records, first_record
-from antiphon.data.records import Flow
+from antiphon.data.records import FlowRecord
 
 
-def flow(connection: Connection, agent_id: str) -> Flow | None:
+def flow(connection: Connection, agent_id: str) -> FlowRecord | None:
     """Return a flow by its id."""
     table = schema.flows
-    return first_record(connection, Flow, select(table).where(table.c.agent_id == agent_id))
+    return first_record(connection, FlowRecord, select(table).where(table.c.agent_id == agent_id))
 
 
-def flows_of(connection: Connection, owner: str) -> list[Flow]:
+def flows_of(connection: Connection, owner: str) -> list[FlowRecord]:
     """Return a user's flows, the last changed first."""
     table = schema.flows
     query = select(table).where(table.c.owner == owner).order_by(table.c.updated_at.desc())
-    return all_records(connection, Flow, query)
+    return all_records(connection, FlowRecord, query)
 
 
 def any_flow(connection: Connection) -> bool:

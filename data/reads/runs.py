@@ -9,7 +9,7 @@ from sqlalchemy import Connection, exists, func, select
 from antiphon.data import schema
 from antiphon.data.base import Heartbeat
 from antiphon.data.reads.records import all_records, first_record
-from antiphon.data.records import ACTIVE, DAY_MS, Run
+from antiphon.data.records import ACTIVE, DAY_MS, RunRecord
 
 
 class Recoverable(NamedTuple):
@@ -19,29 +19,29 @@ class Recoverable(NamedTuple):
     has each worker's last one, by worker id.
     """
 
-    running: list[Run]
-    queued: list[Run]
+    running: list[RunRecord]
+    queued: list[RunRecord]
     heartbeats: dict[str, Heartbeat]
 
 
-def run(connection: Connection, run_id: str) -> Run | None:
+def run(connection: Connection, run_id: str) -> RunRecord | None:
     """Return a run by id."""
     table = schema.runs
-    return first_record(connection, Run, select(table).where(table.c.id == run_id))
+    return first_record(connection, RunRecord, select(table).where(table.c.id == run_id))
 
 
-def waiting_run(connection: Connection, thread_id: str) -> Run | None:
+def waiting_run(connection: Connection, thread_id: str) -> RunRecord | None:
     """Return the run of a thread that waits for a human's answer."""
     table = schema.runs
     query = select(table).where(table.c.thread_id == thread_id, table.c.status == "interrupted")
-    return first_record(connection, Run, query)
+    return first_record(connection, RunRecord, query)
 
 
-def open_runs(connection: Connection, thread_id: str) -> list[Run]:
+def open_runs(connection: Connection, thread_id: str) -> list[RunRecord]:
     """Return the runs of a thread that have not ended, the newest first."""
     table = schema.runs
     query = select(table).where(table.c.thread_id == thread_id, table.c.status.in_(ACTIVE))
-    return all_records(connection, Run, query.order_by(table.c.first_seq.desc()))
+    return all_records(connection, RunRecord, query.order_by(table.c.first_seq.desc()))
 
 
 def active_runs(connection: Connection, user_id: str) -> int:
@@ -59,7 +59,7 @@ def tokens_used(connection: Connection, user_id: str, now: int) -> int:
     return connection.scalar(query) or 0
 
 
-def cancel_requests(connection: Connection, worker: str) -> list[Run]:
+def cancel_requests(connection: Connection, worker: str) -> list[RunRecord]:
     """Return the runs of a worker that someone has asked to stop."""
     table = schema.runs
     query = select(table).where(
@@ -67,7 +67,7 @@ def cancel_requests(connection: Connection, worker: str) -> list[Run]:
         table.c.owner == worker,
         table.c.cancel_requested_by.is_not(None),
     )
-    return all_records(connection, Run, query)
+    return all_records(connection, RunRecord, query)
 
 
 def recoverable(connection: Connection, worker: str) -> Recoverable:
@@ -82,8 +82,8 @@ def recoverable(connection: Connection, worker: str) -> Recoverable:
     busy = exists().where(other.c.thread_id == table.c.thread_id, under_way)
     queued = select(table).where(table.c.status == "queued", ~busy).order_by(table.c.created_at)
     return Recoverable(
-        running=all_records(connection, Run, of_others),
-        queued=all_records(connection, Run, queued),
+        running=all_records(connection, RunRecord, of_others),
+        queued=all_records(connection, RunRecord, queued),
         heartbeats={
             row.id: Heartbeat(row.seen_at, row.boot_id)
             for row in connection.execute(select(schema.workers))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from antiphon.data.errors import NotFound
-from antiphon.data.records import Flow
+from antiphon.data.records import FlowRecord
 from antiphon.data.transactions.transaction import Transaction, insertion
 
 
-def save_flow(tx: Transaction, agent_id: str, owner: str, definition: bytes, at: int) -> Flow:
+def save_flow(tx: Transaction, agent_id: str, owner: str, definition: bytes, at: int) -> FlowRecord:
     """Store a definition as a new draft. Raises `NotFound` for another user's flow."""
     flow = _flow(tx, agent_id)
     if flow is not None and flow.owner != owner:
@@ -38,7 +38,7 @@ def save_flow(tx: Transaction, agent_id: str, owner: str, definition: bytes, at:
 
 def publish_flow(
     tx: Transaction, agent_id: str, owner: str, at: int, published: bool = True
-) -> Flow:
+) -> FlowRecord:
     """Let others run the present draft, or, if not `published`, nothing. Raises `NotFound`."""
     flow = _own_flow(tx, agent_id, owner)
     tx.execute(
@@ -56,15 +56,15 @@ def delete_flow(tx: Transaction, agent_id: str, owner: str) -> None:
     tx.execute("DELETE FROM flows WHERE agent_id = :agent_id", agent_id=agent_id)
 
 
-def _own_flow(tx: Transaction, agent_id: str, owner: str) -> Flow:
+def _own_flow(tx: Transaction, agent_id: str, owner: str) -> FlowRecord:
     flow = _flow(tx, agent_id)
     if flow is None or flow.owner != owner:
         raise NotFound(agent_id)
     return flow
 
 
-def _flow(tx: Transaction, agent_id: str) -> Flow | None:
-    return tx.find(Flow, "flows", "agent_id", agent_id)
+def _flow(tx: Transaction, agent_id: str) -> FlowRecord | None:
+    return tx.find(FlowRecord, "flows", "agent_id", agent_id)
 
 
 def save_profile(tx: Transaction, user_id: str, value: bytes | None, at: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from antiphon.data.records import Message, Run
+from antiphon.data.records import Message, RunRecord
 from antiphon.data.transactions.transaction import Transaction
 
 
@@ -57,7 +57,7 @@ def store_reply(tx: Transaction, message: Message) -> None:
     )
 
 
-def put_after_question(tx: Transaction, run: Run, message: Message, reply_id: str) -> None:
+def put_after_question(tx: Transaction, run: RunRecord, message: Message, reply_id: str) -> None:
     """Store an answer after a run's question, and after that the run's next, empty reply.
 
     Messages that wait for the run's end follow its last reply, and stay the thread's newest.

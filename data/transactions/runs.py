@@ -13,7 +13,7 @@ from antiphon.data.records import (
     GraphState,
     Message,
     NewEvent,
-    Run,
+    RunRecord,
     RunStatus,
     Thread,
 )
@@ -74,7 +74,7 @@ def accept(tx: Transaction, acceptance: Acceptance) -> Accepted:
     return Accepted(run=tx.existing_run(acceptance.run_id), created=True, interrupted=interrupted)
 
 
-def repeated(tx: Transaction, user_id: str, key: str, digest: bytes) -> Run | None:
+def repeated(tx: Transaction, user_id: str, key: str, digest: bytes) -> RunRecord | None:
     """Return the run of an earlier request with this key.
 
     Raises `IdempotencyConflict` if that was another request.
@@ -119,8 +119,8 @@ def _parent_for(
     return thread.head_message_id
 
 
-def _new_run(acceptance: Acceptance, thread: Thread, *, claimed: bool, emitted: int) -> Run:
-    return Run(
+def _new_run(acceptance: Acceptance, thread: Thread, *, claimed: bool, emitted: int) -> RunRecord:
+    return RunRecord(
         id=acceptance.run_id,
         thread_id=thread.id,
         user_id=acceptance.user_id,
@@ -212,7 +212,9 @@ def _next_queued(tx: Transaction, thread_id: str) -> str | None:
     return row[0] if row else None
 
 
-def claim(tx: Transaction, run_id: str, worker: str, held_by: str | None = None) -> Run | None:
+def claim(
+    tx: Transaction, run_id: str, worker: str, held_by: str | None = None
+) -> RunRecord | None:
     """Become the writer of a queued run, or take a running one over from worker `held_by`.
 
     Returns None if another worker was first, or if an older run of the thread has not ended.
@@ -230,7 +232,7 @@ def claim(tx: Transaction, run_id: str, worker: str, held_by: str | None = None)
     return _take(tx, run_id, worker, charge=1, crash=int(held_by is not None)) if allowed else None
 
 
-def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0) -> Run:
+def _take(tx: Transaction, run_id: str, worker: str, charge: int, crash: int = 0) -> RunRecord:
     tx.execute(
         "UPDATE runs SET status = 'running', owner = :worker, lease_epoch = lease_epoch + 1,"
         " attempt = attempt + :charge, charges = charges + :charge, crashes = crashes + :crash"
@@ -274,7 +276,7 @@ def answer(  # noqa: PLR0913, PLR0917 - all that one commit stores
     message: Message,
     reply_id: str,
     idempotency: tuple[str, str, bytes] | None = None,
-) -> Run | None:
+) -> RunRecord | None:
     """Continue a paused run as its writer, not as a new attempt.
 
     `message` is the answer; the run's further text will be the message `reply_id` after it.
@@ -294,7 +296,9 @@ def answer(  # noqa: PLR0913, PLR0917 - all that one commit stores
     return tx.existing_run(run_id)
 
 
-def cancel(tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], result: bytes) -> Run:
+def cancel(
+    tx: Transaction, run_id: str, by: str, events: Sequence[NewEvent], result: bytes
+) -> RunRecord:
     """Ask a running run to stop; end one that never began at once, by `events`. Idempotent.
 
     A run that began and was released is queued: the worker that claims it ends it, with the text

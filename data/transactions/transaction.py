@@ -13,7 +13,7 @@ import msgspec
 
 from antiphon.data.base import StatementResult, WritingConnection
 from antiphon.data.errors import NotFound
-from antiphon.data.records import Row, Run, Thread
+from antiphon.data.records import Row, RunRecord, Thread
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -50,11 +50,11 @@ class Transaction:
         row = self.one(sql, value=value)
         return record(**dict(zip(fields, row, strict=True))) if row else None
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, run_id: str) -> RunRecord | None:
         """Return a run by id."""
-        return self.find(Run, "runs", "id", run_id)
+        return self.find(RunRecord, "runs", "id", run_id)
 
-    def existing_run(self, run_id: str) -> Run:
+    def existing_run(self, run_id: str) -> RunRecord:
         """Return a run that must be there. Raises `NotFound`."""
         run = self.run(run_id)
         if run is None:

@@ -188,7 +188,7 @@ class Engine:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
         return await self._repeated(record, user, key) if record is not None else None
 
-    async def _repeated(self, record: data_records.Run, user: str, key: str) -> Run:
+    async def _repeated(self, record: data_records.RunRecord, user: str, key: str) -> Run:
         """The run of a request that came again: where it was an answer, from behind the question on."""
         question, message_id = 0, _answer_id(user, key)
         async for one in self._so_far(record):
@@ -198,7 +198,7 @@ class Engine:
                 return Run(self, record, created=False, answered=question, message_id=message_id)
         return Run(self, record, created=False)
 
-    async def _so_far(self, record: data_records.Run) -> AsyncIterator[Recorded]:
+    async def _so_far(self, record: data_records.RunRecord) -> AsyncIterator[Recorded]:
         """What a run has recorded by now."""
         after = record.first_seq - 1
         while rows := await self.database.read(record.thread_id, after, BATCH_EVENTS):
@@ -211,7 +211,7 @@ class Engine:
         """A run by id, whoever started it in this user's name. Raises `NotFound`."""
         return Run(self, await self.record(run_id, user), created=False)
 
-    async def record(self, run_id: str, user: str) -> data_records.Run:
+    async def record(self, run_id: str, user: str) -> data_records.RunRecord:
         """A run's stored record. Raises `NotFound`."""
         record = await self.database.fetch(reads.run, run_id)
         if record is None or not may(user, record):
@@ -251,7 +251,7 @@ class Engine:
         once = (user, idempotency_key, digest) if idempotency_key else None
         return await self._answer(waiting, _Answer(answer, user, once, question))
 
-    async def _answer(self, waiting: data_records.Run, given: _Answer) -> Run:
+    async def _answer(self, waiting: data_records.RunRecord, given: _Answer) -> Run:
         if (repeated := await self._answered_before(waiting, given)) is not None:
             return repeated
         served = await self._graph(waiting.graph)
@@ -293,7 +293,7 @@ class Engine:
         self._runner.spawn(record, served)
         return Run(self, record, answered=asked_at, message_id=message.id)
 
-    async def _answered_before(self, waiting: data_records.Run, given: _Answer) -> Run | None:
+    async def _answered_before(self, waiting: data_records.RunRecord, given: _Answer) -> Run | None:
         """The run that the same answer continued before, if it was sent with a key."""
         if given.once is None or await self.database.write(transactions.repeated, *given.once) is None:
             return None
@@ -322,7 +322,7 @@ class Engine:
             return None
         return await self.flows.of_thread(await self.database.fetch(reads.thread_state, thread.id))
 
-    async def _open_question(self, run: data_records.Run) -> tuple[Interrupt | None, int]:
+    async def _open_question(self, run: data_records.RunRecord) -> tuple[Interrupt | None, int]:
         """The question that a run waits with, and its number."""
         last = None
         if run.status == "interrupted":
@@ -473,7 +473,7 @@ class Engine:
         record = await self.database.fetch(reads.run, run_id)
         return record is None or not await self.is_left(record, after)
 
-    async def is_left(self, run: data_records.Run, after: int) -> bool:
+    async def is_left(self, run: data_records.RunRecord, after: int) -> bool:
         """Whether a reader at a place has something to come, or to wait for: not at the end, or the open question."""
         if run.status != "interrupted":
             return run.last_seq is None or after < run.last_seq

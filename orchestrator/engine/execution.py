@@ -14,7 +14,7 @@ from langgraph.types import Command
 from antiphon.data import reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import AntiphonError, Fenced, StorageError
-from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
+from antiphon.data.records import Fence, GraphState, Message, Row, RunRecord, RunStatus
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.engine.thread_state import pack, unpack
@@ -78,7 +78,7 @@ class Execution:
         self,
         database: Database,
         served: ServedGraph,
-        run: Run,
+        run: RunRecord,
         environment: Environment,
         took_over: bool = False,
     ) -> None:

@@ -19,7 +19,7 @@ from antiphon.data import reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id
-from antiphon.data.records import Flow as FlowRecord
+from antiphon.data.records import FlowRecord
 from antiphon.orchestrator.clock import Clock
 from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.events import AnyEvent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from antiphon.rag.types import Chunk, Document, Hit
+from antiphon.rag.types import Chunk, Document, ScoredChunk
 
 
 class Store(Protocol):
@@ -17,7 +17,9 @@ class Store(Protocol):
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Store a document's chunks in place of earlier ones of its uri; all or none."""
 
-    def search(self, words: Sequence[str], access: Collection[str], limit: int) -> list[Hit]:
+    def search(
+        self, words: Sequence[str], access: Collection[str], limit: int
+    ) -> list[ScoredChunk]:
         """Return the best chunks for some words whose access label is in `access`, best first."""
 
     def sources(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from antiphon.rag.types import Chunk, Document, Hit
+from antiphon.rag.types import Chunk, Document, ScoredChunk
 
 BUSY_SECONDS = 10
 """How long to wait for another process."""
@@ -78,7 +78,9 @@ class SqliteStore:
                 ],
             )
 
-    def search(self, words: Sequence[str], access: Collection[str], limit: int) -> list[Hit]:
+    def search(
+        self, words: Sequence[str], access: Collection[str], limit: int
+    ) -> list[ScoredChunk]:
         """Rank headings and bodies of what may be seen by BM25."""
         if not words or not access:
             return []
@@ -123,9 +125,11 @@ def _location(url: str) -> Path | str:
     return path
 
 
-def _scored(document: str, ordinal: int, heading: str, body: str, access: str, score: float) -> Hit:
+def _scored(
+    document: str, ordinal: int, heading: str, body: str, access: str, score: float
+) -> ScoredChunk:
     chunk = Chunk(document=document, ordinal=ordinal, heading=heading, text=body, access=access)
-    return Hit(chunk=chunk, score=round(score, 4))
+    return ScoredChunk(chunk=chunk, score=round(score, 4))
 
 
 def _quoted(word: str) -> str:

@@ -26,7 +26,7 @@ from antiphon.data.records import (
     Message,
     NewEvent,
     Row,
-    Run,
+    RunRecord,
     Thread,
 )
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 R = TypeVar("R", bound=msgspec.Struct)
 PATIENCE = 20
 """Seconds after which something that must happen has failed."""
-TABLES = {"events": Row, "threads": Thread, "messages": Message, "runs": Run}
+TABLES = {"events": Row, "threads": Thread, "messages": Message, "runs": RunRecord}
 
 
 def note(payload: bytes = b"", kind: str = "note", at: int = 1) -> NewEvent:
@@ -62,7 +62,7 @@ def acceptance(**given: Any) -> Acceptance:
     return Acceptance(**(defaults | given))
 
 
-async def running(database: Database, **fields: Any) -> tuple[Run, Fence]:
+async def running(database: Database, **fields: Any) -> tuple[RunRecord, Fence]:
     """A run of this process that has just been accepted, and the right to write for it."""
     accepted = await database.write(
         transactions.accept, acceptance(worker=database.worker_id, **fields)
@@ -71,7 +71,7 @@ async def running(database: Database, **fields: Any) -> tuple[Run, Fence]:
     return run, Fence(run_id=run.id, epoch=run.lease_epoch)
 
 
-def reply(run: Run, **given: Any) -> Message:
+def reply(run: RunRecord, **given: Any) -> Message:
     """What a run has to say, at the place that was held for it."""
     defaults = {
         "id": run.reply_message_id,
@@ -87,7 +87,7 @@ def reply(run: Run, **given: Any) -> Message:
     return Message(**(defaults | given))
 
 
-def answered(run: Run, **given: Any) -> tuple[Message, str]:
+def answered(run: RunRecord, **given: Any) -> tuple[Message, str]:
     """A human's answer to a run's question, and the id that the next reply will have."""
     message = reply(
         run, id=new_id(), role="user", content="yes", parent_id=run.reply_message_id, author="ada"

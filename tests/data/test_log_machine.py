@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from antiphon.data import open_database, reads, transactions
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
-from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
+from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, RunRecord, Thread
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
 
 PICK = st.integers(0, 7)
@@ -41,7 +41,7 @@ class LogMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.url = self.make_url()
         self.threads: dict[str, Thread] = {}
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, RunRecord] = {}
         self.rows: list[Row] = []
         self.messages: dict[str, Message] = {}
         self.spent: Counter[str] = Counter()
@@ -93,7 +93,7 @@ class LogMachine(RuleBasedStateMachine):
         made = [note(b"%d" % self.tick(), at=self.now) for _ in range(count)]
         return [*made[:-1], replace(made[-1], type=last)] if last else made
 
-    def number(self, run: Run, attempt: int, events: Sequence[NewEvent]) -> None:
+    def number(self, run: RunRecord, attempt: int, events: Sequence[NewEvent]) -> None:
         thread = self.threads[run.thread_id]
         for seq, event in enumerate(events, thread.last_seq + 1):
             self.rows.append(
@@ -122,16 +122,18 @@ class LogMachine(RuleBasedStateMachine):
             if message.role == "user" or message.content or not message.partial
         ]
 
-    def change(self, run: Run, **fields: Any) -> Run:
+    def change(self, run: RunRecord, **fields: Any) -> RunRecord:
         self.runs[run.id] = replace(self.runs[run.id], **fields)
         return self.runs[run.id]
 
-    def ask_to_stop(self, run: Run, by: str) -> Run:
+    def ask_to_stop(self, run: RunRecord, by: str) -> RunRecord:
         """Of a run that has begun: a paused one is queued, for an execution that ends it."""
         status = "queued" if run.status == "interrupted" else run.status
         return self.change(run, status=status, cancel_requested_by=run.cancel_requested_by or by)
 
-    def end(self, run: Run, status: str, result: bytes, events: Sequence[NewEvent]) -> Run:
+    def end(
+        self, run: RunRecord, status: str, result: bytes, events: Sequence[NewEvent]
+    ) -> RunRecord:
         """`events`, which have just been numbered, end the run."""
         return self.change(
             run,
@@ -143,7 +145,7 @@ class LogMachine(RuleBasedStateMachine):
             finished_at=events[-1].at,
         )
 
-    def lease(self, run: Run, worker: str, charge: int, crash: int = 0) -> Run:
+    def lease(self, run: RunRecord, worker: str, charge: int, crash: int = 0) -> RunRecord:
         run = self.change(
             run,
             status="running",
@@ -156,10 +158,10 @@ class LogMachine(RuleBasedStateMachine):
         self.fences.append(self.fence(run))
         return run
 
-    def fence(self, run: Run) -> Fence:
+    def fence(self, run: RunRecord) -> Fence:
         return Fence(run_id=run.id, epoch=run.lease_epoch)
 
-    def of_thread(self, thread_id: str, *statuses: str) -> list[Run]:
+    def of_thread(self, thread_id: str, *statuses: str) -> list[RunRecord]:
         """Runs of a thread with one of some statuses, the oldest first."""
         return [
             run
@@ -171,7 +173,7 @@ class LogMachine(RuleBasedStateMachine):
         waiting = self.of_thread(thread_id, "queued")
         return waiting[0].id if waiting else None
 
-    def pick(self, number: int, *statuses: str) -> Run:
+    def pick(self, number: int, *statuses: str) -> RunRecord:
         """One of the runs (with one of some statuses), the youngest for 0."""
         among = [run for run in self.runs.values() if not statuses or run.status in statuses]
         return among[-1 - number % len(among)]
@@ -255,7 +257,7 @@ class LogMachine(RuleBasedStateMachine):
             "hello",
             parent_id,
         )
-        run = Run(
+        run = RunRecord(
             id=given.run_id,
             thread_id=thread.id,
             user_id=user,
@@ -525,7 +527,7 @@ class LogMachine(RuleBasedStateMachine):
         self.lease(run, worker, charge=0)
         assert got == self.change(run, emitted=run.emitted + count)
 
-    def put_behind(self, run: Run, message: Message, reply_id: str) -> None:
+    def put_behind(self, run: RunRecord, message: Message, reply_id: str) -> None:
         """An answer behind the question, the next reply behind it, and what waited behind that."""
         for one in list(self.messages.values()):
             if one.parent_id == run.reply_message_id:
@@ -638,7 +640,7 @@ class LogMachine(RuleBasedStateMachine):
             return
         rows = stored(self.outside, Row)
         assert rows == sorted(self.rows, key=lambda row: (row.thread_id, row.seq))
-        runs = {run.id: run for run in stored(self.outside, Run)}
+        runs = {run.id: run for run in stored(self.outside, RunRecord)}
         assert runs == self.runs
         assert {thread.id: thread for thread in stored(self.outside, Thread)} == self.threads
         messages = stored(self.outside, Message)
@@ -646,7 +648,7 @@ class LogMachine(RuleBasedStateMachine):
         assert {message.id: message for message in messages} == self.messages
         self.rules_hold(rows, runs)
 
-    def rules_hold(self, rows: list[Row], runs: dict[str, Run]) -> None:
+    def rules_hold(self, rows: list[Row], runs: dict[str, RunRecord]) -> None:
         """Said again without the model: what any reader of the tables may rely on."""
         seqs: dict[str, list[int]] = {}
         for row in rows:

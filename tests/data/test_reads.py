@@ -15,14 +15,14 @@ from antiphon.data.records import (
     GraphState,
     Message,
     Row,
-    Run,
+    RunRecord,
     StoredCheckpoint,
     Thread,
 )
 from tests.data.support import acceptance, checkpoint, note, notes, reply, running, task_write
 
 
-async def finish(database: Database, run: Run, message: Message | None = None) -> None:
+async def finish(database: Database, run: RunRecord, message: Message | None = None) -> None:
     fence = Fence(run_id=run.id, epoch=run.lease_epoch)
     await database.write(
         transactions.finish,
@@ -35,13 +35,13 @@ async def finish(database: Database, run: Run, message: Message | None = None) -
     )
 
 
-@pytest.mark.parametrize("record", [Row, Thread, Message, Run, Checkpoint])
+@pytest.mark.parametrize("record", [Row, Thread, Message, RunRecord, Checkpoint])
 def test_a_table_has_the_fields_of_its_record(record):
     tables = {
         Row: "events",
         Thread: "threads",
         Message: "messages",
-        Run: "runs",
+        RunRecord: "runs",
         Checkpoint: "checkpoints",
     }
     columns = set(schema.metadata.tables[tables[record]].columns.keys())
@@ -126,7 +126,9 @@ async def test_a_branch_may_begin_behind_a_message(database):
     assert [message.id for message in after] == [second.input_message_id]
 
 
-async def leave(database: Database, run: Run, value: bytes, follows: str | None = None) -> None:
+async def leave(
+    database: Database, run: RunRecord, value: bytes, follows: str | None = None
+) -> None:
     """End a run with a state for the next one."""
     state = GraphState(
         graph=run.graph, message_id=run.reply_message_id, value=value, follows=follows
@@ -146,7 +148,7 @@ async def leave(database: Database, run: Run, value: bytes, follows: str | None 
 
 async def test_a_graph_begins_from_the_nearest_state_on_its_branch(database):
     """Of each graph's states, the newest and the one that it follows are kept."""
-    runs: list[Run] = []
+    runs: list[RunRecord] = []
     for number in range(3):
         thread = {"thread_id": runs[0].thread_id} if runs else {}
         run, _ = await running(database, **thread)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from antiphon.data import transactions
 from antiphon.data.base import WritingConnection
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound
-from antiphon.data.records import DAY_MS, Accepted, Fence, Message, Row, Run, Thread
+from antiphon.data.records import DAY_MS, Accepted, Fence, Message, Row, RunRecord, Thread
 from antiphon.data.transactions import Transaction
 from tests.data.support import (
     TABLES,
@@ -49,19 +49,19 @@ class Log:
     def accept(self, **given: Any) -> Accepted:
         return self.do(transactions.accept, acceptance(**given))
 
-    def running(self, **given: Any) -> tuple[Run, Fence]:
+    def running(self, **given: Any) -> tuple[RunRecord, Fence]:
         """A run that has just been accepted and claimed, and its writer's fence."""
         run = self.accept(**given).run
         assert run.status == "running"
         return run, fence_of(run)
 
-    def ended(self) -> tuple[Run, Fence]:
+    def ended(self) -> tuple[RunRecord, Fence]:
         """A run that has two events, the second of them its last, and its last writer's fence."""
         run, fence = self.running()
         self.do(transactions.finish, fence, 1, END, "completed", None, b"")
         return self.run(run.id), fence
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> RunRecord:
         return Transaction(self.connection).existing_run(run_id)
 
     def rows(self, thread_id: str) -> list[Row]:
@@ -78,7 +78,7 @@ class Log:
 CHECKPOINT_TABLES = ("checkpoints", "checkpoint_writes")
 
 
-def fence_of(run: Run) -> Fence:
+def fence_of(run: RunRecord) -> Fence:
     return Fence(run_id=run.id, epoch=run.lease_epoch)
 
 
@@ -236,7 +236,7 @@ def test_on_a_busy_thread_enqueue_waits_without_an_owner(log):
     assert run.first_seq == 2
 
 
-def follows(log: Log, run: Run) -> str | None:
+def follows(log: Log, run: RunRecord) -> str | None:
     """What the message of a run stands behind."""
     return next(
         message.parent_id

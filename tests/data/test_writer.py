@@ -16,7 +16,7 @@ import pytest
 
 from antiphon.data import transactions, writer
 from antiphon.data.errors import Fenced, NotFound, StorageError
-from antiphon.data.records import Fence, Row, Run
+from antiphon.data.records import Fence, Row, RunRecord
 from antiphon.data.sqlite import _prepare, _writing_connection
 from antiphon.data.transactions import Transaction
 from antiphon.data.writer import Writer
@@ -50,13 +50,13 @@ class Recorder:
         """All events that are readable from outside."""
         return self.outside.execute("SELECT thread_id, seq FROM events ORDER BY 1, 2").fetchall()
 
-    async def start(self) -> Run:
+    async def start(self) -> RunRecord:
         accepted = await self.writer.submit(lambda tx: transactions.accept(tx, acceptance()))
         self.groups.clear()
         self.foreign.clear()  # at the beginning of a connection, everything may be foreign
         return accepted.run
 
-    def append(self, run: Run, expected: int, count: int = 1) -> asyncio.Future[Any]:
+    def append(self, run: RunRecord, expected: int, count: int = 1) -> asyncio.Future[Any]:
         fence = Fence(run_id=run.id, epoch=run.lease_epoch)
         return self.writer.submit(lambda tx: transactions.append(tx, fence, expected, notes(count)))
 
@@ -118,7 +118,7 @@ async def test_concurrent_appends_need_far_fewer_commits_than_there_are(recorder
     runs = [await recorder.start() for _ in range(50)]
     recorder.commits.clear()
 
-    async def write(run: Run) -> None:
+    async def write(run: RunRecord) -> None:
         for expected in range(1, 21):
             await recorder.append(run, expected)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.rag.stores.base import Store
-from antiphon.rag.types import PUBLIC, Chunk, Document, Hit
+from antiphon.rag.types import PUBLIC, Chunk, Document, ScoredChunk
 
 
 def put(store: Store, uri: str, *texts: str, access: str = PUBLIC, heading: str = "Title") -> None:
@@ -15,5 +15,5 @@ def put(store: Store, uri: str, *texts: str, access: str = PUBLIC, heading: str 
     store.put(document, chunks)
 
 
-def ids(hits: list[Hit]) -> list[str]:
+def ids(hits: list[ScoredChunk]) -> list[str]:
     return [hit.id for hit in hits]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from antiphon.rag.types import Chunk, Document, Hit
+from antiphon.rag.types import Chunk, Document, ScoredChunk
 from antiphon.rag.words import words as words_of
 
 
@@ -17,13 +17,15 @@ class ToyStore:
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         self._documents[document.uri] = (document, chunks)
 
-    def search(self, words: Sequence[str], access: Collection[str], limit: int) -> list[Hit]:
+    def search(
+        self, words: Sequence[str], access: Collection[str], limit: int
+    ) -> list[ScoredChunk]:
         hits = []
         for _, chunks in self._documents.values():
             for chunk in chunks:
                 score = len(set(words) & set(words_of(chunk.text)))
                 if score and chunk.access in access:
-                    hits.append(Hit(chunk=chunk, score=score))
+                    hits.append(ScoredChunk(chunk=chunk, score=score))
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
 
     def sources(self) -> dict[str, str]:
