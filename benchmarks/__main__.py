@@ -24,11 +24,17 @@ SHORT = 10
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: does it work, roughly")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round: does it work, roughly"
+    )
     parser.add_argument("--streams", help="numbers of concurrent streams [1,50,200; quick: 1,50]")
-    parser.add_argument("--tokens", type=int, help="tokens of an answer [unpaced 100, paced 30; quick: 50, 20]")
+    parser.add_argument(
+        "--tokens", type=int, help="tokens of an answer [unpaced 100, paced 30; quick: 50, 20]"
+    )
     parser.add_argument("--rounds", type=int, help="how often the systems take turns [3; quick: 1]")
-    parser.add_argument("--systems", default="abc", help="d: Antiphon with its own chat model [abc]")
+    parser.add_argument(
+        "--systems", default="abc", help="d: Antiphon with its own chat model [abc]"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     given = parser.parse_args()
     if given.tokens is not None and given.tokens <= SHORT:
@@ -40,7 +46,9 @@ def main() -> None:
     """Measure and print."""
     given = _options()
     quick: bool = given.quick
-    streams = [int(count) for count in (given.streams or ("1,50" if quick else "1,50,200")).split(",")]
+    streams = [
+        int(count) for count in (given.streams or ("1,50" if quick else "1,50,200")).split(",")
+    ]
     rounds = given.rounds or (1 if quick else 3)
     names = [SYSTEMS[letter] for letter in given.systems]
     unpaced, paced = (50, 20) if quick else (100, 30)
@@ -59,8 +67,15 @@ def main() -> None:
     note("the log alone")
     with TemporaryDirectory(prefix="antiphon-bench-") as folder:
         log_cases = measure_log(streams, 0.5 if quick else 2.0, Path(folder))
-    print(serving_table(rest), split_table(short, rest[: len(streams)]), log_table(log_cases), sep="\n\n")
-    print(f"\nMedians of {rounds} rounds on {os.cpu_count()} cores whose load average was {busy:.1f} before.")
+    print(
+        serving_table(rest),
+        split_table(short, rest[: len(streams)]),
+        log_table(log_cases),
+        sep="\n\n",
+    )
+    print(
+        f"\nMedians of {rounds} rounds on {os.cpu_count()} cores whose load average was {busy:.1f} before."
+    )
     if given.json:
         machine = {
             "cores": os.cpu_count(),
@@ -68,7 +83,9 @@ def main() -> None:
             "load": busy,
             "seconds": time.monotonic() - began,
         }
-        given.json.write_bytes(msgspec.json.encode({"machine": machine, "serving": cases, "log": log_cases}))
+        given.json.write_bytes(
+            msgspec.json.encode({"machine": machine, "serving": cases, "log": log_cases})
+        )
     note("done")
 
 

@@ -58,6 +58,8 @@ class _Stream(asyncio.Protocol):
 async def ask(target: Target) -> Answer:
     """One streamed answer."""
     began = time.perf_counter()
-    _, stream = await asyncio.get_running_loop().create_connection(lambda: _Stream(target), "127.0.0.1", target.port)
+    _, stream = await asyncio.get_running_loop().create_connection(
+        lambda: _Stream(target), "127.0.0.1", target.port
+    )
     await stream.ended
     return Answer(max(stream.first - began, 0.0), stream.tokens, stream.pieces)

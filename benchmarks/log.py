@@ -38,7 +38,11 @@ class LogCase(msgspec.Struct, frozen=True):
 
 def measure_log(runs: Sequence[int], seconds: float, folder: Path) -> list[LogCase]:
     """Measure both loads for each number of runs."""
-    return [uvloop.run(_measure(count, pace, seconds, folder)) for pace in (None, PACE) for count in runs]
+    return [
+        uvloop.run(_measure(count, pace, seconds, folder))
+        for pace in (None, PACE)
+        for count in runs
+    ]
 
 
 async def _measure(count: int, pace: float | None, seconds: float, folder: Path) -> LogCase:
@@ -48,7 +52,12 @@ async def _measure(count: int, pace: float | None, seconds: float, folder: Path)
         latencies: list[float] = []
         readers = [asyncio.create_task(_read(database, run, latencies)) for run in runs]
         began = time.perf_counter()
-        await asyncio.gather(*(_append(database, run, pace, i / count, began + seconds) for i, run in enumerate(runs)))
+        await asyncio.gather(
+            *(
+                _append(database, run, pace, i / count, began + seconds)
+                for i, run in enumerate(runs)
+            )
+        )
         await asyncio.gather(*readers)
         took = time.perf_counter() - began
     finally:
@@ -84,7 +93,9 @@ def _event(kind: str) -> NewEvent:
     return NewEvent(type=kind, payload=FILLER, at=time.perf_counter_ns())
 
 
-async def _append(database: Database, run: Run, pace: float | None, phase: float, until: float) -> None:
+async def _append(
+    database: Database, run: Run, pace: float | None, phase: float, until: float
+) -> None:
     fence, emitted = Fence(run_id=run.id, epoch=run.lease_epoch), run.emitted
     due = time.perf_counter() + (phase / pace if pace else 0.0)
     while True:
@@ -92,7 +103,9 @@ async def _append(database: Database, run: Run, pace: float | None, phase: float
             await asyncio.sleep(max(due - time.perf_counter(), 0.0))
             due += 1 / pace
         last = time.perf_counter() >= until
-        await database.write(transactions.append, fence, emitted, [_event(END if last else "agent_chunk")])
+        await database.write(
+            transactions.append, fence, emitted, [_event(END if last else "agent_chunk")]
+        )
         emitted += 1
         if last:
             return
@@ -114,8 +127,14 @@ async def _read(database: Database, run: Run, latencies: list[float]) -> None:
 
 def log_table(cases: Sequence[LogCase]) -> str:
     """The result as Markdown."""
-    lines = ["| load | runs | events/s | append → reader p50, ms | p99, ms |", "|---|--:|--:|--:|--:|"]
-    lines += [f"| {c.load} | {c.runs} | {c.rate:,.0f} | {c.p50 * 1000:.2f} | {c.p99 * 1000:.2f} |" for c in cases]
+    lines = [
+        "| load | runs | events/s | append → reader p50, ms | p99, ms |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {c.load} | {c.runs} | {c.rate:,.0f} | {c.p50 * 1000:.2f} | {c.p99 * 1000:.2f} |"
+        for c in cases
+    ]
     return "\n".join(lines)
 
 

@@ -27,7 +27,9 @@ async def _ask() -> Answer:
 
 
 async def _serve() -> None:
-    for line in sys.stdin.buffer:  # blocks the loop on purpose: there is nothing to do between two plans
+    for (
+        line
+    ) in sys.stdin.buffer:  # blocks the loop on purpose: there is nothing to do between two plans
         played = await play(_ask, msgspec.json.decode(line, type=Plan))
         sys.stdout.buffer.write(msgspec.json.encode(played) + b"\n")
         sys.stdout.buffer.flush()

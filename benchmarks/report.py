@@ -22,7 +22,9 @@ def split_table(short: Sequence[Case], long: Sequence[Case]) -> str:
     lines = ["| streams | system | CPU ms per run | CPU µs per token |", "|--:|---|--:|--:|"]
     for few, many in zip(short, long, strict=True):
         for name in many.rounds:
-            low, high = (case.load.tokens * case.middle(name, lambda m: m.cpu) for case in (few, many))
+            low, high = (
+                case.load.tokens * case.middle(name, lambda m: m.cpu) for case in (few, many)
+            )
             per_token = (high - low) / (many.load.tokens - few.load.tokens)
             per_run = low - few.load.tokens * per_token
             lines.append(f"| {many.streams} | {name} | {per_run:.1f} | {per_token * 1000:.0f} |")

@@ -63,7 +63,11 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def measure_all(
-    loads: Sequence[Load], streams: Sequence[int], names: Sequence[str], rounds: int, note: Callable[[str], None]
+    loads: Sequence[Load],
+    streams: Sequence[int],
+    names: Sequence[str],
+    rounds: int,
+    note: Callable[[str], None],
 ) -> list[Case]:
     """Start the systems once, then measure case by case, the systems in turns. Each load has a model of its own."""
     cases = []
@@ -80,8 +84,18 @@ def measure_all(
                 for count in streams:
                     note(f"{load.name}: {count} streams")
                     alone = _measure(model, load, count)
-                    turns = [{name: _measure(one, load, count) for name, one in systems.items()} for _ in range(rounds)]
-                    cases.append(Case(load, count, alone, {name: [turn[name] for turn in turns] for name in systems}))
+                    turns = [
+                        {name: _measure(one, load, count) for name, one in systems.items()}
+                        for _ in range(rounds)
+                    ]
+                    cases.append(
+                        Case(
+                            load,
+                            count,
+                            alone,
+                            {name: [turn[name] for turn in turns] for name in systems},
+                        )
+                    )
     return cases
 
 
@@ -90,7 +104,10 @@ def _measure(one: System, load: Load, streams: int) -> Measure:
     before = one.cpu()
     played = one.play(plan)
     cpu = one.cpu() - before
-    expected, tokens = plan.streams * plan.each * load.tokens, sum(answer.tokens for answer in played.answers)
+    expected, tokens = (
+        plan.streams * plan.each * load.tokens,
+        sum(answer.tokens for answer in played.answers),
+    )
     if tokens != expected:
         raise RuntimeError(f"{tokens} tokens arrived instead of {expected}")
     firsts = sorted(answer.first for answer in played.answers)

@@ -31,7 +31,11 @@ inside the OpenAI client, with its back-off and the server's Retry-After."""
 
 
 def chat_model(
-    spec: str, *, api_key: str | None = None, base_url: str | None = None, seconds: float = READ_SECONDS
+    spec: str,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    seconds: float = READ_SECONDS,
 ) -> BaseChatModel:
     """A chat model by its spec. Raises `ValueError` for a spec that is none.
 
@@ -113,7 +117,9 @@ class StructuredOutput:
         self._limits = ["max_completion_tokens", "max_tokens", ""] if is_openai else ["max_tokens"]
         """Names of the parameter that bounds an answer: an endpoint may know one of them, or none."""
 
-    async def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
+    async def ask(
+        self, messages: Sequence[BaseMessage], config: RunnableConfig
+    ) -> dict[str, Any] | None:
         """The object, or None where the endpoint gives none in any way. Raises when it cannot be reached."""
         try:
             async with asyncio.timeout(OBJECT_SECONDS):
@@ -124,7 +130,9 @@ class StructuredOutput:
             log.warning("a model that was asked for an object answered at length, and was stopped")
         return None
 
-    async def _ask(self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
+    async def _ask(
+        self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig
+    ) -> dict[str, Any] | None:
         """The object that one way gives, if any. Ways and limits that are refused are not tried again."""
         for limit in list(self._limits):
             try:
@@ -152,7 +160,9 @@ class StructuredOutput:
         """
         schema, name = self._schema, self._schema["title"]
         if way == "any_tool":
-            return self._model.bind_tools([schema], tool_choice="any").bind(**{limit: OBJECT_TOKENS})
+            return self._model.bind_tools([schema], tool_choice="any").bind(
+                **{limit: OBJECT_TOKENS}
+            )
         body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
         if limit:
             body[limit] = OBJECT_TOKENS
@@ -160,7 +170,11 @@ class StructuredOutput:
             return self._model.bind_tools([schema], tool_choice=name).bind(extra_body=body)
         body["response_format"] = {"type": "json_object"}
         if way == "json_schema":
-            described = {"name": name, "description": schema.get("description", ""), "schema": schema}
+            described = {
+                "name": name,
+                "description": schema.get("description", ""),
+                "schema": schema,
+            }
             body["response_format"] = {"type": "json_schema", "json_schema": described}
         return self._model.bind(extra_body=body)
 
@@ -195,7 +209,9 @@ async def _read_object(
     async with aclosing(answer):
         async for message in answer:
             pieces.append(f"{message.text}{_take_arguments(message)}")
-            size += len(pieces[-1]) + len(str(message.additional_kwargs.get("reasoning_content", "")))
+            size += len(pieces[-1]) + len(
+                str(message.additional_kwargs.get("reasoning_content", ""))
+            )
             end = message.response_metadata.get("finish_reason") or end
             if size > OBJECT_CHARACTERS:
                 raise _TooLong

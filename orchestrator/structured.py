@@ -73,7 +73,9 @@ class ModelGuard:
 
     def see(self, call: UUID, chunk: object) -> None:
         """A piece of an answer has come. Raises `ModelGarbage`."""
-        if not isinstance(chunk, ChatGenerationChunk) or not isinstance(message := chunk.message, AIMessageChunk):
+        if not isinstance(chunk, ChatGenerationChunk) or not isinstance(
+            message := chunk.message, AIMessageChunk
+        ):
             return
         if message.tool_call_chunks:
             self._tool_calls.setdefault(call, _Arguments()).add(message)
@@ -96,10 +98,17 @@ class ModelGuard:
         Raises `ModelGarbage` for a long answer that LangChain's parser of JSON could not read in time.
         """
         text = answer.text if isinstance(answer, BaseMessage) else answer
-        if not isinstance(text, str) or len(text) <= SHORT or name not in _names(JsonOutputParser) or _is_json(text):
+        if (
+            not isinstance(text, str)
+            or len(text) <= SHORT
+            or name not in _names(JsonOutputParser)
+            or _is_json(text)
+        ):
             return
         found = find_object(text)
-        if isinstance(answer, BaseMessage):  # cut, because LangChain drops what handlers raise in plain functions
+        if isinstance(
+            answer, BaseMessage
+        ):  # cut, because LangChain drops what handlers raise in plain functions
             answer.content = found[1] if found else text[:SHORT]
         if found is None or not isinstance(answer, BaseMessage):
             raise ModelGarbage(f"an answer of {len(text)} characters that is no JSON")
@@ -162,7 +171,9 @@ def _may_become_object(text: str) -> bool:
         _DECODER.raw_decode(text, len(text) - len(text.lstrip()))
     except json.JSONDecodeError as error:
         if error.msg.startswith("Unterminated string"):  # of a value; names of fields are short
-            return text[: error.pos].rstrip()[-1:] in (":", "[", ",") or len(text) - error.pos < SHORT
+            return (
+                text[: error.pos].rstrip()[-1:] in (":", "[", ",") or len(text) - error.pos < SHORT
+            )
         return error.pos >= len(text) - len("\\u0000")
     except _BROKEN:
         return False

@@ -24,8 +24,12 @@ def without_generators(graph: Graph) -> Graph:
             inner = without_generators(bound)
             if inner is not bound:
                 changed[name] = node.copy({"bound": inner, "subgraphs": [inner]})
-        elif isinstance(bound, RunnableLambda) and inspect.isgeneratorfunction(getattr(bound, "func", None)):
-            changed[name] = node.copy({"bound": RunnableLambda(_whole(bound), name=bound.get_name())})
+        elif isinstance(bound, RunnableLambda) and inspect.isgeneratorfunction(
+            getattr(bound, "func", None)
+        ):
+            changed[name] = node.copy(
+                {"bound": RunnableLambda(_whole(bound), name=bound.get_name())}
+            )
     return graph.copy(update={"nodes": {**graph.nodes, **changed}}) if changed else graph
 
 

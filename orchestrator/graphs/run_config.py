@@ -53,7 +53,8 @@ def run_config(run: Run, given: Request) -> RunnableConfig:
     """The config with which a run's graph is opened and invoked, but for its limit of steps."""
     asked = given.config or {}
     return {
-        "configurable": configurable_of(run, given) | {"thread_id": run.thread_id, "run_id": run.id},
+        "configurable": configurable_of(run, given)
+        | {"thread_id": run.thread_id, "run_id": run.id},
         "tags": asked.get("tags", []),
         "metadata": asked.get("metadata", {}),
     }

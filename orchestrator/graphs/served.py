@@ -96,7 +96,10 @@ class ServedGraph:
         if self.graph is not None:
             return self
         if isinstance(graph.checkpointer, BaseCheckpointSaver):
-            log.info("the checkpointer of graph %s is not used: its state is kept in the database", self.name)
+            log.info(
+                "the checkpointer of graph %s is not used: its state is kept in the database",
+                self.name,
+            )
         form, schema = form_of(graph, self.input), graph.context_schema
 
         def make_input(given: Request, history: list[HistoryMessage], left: bytes) -> Any:
@@ -121,7 +124,9 @@ class ServedGraph:
         """Raise `UnknownAgent` for an agent that the graph does not have; None is no choice."""
         for name in names:
             if name is not None and self.agents and name not in self.agents:
-                raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(self.agents)}.")
+                raise UnknownAgent(
+                    f"There is no agent {name!r}; this server has {', '.join(self.agents)}."
+                )
 
     def step_limit(self, requested: int | None) -> int | None:
         """How many steps a run may take; None for what the graph or LangGraph takes by itself."""

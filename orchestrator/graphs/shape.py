@@ -57,7 +57,9 @@ class GraphShape(msgspec.Struct, frozen=True, kw_only=True):
                 return False
             leads = self.leads.get(":".join(path))
             is_last = ":".join(place) in last
-            return then == name or (not is_last and (leads is None or then in leads))  # again, or on
+            return then == name or (
+                not is_last and (leads is None or then in leads)
+            )  # again, or on
         return False
 
 

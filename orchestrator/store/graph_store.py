@@ -32,7 +32,14 @@ from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.errors import StoreRefused
-from antiphon.orchestrator.store.index import NO_VECTORS, Embedders, Index, StoreConfig, Vectors, read_config
+from antiphon.orchestrator.store.index import (
+    NO_VECTORS,
+    Embedders,
+    Index,
+    StoreConfig,
+    Vectors,
+    read_config,
+)
 from antiphon.orchestrator.store.operations import (
     Get,
     Listing,
@@ -44,7 +51,15 @@ from antiphon.orchestrator.store.operations import (
     method_of,
     to_embed,
 )
-from antiphon.orchestrator.store.search import Found, Rank, Rows, by_vector, by_words, in_namespace, search
+from antiphon.orchestrator.store.search import (
+    Found,
+    Rank,
+    Rows,
+    by_vector,
+    by_words,
+    in_namespace,
+    search,
+)
 
 log = logging.getLogger("antiphon.store")
 
@@ -122,7 +137,9 @@ class GraphStore(BaseStore):
         swept = 0
         while True:
             with _failures_told():
-                sweeping = self._items.submit(transactions.sweep_items, self._clock(), SWEPT_AT_ONCE)
+                sweeping = self._items.submit(
+                    transactions.sweep_items, self._clock(), SWEPT_AT_ONCE
+                )
                 deleted = await asyncio.wrap_future(sweeping)
             swept += deleted
             if deleted < SWEPT_AT_ONCE:
@@ -195,7 +212,9 @@ class GraphStore(BaseStore):
         if used:
             yield self._items.submit(transactions.refresh_items, sorted(used), now)
         if last := {op.place: op for op in operations if isinstance(op, Put)}:
-            yield self._items.submit(transactions.put_items, [self._write(op, vectors) for op in last.values()], now)
+            yield self._items.submit(
+                transactions.put_items, [self._write(op, vectors) for op in last.values()], now
+            )
         return results
 
     def _kept(self, places: Sequence[Place], now: int) -> Steps[dict[Place, records.Item]]:

@@ -15,7 +15,13 @@ from langgraph.types import Send
 
 from antiphon.orchestrator.budget import UNLIMITED, Limits
 from antiphon.orchestrator.recording.metadata import LABEL
-from antiphon.orchestrator.team.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
+from antiphon.orchestrator.team.nodes.answers import (
+    answer_failed,
+    answer_node,
+    draft_failed,
+    draft_node,
+    synthesize,
+)
 from antiphon.orchestrator.team.nodes.classifier import classify
 from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.nodes.retrieval import retrieve
@@ -64,7 +70,14 @@ def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, Team
 
 
 def _label(agent: str, role: str, channel: str, limits: Limits = UNLIMITED) -> dict[str, Any]:
-    return {LABEL: {"agent": agent, "role": role, "channel": channel, "limits": msgspec.to_builtins(limits)}}
+    return {
+        LABEL: {
+            "agent": agent,
+            "role": role,
+            "channel": channel,
+            "limits": msgspec.to_builtins(limits),
+        }
+    }
 
 
 async def _coordinate(state: TeamState) -> dict[str, Any]:
@@ -92,5 +105,7 @@ def _drafters(route: Route, mode: str | None) -> tuple[str, ...]:
 
 def _writer(route: Route, mode: str | None) -> str:
     """Who answers: the primary specialist, unless equals have to be combined."""
-    combined = bool(route.supporting) and (mode in ("collaborative", "debate") or len(route.parts) > 1)
+    combined = bool(route.supporting) and (
+        mode in ("collaborative", "debate") or len(route.parts) > 1
+    )
     return SYNTHESIS if combined else answering(route.primary)

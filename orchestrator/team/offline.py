@@ -104,7 +104,9 @@ def _answer(messages: list[BaseMessage], tools: list[dict[str, Any]] | None) -> 
     calls: list[ToolCall] = []
     text = ""
     if any(tool["function"]["name"] == "route" for tool in tools or ()):
-        calls = [ToolCall(name="route", args=_route(question, material), id="route", type="tool_call")]
+        calls = [
+            ToolCall(name="route", args=_route(question, material), id="route", type="tool_call")
+        ]
     else:
         text = _compose(question, material)
     asked = sum(len(words(m.text)) for m in messages)
@@ -112,8 +114,13 @@ def _answer(messages: list[BaseMessage], tools: list[dict[str, Any]] | None) -> 
     return AIMessage(
         content=text,
         tool_calls=calls,
-        response_metadata={"finish_reason": "tool_calls" if calls else "stop", "model_name": "offline"},
-        usage_metadata=UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said),
+        response_metadata={
+            "finish_reason": "tool_calls" if calls else "stop",
+            "model_name": "offline",
+        },
+        usage_metadata=UsageMetadata(
+            input_tokens=asked, output_tokens=said, total_tokens=asked + said
+        ),
     )
 
 
@@ -142,7 +149,11 @@ def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
 
 
 def _route(question: str, material: list[tuple[str, str, str, str]]) -> dict[str, Any]:
-    profiles = [(id_, title, tuple(text.splitlines())) for tag, id_, title, text in material if tag == "specialist"]
+    profiles = [
+        (id_, title, tuple(text.splitlines()))
+        for tag, id_, title, text in material
+        if tag == "specialist"
+    ]
     route = route_by_words(question, profiles)
     return {
         "primary": route.primary,
@@ -175,7 +186,11 @@ def _drafted(material: list[tuple[str, str, str, str]]) -> list[str]:
     seen: set[str] = set()
     for tag, _, _, text in material:
         if tag == "draft":
-            lines = [line for line in text.splitlines() if line.strip() and line != NOTHING and line not in seen]
+            lines = [
+                line
+                for line in text.splitlines()
+                if line.strip() and line != NOTHING and line not in seen
+            ]
             seen.update(lines)
             if lines:
                 paragraphs.append("\n".join(lines))
@@ -207,7 +222,9 @@ def _statements(source: str, title: str, text: str, rank: int) -> list[_Statemen
                 found.append(_Statement(source, title, _row(header, cells), rank))
             continue
         header = []
-        found += [_Statement(source, title, s, rank) for s in _SENTENCE.split(_BULLET.sub("", line)) if s]
+        found += [
+            _Statement(source, title, s, rank) for s in _SENTENCE.split(_BULLET.sub("", line)) if s
+        ]
     return found
 
 
@@ -215,7 +232,11 @@ def _row(header: list[str], cells: list[str]) -> str:
     """A table row as a sentence: two columns as `name: value`, more with the names of their columns."""
     if len(cells) <= 2:
         return f"{': '.join(cells)}."
-    rest = [f"{name.lower()} {cell}" for name, cell in zip(header[1:], cells[1:], strict=False) if cell and cell != "-"]
+    rest = [
+        f"{name.lower()} {cell}"
+        for name, cell in zip(header[1:], cells[1:], strict=False)
+        if cell and cell != "-"
+    ]
     return f"{cells[0]}: {', '.join(rest)}."
 
 

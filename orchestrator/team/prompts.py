@@ -69,11 +69,19 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 def classify_prompt(profiles: Sequence[Profile]) -> str:
     """The system prompt of the classifier."""
-    return "\n".join([CLASSIFY, *(_tagged("specialist", name, text, "\n".join(ex)) for name, text, ex in profiles)])
+    return "\n".join(
+        [
+            CLASSIFY,
+            *(_tagged("specialist", name, text, "\n".join(ex)) for name, text, ex in profiles),
+        ]
+    )
 
 
 def answer_prompt(
-    instructions: str, sources: Sequence[Source], drafts: Sequence[Draft], profile: UserProfile | None = None
+    instructions: str,
+    sources: Sequence[Source],
+    drafts: Sequence[Draft],
+    profile: UserProfile | None = None,
 ) -> str:
     """The system prompt of whoever answers: instructions, rules, who asks, then the material."""
     example = sources[0].id if sources else "handbook.md"
@@ -81,7 +89,10 @@ def answer_prompt(
 
 
 def flow_prompt(
-    instructions: str, sources: Sequence[Source], drafts: Sequence[Draft], profile: UserProfile | None = None
+    instructions: str,
+    sources: Sequence[Source],
+    drafts: Sequence[Draft],
+    profile: UserProfile | None = None,
 ) -> str:
     """The system prompt of an agent in a user's flow: like `answer_prompt`, but without material it speaks freely."""
     if sources or drafts:
@@ -132,10 +143,15 @@ def specialist_prompt(agent: Agent) -> str:
 
 
 def _tagged(tag: str, id_: str, title: str, text: str) -> str:
-    return f'<{tag} id="{escape(id_)}" title="{escape(title)}">\n{escape(text, quote=False)}\n</{tag}>'
+    return (
+        f'<{tag} id="{escape(id_)}" title="{escape(title)}">\n{escape(text, quote=False)}\n</{tag}>'
+    )
 
 
-_TAG = re.compile(r'<(source|draft|specialist|profile|step) id="([^"]*)" title="([^"]*)">\n(.*?)\n</\1>', re.DOTALL)
+_TAG = re.compile(
+    r'<(source|draft|specialist|profile|step) id="([^"]*)" title="([^"]*)">\n(.*?)\n</\1>',
+    re.DOTALL,
+)
 
 
 def read_material(prompt: str) -> list[tuple[str, str, str, str]]:

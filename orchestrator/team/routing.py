@@ -85,7 +85,11 @@ def read_route(answer: Any, names: Sequence[str]) -> Route | None:
     primary = answer["primary"]
     listed = [name for name in _listed(answer.get("supporting")) if name in names]
     pairs = [one for one in _listed(answer.get("parts")) if isinstance(one, dict)]
-    parts = {p["agent"]: str(p["question"]) for p in pairs if p.get("agent") in names and p.get("question")}
+    parts = {
+        p["agent"]: str(p["question"])
+        for p in pairs
+        if p.get("agent") in names and p.get("question")
+    }
     supporting = tuple(name for name in dict.fromkeys([*listed, *parts]) if name != primary)
     confidence = answer.get("confidence")
     sure = 0.5
@@ -120,7 +124,9 @@ def route_by_words(question: str, profiles: Iterable[Profile]) -> Route:
     scores = router.scores(question)
     primary = max(scores, key=lambda name: scores[name])
     best = scores[primary]
-    close = tuple(name for name in scores if name != primary and best > 0 and scores[name] >= CLOSE * best)
+    close = tuple(
+        name for name in scores if name != primary and best > 0 and scores[name] >= CLOSE * best
+    )
     return Route(
         primary=primary,
         supporting=close,
@@ -171,15 +177,22 @@ class _Router:
 
     def __init__(self, profiles: tuple[Profile, ...]) -> None:
         texts = {name: (description, *examples) for name, description, examples in profiles}
-        counts = {name: [Counter(_features(text)) for text in of_agent] for name, of_agent in texts.items()}
+        counts = {
+            name: [Counter(_features(text)) for text in of_agent]
+            for name, of_agent in texts.items()
+        }
         every = [count for of_agent in counts.values() for count in of_agent]
         seen = Counter(feature for count in every for feature in count)
         self._idf = {feature: math.log(1 + len(every) / n) for feature, n in seen.items()}
-        self._examples = {name: [self._vector(count) for count in of_agent] for name, of_agent in counts.items()}
+        self._examples = {
+            name: [self._vector(count) for count in of_agent] for name, of_agent in counts.items()
+        }
         self._centroids = {name: _unit(_sum(vectors)) for name, vectors in self._examples.items()}
 
     def _vector(self, count: Counter[str]) -> dict[str, float]:
-        return _unit({f: (1 + math.log(n)) * self._idf[f] for f, n in count.items() if f in self._idf})
+        return _unit(
+            {f: (1 + math.log(n)) * self._idf[f] for f, n in count.items() if f in self._idf}
+        )
 
     def scores(self, text: str) -> dict[str, float]:
         """How near a text is to each agent; 0 where nothing is shared."""

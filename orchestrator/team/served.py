@@ -53,13 +53,18 @@ def serve_team(team: Team, model: BaseChatModel, retriever: Search) -> ServedGra
 
 def _conclude(state: Any) -> Conclusion:
     route = route_of(state)
-    return Conclusion(state.get("answer", ""), state.get("answered_by", route.primary), route.confidence)
+    return Conclusion(
+        state.get("answer", ""), state.get("answered_by", route.primary), route.confidence
+    )
 
 
 def _make_input(given: Request, history: list[HistoryMessage], left: bytes) -> dict[str, Any]:
     return {
         "question": given.message,
-        "history": [{"role": message.role, "content": message.content} for message in given.history or history],
+        "history": [
+            {"role": message.role, "content": message.content}
+            for message in given.history or history
+        ],
         "primary": given.primary,
         "supporting": list(given.supporting),
         "mode": given.mode,

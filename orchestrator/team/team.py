@@ -39,7 +39,9 @@ class Team(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         names = [agent.name for agent in self.agents]
         if not names or len(set(names)) != len(names) or RESERVED & set(names):
-            raise ValueError(f"a team needs agents with names of their own, other than {sorted(RESERVED)}: {names}")
+            raise ValueError(
+                f"a team needs agents with names of their own, other than {sorted(RESERVED)}: {names}"
+            )
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self.agents)

@@ -42,7 +42,11 @@ def _file(name: str) -> str:
 def described(name: str) -> tuple[str, str]:
     """Return a graph's family and what it shows, without importing it."""
     folder = GALLERY / name
-    tree = ast.parse((folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py")).read_text())
+    tree = ast.parse(
+        (folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py")).read_text()
+    )
     text = " ".join((ast.get_docstring(tree) or "").split())
-    keywords = (node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "family")
+    keywords = (
+        node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "family"
+    )
     return ast.literal_eval(next(keywords).value), text.replace("|", "\\|")

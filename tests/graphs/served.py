@@ -52,7 +52,11 @@ class Heard:
     @property
     def done(self) -> Counter[str]:
         """How often each agent and each tool came to its end."""
-        agents = (one["agent"] for one in self.of_type("agent_complete") if one.get("finish_reason") not in UNDONE)
+        agents = (
+            one["agent"]
+            for one in self.of_type("agent_complete")
+            if one.get("finish_reason") not in UNDONE
+        )
         tools = (f"tool {one['name']}" for one in self.of_type("tool_complete"))
         return Counter([*agents, *tools])
 
@@ -66,12 +70,21 @@ def wrong(turn: Turn, heard: Heard) -> list[str]:
     if heard.end in ("run_error", "refused"):
         found.append(json.dumps(heard.events[-1]))
     if turn.asks:
-        found += [f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked]
-        found += [f"{part!r} is not stored: {heard.stored}" for part in turn.asks if part not in heard.stored]
+        found += [
+            f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked
+        ]
+        found += [
+            f"{part!r} is not stored: {heard.stored}"
+            for part in turn.asks
+            if part not in heard.stored
+        ]
     else:
         if not turn.is_answered_by(heard.text):
             found.append(_differs("answer", turn.answer, heard.text))
-        found += [_differs("shown", heard.text, heard.shown), _differs("stored", heard.text, heard.stored)]
+        found += [
+            _differs("shown", heard.text, heard.shown),
+            _differs("stored", heard.text, heard.stored),
+        ]
     seen = {event["agent"] for event in heard.of_type("agent_start")}
     if turn.agents:
         found.append(_differs("agents", sorted(turn.agents), sorted(seen)))
@@ -94,7 +107,9 @@ def wrong_in_flows(turn: Turn, heard: Heard, streams_all: bool) -> list[str]:
     if heard.end != "flow_completed":
         return [*filter(None, found), json.dumps(heard.events[-1] if heard.events else None)]
     if turn.asks:
-        found += [f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked]
+        found += [
+            f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked
+        ]
     elif not turn.is_answered_by(heard.text):
         found.append(_differs("answer", turn.answer, heard.text))
     found.append(_differs("stored", heard.text, heard.stored))
@@ -143,11 +158,15 @@ class NativeTalk:
         headers = {"accept": "text/event-stream", "idempotency-key": key}
         headers |= {"last-event-id": cursor} if cursor else {}
         try:
-            async with self._client.stream("POST", "/api/v1/runs", json=body, headers=headers) as response:
+            async with self._client.stream(
+                "POST", "/api/v1/runs", json=body, headers=headers
+            ) as response:
                 if response.status_code != 200:
                     text = (await response.aread()).decode()
                     if response.status_code != 503:
-                        events.append({"type": "refused", "status": response.status_code, "body": text})
+                        events.append(
+                            {"type": "refused", "status": response.status_code, "body": text}
+                        )
                     return cursor
                 reader = SseReader(response)
                 while (block := await reader.block()) is not None:
@@ -223,7 +242,9 @@ def shown(events: Sequence[Event]) -> str:
                 gone = event["supersedes"]
                 parts = {(one["span"], one.get("part", 0)) for one in gone.get("texts", ())}
                 spans = set(gone["spans"])
-                texts = {at: text for at, text in texts.items() if at not in parts and at[0] not in spans}
+                texts = {
+                    at: text for at, text in texts.items() if at not in parts and at[0] not in spans
+                }
             case "interrupt_answered":
                 texts.clear()
     return "\n\n".join(texts.values())

@@ -37,11 +37,21 @@ def draft_node(name: str) -> Node:
         agent = context.team[name]
         question = route.part(name, state["question"])
         sources = await look_up(context, name, question)
-        prompt = answer_prompt(specialist_prompt(agent), sources, _earlier(state, name), context.profile)
-        text = await ask(context.model, conversation(prompt, state.get("history", []), question), agent.max_tokens)
+        prompt = answer_prompt(
+            specialist_prompt(agent), sources, _earlier(state, name), context.profile
+        )
+        text = await ask(
+            context.model,
+            conversation(prompt, state.get("history", []), question),
+            agent.max_tokens,
+        )
         context.emit(Progress(value=0.5, stage="generating", message=f"{name} has contributed."))
         if name != route.primary:
-            context.emit(Interaction(source=name, target=route.primary, kind="return", query=question, response=text))
+            context.emit(
+                Interaction(
+                    source=name, target=route.primary, kind="return", query=question, response=text
+                )
+            )
         return {"drafts": [msgspec.to_builtins(Draft(agent=name, question=question, text=text))]}
 
     return draft
@@ -94,7 +104,9 @@ def answer_node(name: str) -> Node:
 async def synthesize(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
     """One answer out of all drafts."""
     primary = route_of(state).primary
-    runtime.context.emit(Interaction(source=primary, target=SYNTHESIS, kind="handoff", query=state["question"]))
+    runtime.context.emit(
+        Interaction(source=primary, target=SYNTHESIS, kind="handoff", query=state["question"])
+    )
     limit = sum(agent.max_tokens for agent in runtime.context.team)
     return await _write(state, runtime, SYNTHESIS, SYNTHESIS_PROMPT, limit)
 
@@ -109,7 +121,9 @@ async def _write(
     context, drafts = runtime.context, drafts_of(state)
     context.emit(Progress(value=0.6, stage="generating", message="Generating the answer…"))
     prompt = answer_prompt(instructions, sources_of(state), drafts, context.profile)
-    text = await ask(context.model, conversation(prompt, state.get("history", []), state["question"]), limit)
+    text = await ask(
+        context.model, conversation(prompt, state.get("history", []), state["question"]), limit
+    )
     if note := missing_note(drafts):
         await adispatch_custom_event("agent_chunk", {"text": note})
     return {"answer": joined([text, note]), "answered_by": name}
@@ -117,13 +131,20 @@ async def _write(
 
 def missing_note(drafts: Sequence[Draft]) -> str:
     """What the answer says about specialists who could not contribute; empty where all did."""
-    lines = [f"Missing: the {d.agent} specialist could not contribute. {d.error}" for d in drafts if d.error]
+    lines = [
+        f"Missing: the {d.agent} specialist could not contribute. {d.error}"
+        for d in drafts
+        if d.error
+    ]
     return "\n".join(lines)
 
 
-def conversation(prompt: str, history: Sequence[Mapping[str, str]], question: str) -> list[BaseMessage]:
+def conversation(
+    prompt: str, history: Sequence[Mapping[str, str]], question: str
+) -> list[BaseMessage]:
     """What a model is asked: the prompt, the end of the conversation so far, the question."""
     earlier = [
-        AIMessage(m["content"]) if m["role"] == "assistant" else HumanMessage(m["content"]) for m in history[-HISTORY:]
+        AIMessage(m["content"]) if m["role"] == "assistant" else HumanMessage(m["content"])
+        for m in history[-HISTORY:]
     ]
     return [SystemMessage(prompt), *earlier, HumanMessage(question)]

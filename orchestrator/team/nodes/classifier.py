@@ -34,7 +34,11 @@ async def classify(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str,
     )
     for agent in route.supporting:
         query = route.part(agent, state["question"])
-        emit(Interaction(source=route.primary, target=agent, kind="consult", query=query, reason=route.reason))
+        emit(
+            Interaction(
+                source=route.primary, target=agent, kind="consult", query=query, reason=route.reason
+            )
+        )
     return {"route": msgspec.to_builtins(route)}
 
 
@@ -42,7 +46,9 @@ async def choose(router: StructuredOutput, question: str, profiles: Sequence[Pro
     """The route that the model chooses, or the nearest one by words where it gives no sensible answer."""
     messages = [SystemMessage(classify_prompt(profiles)), HumanMessage(question)]
     answer = await router.ask(messages, {"tags": ["nostream"]})
-    return read_route(answer, [name for name, _, _ in profiles]) or route_by_words(question, profiles)
+    return read_route(answer, [name for name, _, _ in profiles]) or route_by_words(
+        question, profiles
+    )
 
 
 async def _route(state: TeamState, context: TeamContext) -> Route:
@@ -50,8 +56,12 @@ async def _route(state: TeamState, context: TeamContext) -> Route:
     supporting = tuple(state.get("supporting") or ())
     if asked_for:
         others = tuple(name for name in supporting if name != asked_for)
-        return Route(primary=asked_for, supporting=others, confidence=1.0, reason="chosen by the request")
-    profiles: list[Profile] = [(agent.name, agent.description, agent.examples) for agent in context.team]
+        return Route(
+            primary=asked_for, supporting=others, confidence=1.0, reason="chosen by the request"
+        )
+    profiles: list[Profile] = [
+        (agent.name, agent.description, agent.examples) for agent in context.team
+    ]
     route = await choose(context.router, question, profiles)
     if supporting:
         others = tuple(name for name in supporting if name != route.primary)

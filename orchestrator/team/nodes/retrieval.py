@@ -19,7 +19,9 @@ SNIPPET = 240
 
 async def retrieve(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
     """Find passages for the whole question."""
-    runtime.context.emit(Progress(value=0.3, stage="rag_retrieval", message="Searching the knowledge base…"))
+    runtime.context.emit(
+        Progress(value=0.3, stage="rag_retrieval", message="Searching the knowledge base…")
+    )
     found = await look_up(runtime.context, route_of(state).primary, state["question"])
     return {"sources": [msgspec.to_builtins(source) for source in found], "retrieved": True}
 
@@ -28,7 +30,11 @@ async def look_up(context: TeamContext, agent: str, question: str) -> list[Sourc
     """Search on behalf of an agent, and tell what was found."""
     hits = await context.retriever.search(question, context.access)
     summary = f"{len(hits)} passages" if len(hits) != 1 else "1 passage"
-    context.emit(Interaction(source=agent, target=RETRIEVER, kind="retrieve", query=question, response=summary))
+    context.emit(
+        Interaction(
+            source=agent, target=RETRIEVER, kind="retrieve", query=question, response=summary
+        )
+    )
     shown = [
         Hit(
             id=hit.id,
@@ -40,4 +46,6 @@ async def look_up(context: TeamContext, agent: str, question: str) -> list[Sourc
         for hit in hits
     ]
     context.emit(Sources(query=question, hits=shown))
-    return [Source(id=hit.chunk.document, title=hit.chunk.heading, text=hit.chunk.text) for hit in hits]
+    return [
+        Source(id=hit.chunk.document, title=hit.chunk.heading, text=hit.chunk.text) for hit in hits
+    ]

@@ -44,7 +44,9 @@ SHOWS = Example(
         Turn("no", "Bob is paid, the logs stay.", agents=["tools", "clerk"], by="clerk"),
     ],
     model={
-        "user: Pay Bob, delete logs.": together(call("pay", name="Bob"), call("delete", table="logs")),
+        "user: Pay Bob, delete logs.": together(
+            call("pay", name="Bob"), call("delete", table="logs")
+        ),
         "tool: pay Bob: yes\ntool: delete logs: no": "Bob is paid, the logs stay.",
     },
 )

@@ -50,5 +50,8 @@ SHOWS = Example(
             request={"inputs": {"style": "sweet", "words": 3}},
         ),
     ],
-    model={"5 plain words: to Bob": "Dear Bob, hello to you.", "3 sweet words: to Eve": "Eve, my sun!"},
+    model={
+        "5 plain words: to Bob": "Dear Bob, hello to you.",
+        "3 sweet words: to Eve": "Eve, my sun!",
+    },
 )

@@ -11,7 +11,9 @@ from tests.graphs.example import Example, Turn
 
 
 @wrap_model_call
-async def politely(request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]) -> ModelResponse:
+async def politely(
+    request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
+) -> ModelResponse:
     response = await handler(request)
     if "please" in response.result[0].text.lower():
         return response

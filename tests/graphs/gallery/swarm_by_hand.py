@@ -39,7 +39,9 @@ async def billing(state: Desks) -> dict:
 builder = StateGraph(Desks)
 builder.add_node(front)
 builder.add_node(billing)
-builder.add_conditional_edges(START, lambda state: state.get("active", "front"), ["front", "billing"])
+builder.add_conditional_edges(
+    START, lambda state: state.get("active", "front"), ["front", "billing"]
+)
 graph = builder.compile()
 
 SHOWS = Example(

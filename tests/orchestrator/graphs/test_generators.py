@@ -148,5 +148,10 @@ async def test_generators_in_subgraphs_work_too(url: str) -> None:
 
 
 def test_a_graph_without_generators_stays_as_it_is() -> None:
-    graph = StateGraph(MessagesState).add_node("node", starts_a_thread).add_edge(START, "node").compile()
+    graph = (
+        StateGraph(MessagesState)
+        .add_node("node", starts_a_thread)
+        .add_edge(START, "node")
+        .compile()
+    )
     assert without_generators(graph) is graph

@@ -76,7 +76,9 @@ async def ranked(store: GraphStore, query: str) -> list[tuple[str, float | None]
         ({"index": {"embed": "openai:"}}, "is not provider:model or path.py:name"),
     ],
 )
-async def test_a_wrong_configuration_is_said_with_its_place(database: Database, config: Any, said: str) -> None:
+async def test_a_wrong_configuration_is_said_with_its_place(
+    database: Database, config: Any, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         async with open_graph_store(database, config):
             pass
@@ -154,7 +156,9 @@ async def test_vectors_of_another_embedder_do_not_count(database: Database) -> N
         (lambda texts: [[float("nan"), 1.0]] * len(texts), "not finite"),
     ],
 )
-async def test_what_is_no_vector_is_refused_and_nothing_is_stored(database: Database, embed: Any, said: str) -> None:
+async def test_what_is_no_vector_is_refused_and_nothing_is_stored(
+    database: Database, embed: Any, said: str
+) -> None:
     async with indexed(database, embed) as store:
         with pytest.raises(StoreRefused, match=said):
             await store.aput(HERE, "k", {"text": "a"})
@@ -186,7 +190,9 @@ async def embed_later(texts):
 
 
 @pytest.mark.parametrize("name", ["embed", "embed_later"])
-async def test_an_embedder_is_loaded_from_a_file(database: Database, tmp_path: Path, name: str) -> None:
+async def test_an_embedder_is_loaded_from_a_file(
+    database: Database, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "embedder.py").write_text(EMBEDDER)
     async with indexed(database, f"{tmp_path}/embedder.py:{name}", ["text"]) as store:
         await store.aput(HERE, "k", {"text": "a"})
@@ -244,7 +250,9 @@ class Endpoint:
             for index, vector in enumerate(letters(request["input"]))
         ]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
-        body = json.dumps({"object": "list", "data": data, "model": request["model"], "usage": usage}).encode()
+        body = json.dumps(
+            {"object": "list", "data": data, "model": request["model"], "usage": usage}
+        ).encode()
         writer.write(
             f"HTTP/1.1 {self.status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
             "connection: close\r\n\r\n".encode()
