@@ -258,7 +258,7 @@ async def test_a_failure_to_release_does_not_undo_the_run(caplog: pytest.LogCapt
     with caplog.at_level(logging.ERROR):
         async with Factory("made", Held(failing=True).factory).opened({}, {}, None):
             pass
-    assert "did not release all" in caplog.text
+    assert "failed to release its resources" in caplog.text
 
 
 async def test_a_factory_cannot_swallow_the_failure_of_a_run() -> None:

@@ -216,7 +216,10 @@ def test_inputs_fill_the_other_fields() -> None:
     }
 
 
-HOW = "fill them by `inputs`, or let the graph's entry in langgraph.json name the one that takes the message by `input`."
+HOW = (
+    "fill them by `inputs`, or name the one that takes the message in the graph's entry in"
+    ' langgraph.json, for example `"input": "left"`.'
+)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,11 @@ HOW = "fill them by `inputs`, or let the graph's entry in langgraph.json name th
             "The `inputs` are not valid: topic: it is refused.",
         ),
         (typed(left=str, right=str), {}, f"This graph takes left, right: {HOW}"),
-        (typed(count=int), {}, f"This graph takes count: {HOW}"),
+        (
+            typed(count=int),
+            {},
+            "This graph takes count: none of them takes a text, so fill them by `inputs`.",
+        ),
         (typed(topic=str), {"topc": 1}, "This graph takes no topc; it takes topic."),
     ],
 )

@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.graph import START, StateGraph
 
 from antiphon import open_engine
 from antiphon.orchestrator.graphs.loading import GraphError, load_graphs
@@ -350,8 +351,54 @@ def test_what_is_odd_in_a_langgraph_json_is_said_once(
         f"{path}: unknown key 'descripton' of graph 'a'; is 'description' meant?",
         f"{path}: auth has no effect here",
         f"{path}: 'not-there-x>=2' is not installed: pip install 'not-there-x>=2'",
-        f"{path}: the file of the environment, '.env', is not there",
+        f"{path}: there is no environment file '.env'",
     ]
+
+
+TWO_TEXTS = """
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+
+class State(TypedDict, total=False):
+    left: str
+    right: str
+    answer: str
+
+def node(state):
+    return {"answer": state["left"].upper()}
+
+builder = StateGraph(State, input_schema=TypedDict("Input", {"left": str, "right": str}))
+graph = builder.add_node("node", node).add_edge(START, "node").compile()
+"""
+
+
+async def test_a_graph_that_no_message_fits_is_logged_with_the_line_to_write(
+    url: str, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(project, {"mine.py": TWO_TEXTS})
+    load_graphs(["mine.py:graph"])
+    [record] = caplog.records
+    warning, _, line = record.message.partition(" write in langgraph.json ")
+    assert warning == (
+        "graph 'graph' refuses messages without `inputs`: its input has left, right, and none of"
+        " them evidently takes the message. To name the one that does,"
+    )
+    write(project, {"langgraph.json": line})
+    assert await told(url, "langgraph.json") == {"graph": "HELLO"}
+
+
+def test_objects_and_graphs_that_take_no_text_are_warned_of_as_it_helps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    texts = StateGraph(TypedDict("Texts", {"left": str, "right": str}))
+    numbers = StateGraph(TypedDict("Numbers", {"count": int}))
+    graphs = [g.add_node("n", nothing).add_edge(START, "n").compile() for g in (texts, numbers)]
+    load_graphs([("texts", graphs[0]), ("numbers", graphs[1])])
+    [record] = caplog.records
+    assert record.message.endswith("write serve_graph(..., input='left')")
+    caplog.clear()
+    load_graphs([serve_graph("texts", graphs[0], input="left")])
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
