@@ -26,7 +26,7 @@ from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.nodes.retrieval import look_up
 from antiphon.orchestrator.team.prompts import SYNTHESIS as SYNTHESIS_PROMPT
 from antiphon.orchestrator.team.prompts import Draft, Source, flow_prompt, specialist_prompt, step_prompt
-from antiphon.orchestrator.team.routing import Profile, route_schema
+from antiphon.orchestrator.team.routing import Candidate, route_schema
 from antiphon.orchestrator.values import plain
 
 DEFAULT_TOKENS = 1024
@@ -147,7 +147,7 @@ class FlowNodes:
         return run
 
     def _classifier(self, node: Node) -> Run:
-        profiles: list[Profile] = [(one.name, one.description, tuple(one.examples)) for one in node.config.classes]
+        profiles: list[Candidate] = [(one.name, one.description, tuple(one.examples)) for one in node.config.classes]
         router = StructuredOutput(self._model, route_schema([name for name, _, _ in profiles]))
 
         async def run(state: FlowState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
