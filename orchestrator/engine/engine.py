@@ -36,7 +36,7 @@ from antiphon.orchestrator.events import (
     as_text,
     encode,
 )
-from antiphon.orchestrator.flows.compile import bound_flow
+from antiphon.orchestrator.flows.conversation import bound_flow
 from antiphon.orchestrator.flows.library import PREFIX, FlowLibrary
 from antiphon.orchestrator.graphs.served import ServedGraph
 from antiphon.orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
