@@ -1,4 +1,6 @@
-"""What stands in the gallery: its files and projects, how they are loaded, and how they are served."""
+"""What stands in the gallery: its files and projects, how they are loaded, and how they are
+served.
+"""
 
 from __future__ import annotations
 

@@ -101,7 +101,9 @@ def _reply(messages: Sequence[BaseMessage], known: Collection[str | None]) -> st
 def _text_of_object(
     output: Mapping[str, Any], given: Mapping[str, Any], said: Sequence[str]
 ) -> str:
-    """Return the text that was said last and stands in the output, or its only text, or its JSON."""
+    """Return the text that was said last and stands in the output, or its only text, or its
+    JSON.
+    """
     texts = {
         key: value
         for key, value in output.items()

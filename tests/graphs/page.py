@@ -1,4 +1,6 @@
-"""Writes the gallery's table into docs/graphs.md, out of the files: what each shows is its docstring."""
+"""Writes the gallery's table into docs/graphs.md, out of the files: what each shows is its
+docstring.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ BEGIN, END = "<!-- gallery: written by tests/graphs/test_page.py -->\n", "<!-- e
 
 
 def with_table(page: str) -> str:
-    """Return the page with the gallery's table as it must be. Raises `ValueError` if it has no place for it."""
+    """Return the page with the gallery's table as it must be. Raises `ValueError` if it has no
+    place for it.
+    """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,4 +1,6 @@
-"""The gallery's conversations with a server: what a client sees of each turn, in two vocabularies, across kills."""
+"""The gallery's conversations with a server: what a client sees of each turn, in two vocabularies,
+across kills.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ PATIENCE = 20.0
 class Heard:
     """What a client has seen of one turn.
 
-    end: the type of its last event. text: the answer as the end tells it. shown: the answer as it was streamed,
-    less what was taken back. stored, author: the thread's last message of the assistant's, read afterwards.
+    end: the type of its last event. text: the answer that the end reports. shown: the answer as it
+    was streamed, less what was taken back. stored, author: the thread's last message of the
+    assistant, read afterwards.
     asked: the questions, as JSON. requests: how often the model was asked.
     """
 
@@ -65,7 +68,9 @@ UNDONE = ("interrupted", "cancelled", "failed")
 
 
 def wrong(turn: Turn, heard: Heard) -> list[str]:
-    """Return what is wrong with a turn in the native vocabulary, in words; empty if all is right."""
+    """Return what is wrong with a turn in the native vocabulary, in words; empty if all is
+    right.
+    """
     found = [_differs("end", "interrupt" if turn.asks else "run_complete", heard.end)]
     if heard.end in ("run_error", "refused"):
         found.append(json.dumps(heard.events[-1]))
@@ -101,7 +106,8 @@ def wrong(turn: Turn, heard: Heard) -> list[str]:
 def wrong_in_flows(turn: Turn, heard: Heard, streams_all: bool) -> list[str]:
     """Return what is wrong with a turn in the flow vocabulary.
 
-    It cannot take back what it has shown: only if nothing was taken back, the chunks add up to the answer.
+    It cannot take back what it has shown: only if nothing was taken back, the chunks add up to the
+    answer.
     """
     found = [_differs("end", "flow_completed", heard.end)]
     if heard.end != "flow_completed":
@@ -126,7 +132,9 @@ def _differs(what: str, expected: object, got: object) -> str:
 
 
 class NativeTalk:
-    """One conversation over native SSE, which goes on by `Last-Event-ID` if its connection breaks."""
+    """One conversation over native SSE, which goes on by `Last-Event-ID` if its connection
+    breaks.
+    """
 
     def __init__(self, name: str, client: httpx.AsyncClient, up: asyncio.Event) -> None:
         self._name, self._client, self._up = name, client, up
@@ -251,7 +259,9 @@ def shown(events: Sequence[Event]) -> str:
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for what other processes do, looking every few milliseconds. Returns whether it has come."""
+    """Wait for what other processes do, looking every few milliseconds. Returns whether it has
+    come.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         if asyncio.get_running_loop().time() > deadline:

@@ -80,7 +80,9 @@ class Gallery:
                     self.flows[name].append(await talk.take(turn))
 
     async def _play_round(self, number: int, talks: dict[str, NativeTalk]) -> None:
-        """Take turn `number` in all conversations at once; the server is killed in the first two."""
+        """Take turn `number` in all conversations at once; the server is killed in the first
+        two.
+        """
         tasks: dict[str, asyncio.Task[Heard]] = {}
         for name, talk in talks.items():
             turns = self.entries[name].example.turns

@@ -1,4 +1,6 @@
-"""Models behind OpenAI's protocol: real requests to a server on loopback that does what real ones do."""
+"""Models behind OpenAI's protocol: real requests to a server on loopback that does what real ones
+do.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def route_reason(events: list[object]) -> str | None:
     return next(event.reason for event in of_type(events, Interaction) if event.kind == "route")  # type: ignore[arg-type]
 
 
-# -- by spec ----------------------------------------------------------------------------------------------------
+# -- by spec --------------------------------------------------------------------------------------
 
 
 def test_models_are_made_by_their_spec() -> None:
@@ -75,7 +77,7 @@ async def test_an_engine_closes_the_connections_of_the_model_that_it_made(url: s
     assert left == 0
 
 
-# -- streaming --------------------------------------------------------------------------------------------------
+# -- streaming ------------------------------------------------------------------------------------
 
 
 async def test_two_specialists_stream_at_once(url: str) -> None:
@@ -122,14 +124,16 @@ async def test_an_answer_that_reached_its_limit_says_so(url: str) -> None:
     assert of_type(events, AgentComplete)[-1].finish_reason == "length"
 
 
-# -- routing ----------------------------------------------------------------------------------------------------
+# -- routing --------------------------------------------------------------------------------------
 
 TOOL = Reply(tool_calls=[{"name": "route", "arguments": json.loads(route("troubleshooting"))}])
 REFUSED = Reply(status=400)
 
 
 def endpoint(*, formats: bool, tools: bool) -> object:
-    """An endpoint that understands some of the ways to ask for an object; it routes to troubleshooting."""
+    """An endpoint that understands some of the ways to ask for an object; it routes to
+    troubleshooting.
+    """
 
     def classify(request: ModelRequest) -> Reply:
         if request.forced_tool:
@@ -312,7 +316,7 @@ async def test_a_limit_that_was_too_much_for_one_prompt_is_used_for_the_next(url
     assert limits == [{"max_completion_tokens"}, {"max_tokens"}, set(), {"max_completion_tokens"}]
 
 
-# -- failures ---------------------------------------------------------------------------------------------------
+# -- failures -------------------------------------------------------------------------------------
 
 
 async def test_a_model_that_is_busy_is_asked_again_and_nothing_is_seen_of_it(url: str) -> None:

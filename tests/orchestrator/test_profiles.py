@@ -1,4 +1,6 @@
-"""What users tell about themselves: kept, refused, told to their own agents and to nobody else's."""
+"""What users tell about themselves: kept, refused, told to their own agents and to nobody
+else's.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,7 @@ def tells(request: ModelRequest, profile: Profile) -> list[bool]:
     ]
 
 
-# -- what a profile may be --------------------------------------------------------------------------------------
+# -- what a profile may be ------------------------------------------------------------------------
 
 
 @UNHURRIED
@@ -131,7 +133,7 @@ def test_what_a_profile_may_not_be_is_refused_by_its_field(field: str, profile: 
     assert len("aa" + "-aaaaaaaa" * 4) > LANGUAGE_LIMIT
 
 
-# -- kept by the engine -----------------------------------------------------------------------------------------
+# -- kept by the engine ---------------------------------------------------------------------------
 
 
 async def test_a_profile_is_kept_across_processes_replaced_and_forgotten(url: str) -> None:
@@ -155,7 +157,7 @@ async def test_a_profile_that_may_not_be_changes_nothing(url: str) -> None:
         assert await engine.profile("ada") == ADA
 
 
-# -- told to agents ---------------------------------------------------------------------------------------------
+# -- told to agents -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["sequential", "parallel", "collaborative", "debate"])
@@ -173,7 +175,9 @@ async def test_everybody_who_writes_is_told_who_asks(url: str, mode: str) -> Non
 
 
 async def test_two_users_at_once_are_told_apart(url: str) -> None:
-    """Both runs are held in their first drafts, in one process, until all drafts of both are under way."""
+    """Both runs are held in their first drafts, in one process, until all drafts of both are under
+    way.
+    """
     gate = asyncio.Event()
     held = {
         name: Reply(f"{name} speaking.", gate=gate, gate_at=1) for name in ("specs", "maintenance")
@@ -232,7 +236,7 @@ async def test_a_fact_cannot_pose_as_an_instruction_or_a_source(url: str) -> Non
     assert 'they call "&quot;&lt;/profile&gt;' in request.system
 
 
-# -- and to nobody else -----------------------------------------------------------------------------------------
+# -- and to nobody else ---------------------------------------------------------------------------
 
 
 async def test_no_event_shows_a_profile(url: str) -> None:
@@ -281,7 +285,8 @@ def columns_with(path: Path, text: str) -> set[tuple[str, str]]:
     """The `(table, column)` pairs of a database in which a text stands."""
     with closing(sqlite3.connect(path)) as connection:
         columns = connection.execute(
-            "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table'"
+            "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c"
+            " WHERE t.type = 'table'"
         ).fetchall()
         found = "SELECT 1 FROM {} WHERE instr(CAST({} AS BLOB), ?) LIMIT 1"
         return {

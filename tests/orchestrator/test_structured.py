@@ -45,7 +45,7 @@ def long_reply(text: str) -> Reply:
     return Reply(chunks=[text[at : at + 500] for at in range(0, len(text), 500)], burst=True)
 
 
-# -- finding an object ------------------------------------------------------------------------------------------
+# -- finding an object ----------------------------------------------------------------------------
 
 
 @UNHURRIED
@@ -94,7 +94,7 @@ def test_a_text_without_an_object_has_none_and_is_read_quickly(text: str) -> Non
     assert find_object(text) is None
 
 
-# -- graphs of users ----------------------------------------------------------------------------------------------
+# -- graphs of users ------------------------------------------------------------------------------
 
 
 class Verdict(BaseModel):
@@ -196,7 +196,7 @@ async def test_a_parser_of_texts_may_be_given_any_text(url: str) -> None:
     assert isinstance(end, RunComplete)
 
 
-# -- tool calls -----------------------------------------------------------------------------------------------------
+# -- tool calls -----------------------------------------------------------------------------------
 
 
 @tool

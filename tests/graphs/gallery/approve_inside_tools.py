@@ -1,4 +1,6 @@
-"""Two tools of one `ToolNode` that each call `interrupt()`: every answer reaches the tool that asked."""
+"""Two tools of one `ToolNode` that each call `interrupt()`: every answer reaches the tool that
+asked.
+"""
 
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI

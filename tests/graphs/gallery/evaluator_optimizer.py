@@ -1,4 +1,6 @@
-"""Evaluator and optimizer: a joke is written until a judge, by structured verdict, finds it funny."""
+"""Evaluator and optimizer: a joke is written until a judge, by structured verdict, finds it
+funny.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,6 @@
-"""An input of several fields: the message goes to the one that is the user's, `inputs` fill the others."""
+"""An input of several fields: the message goes to the one that is the user's, `inputs` fill the
+others.
+"""
 
 from typing import NotRequired
 

@@ -1,4 +1,6 @@
-"""`wrap_model_call` that throws a reply away and asks again: only what the agent keeps is the answer."""
+"""`wrap_model_call` that throws a reply away and asks again: only what the agent keeps is the
+answer.
+"""
 
 from collections.abc import Awaitable, Callable
 

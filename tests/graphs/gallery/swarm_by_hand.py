@@ -1,4 +1,6 @@
-"""Hand-overs by hand: a desk that cannot help goes to the other by `Command`, which stays in charge."""
+"""Hand-overs by hand: a desk that cannot help goes to the other by `Command`, which stays in
+charge.
+"""
 
 from typing import Literal, NotRequired
 

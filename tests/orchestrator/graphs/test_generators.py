@@ -1,4 +1,6 @@
-"""Nodes of odd kinds: what LangGraph makes of them is what a run makes of them, and each run ends once."""
+"""Nodes of odd kinds: what LangGraph makes of them is what a run makes of them, and each run ends
+once.
+"""
 
 from __future__ import annotations
 

@@ -98,7 +98,11 @@ def test_what_is_imported_already_keeps_its_name(project: Path) -> None:
 def test_packages_of_two_projects_with_one_name_are_never_mixed(project: Path) -> None:
     files = {
         "agent/__init__.py": "from agent.graph import word",
-        "agent/graph.py": "from . import parts\nfrom .parts.inner import word\nimport agent.parts.inner as again\n",
+        "agent/graph.py": (
+            "from . import parts\n"
+            "from .parts.inner import word\n"
+            "import agent.parts.inner as again\n"
+        ),
         "agent/parts/__init__.py": "",
         "agent/parts/inner.py": "def word():\n    from agent.parts import own\n    return own.it\n",
         "agent/parts/own.py": "it = NAME",
@@ -178,7 +182,9 @@ def test_an_own_module_comes_before_an_installed_one_for_its_project_only(projec
 
 
 def test_a_mere_folder_comes_after_an_installed_package(project: Path) -> None:
-    """As Python has it: a folder called `langgraph` that holds the graph does not hide LangGraph."""
+    """As Python has it: a folder called `langgraph` that holds the graph does not hide
+    LangGraph.
+    """
     write(
         project,
         {
@@ -205,7 +211,9 @@ def test_neighbours_come_before_the_folders_that_a_project_declares(project: Pat
 
 
 def test_a_package_around_which_nothing_counts(project: Path) -> None:
-    """A `__init__.py` in the project's own folder makes it a package; its neighbours are other projects."""
+    """A `__init__.py` in the project's own folder makes it a package; its neighbours are other
+    projects.
+    """
     write(
         project,
         {
@@ -225,9 +233,7 @@ def test_a_package_around_which_nothing_counts(project: Path) -> None:
 def test_a_file_is_executed_once(project: Path) -> None:
     write(
         project,
-        {
-            "counted.py": "from pathlib import Path\nwith Path('count').open('a') as f:\n    f.write('x')\n"
-        },
+        {"counted.py": "with open('count', 'a') as f:\n    f.write('x')\n"},
     )
     write(
         project,
@@ -263,11 +269,13 @@ import sys
 from pathlib import Path
 import antiphon.data.records
 from antiphon.orchestrator.graphs.imports import import_from, register
-home, here = (register(Path(name).resolve(), (), label) for name, label in ((sys.argv[1], "ours"), (sys.argv[2], "g")))
+home = register(Path(sys.argv[1]).resolve(), (), "ours")
+here = register(Path(sys.argv[2]).resolve(), (), "g")
 assert import_from(here, "graph").data.whose == "mine"
 assert import_from(home, "antiphon") is antiphon
 import antiphon.api.problems
-assert not [name for name in sys.modules if "__" in name and name.startswith(("antiphon", "data__ours", "api"))]
+renamed = [name for name in sys.modules if "__" in name]
+assert not [name for name in renamed if name.startswith(("antiphon", "data__ours", "api"))]
 """
 
 
@@ -329,7 +337,9 @@ print(repr(JsonPlusSerializer().loads_typed(("msgpack", Path("stored").read_byte
 
 
 def test_what_was_stored_is_read_again_after_a_restart(project: Path) -> None:
-    """Also if the class stands in a module that is imported late, and the graphs come in another order."""
+    """Also if the class stands in a module that is imported late, and the graphs come in another
+    order.
+    """
     a, b = two(
         project,
         {
@@ -352,7 +362,9 @@ def test_what_was_stored_is_read_again_after_a_restart(project: Path) -> None:
 
 
 def test_names_of_before_lead_to_the_modules_of_now(project: Path) -> None:
-    """A project alone has its plain names, and with another one it has not: states of both times are read."""
+    """A project alone has its plain names, and with another one it has not: states of both times
+    are read.
+    """
     a, b = two(project, {"pack/__init__.py": "", "pack/types.py": TYPES, "utils.py": TYPES})
     roots = [register(folder, (), folder.name) for folder in (a, b)]
     first, second = (import_from(root, "pack.types") for root in roots)

@@ -1,4 +1,6 @@
-"""A message becomes the input of graphs with any schema; a request's values become their context."""
+"""A message becomes the input of graphs with any schema; a request's values become their
+context.
+"""
 
 from __future__ import annotations
 

@@ -108,17 +108,22 @@ async def test_an_installed_module_is_loaded(
         ),
         (
             "mine.py:needy",
-            "graph 'needy' (mine.py:needy): needy takes 'model'; a factory takes a config or a runtime",
+            "graph 'needy' (mine.py:needy): needy takes 'model';"
+            " a factory takes a config or a runtime",
         ),
         ("mine.py:unconnected", "graph 'unconnected' (mine.py:unconnected): "),
         (
             "no.such:graph",
-            "graph 'graph' (no.such:graph) cannot be loaded: ModuleNotFoundError: No module named 'no'",
+            "graph 'graph' (no.such:graph) cannot be loaded:"
+            " ModuleNotFoundError: No module named 'no'",
         ),
     ],
 )
 def test_what_leads_nowhere_is_refused_in_one_line(project: Path, spec: str, line: str) -> None:
-    unconnected = "from langgraph.graph import MessagesState, StateGraph\nunconnected = StateGraph(MessagesState)\n"
+    unconnected = (
+        "from langgraph.graph import MessagesState, StateGraph\n"
+        "unconnected = StateGraph(MessagesState)\n"
+    )
     write(
         project,
         {"mine.py": f"{unconnected}number = 7\ndef needy(model: str): ...\n", "mine.ts": ""},
@@ -267,7 +272,9 @@ async def test_two_projects_with_packages_of_one_name_are_never_mixed(
             f"{name}/src/agent/__init__.py": "from agent.graph import graph",
             f"{name}/src/agent/graph.py": SAYING
             + "from agent.words import word\ngraph = saying(word).compile()\n",
-            f"{name}/src/agent/words.py": "def word():\n    import agent.late\n    return agent.late.WORD",
+            f"{name}/src/agent/words.py": (
+                "def word():\n    import agent.late\n    return agent.late.WORD"
+            ),
             f"{name}/src/agent/late.py": f"WORD = '{name}'",
         }
         write(project, files)
@@ -280,7 +287,8 @@ async def test_two_projects_with_packages_of_one_name_are_never_mixed(
 async def test_a_file_is_executed_once_for_all_its_graphs(url: str, project: Path) -> None:
     source = (
         SAYING
-        + "with open('count', 'a') as f:\n    f.write('x')\na = saying('a').compile()\nb = saying('b').compile()\n"
+        + "with open('count', 'a') as f:\n    f.write('x')\n"
+        + "a = saying('a').compile()\nb = saying('b').compile()\n"
     )
     write(project, {"both.py": source})
     json_path = listing(project, {"a": "./both.py:a", "b": "./both.py:b"})
@@ -290,7 +298,9 @@ async def test_a_file_is_executed_once_for_all_its_graphs(url: str, project: Pat
 
 @pytest.mark.parametrize("layout", ["json inside", "by path"])
 async def test_a_project_that_is_itself_a_package(url: str, project: Path, layout: str) -> None:
-    """A stray `__init__.py` beside the graph: its neighbours are found in both ways, and what is around it is not."""
+    """A stray `__init__.py` beside the graph: its neighbours are found in both ways, and what is
+    around it is not.
+    """
     source = SAYING + "from .helper import A\nfrom side import B\ngraph = saying(A + B).compile()\n"
     write(
         project,
@@ -478,7 +488,8 @@ async def test_two_graphs_of_one_name_are_refused(url: str, names: tuple[str, ..
 async def test_a_module_may_run_an_event_loop_of_its_own(url: str, project: Path) -> None:
     source = (
         SAYING
-        + "import asyncio\nasync def make():\n    return saying('made').compile()\ngraph = asyncio.run(make())\n"
+        + "import asyncio\nasync def make():\n    return saying('made').compile()\n"
+        + "graph = asyncio.run(make())\n"
     )
     write(project, {"mine.py": source})
     assert await told(url, "mine.py:graph") == {"graph": "made"}

@@ -36,7 +36,7 @@ def graph_of(state: type[Any]) -> Any:
     return StateGraph(state).add_node("node", nothing).add_edge(START, "node").compile()
 
 
-# -- talking to a graph -----------------------------------------------------------------------------------------
+# -- talking to a graph ---------------------------------------------------------------------------
 
 
 def test_messages_keep_the_ids_by_which_they_are_stored() -> None:
@@ -411,7 +411,9 @@ async def test_a_factory_is_entered_for_each_run_with_its_config(url: str) -> No
 
 
 async def test_a_factory_decides_by_run_what_answers(url: str) -> None:
-    """The shape is that of the graph which was made: another node answers, another input is wanted."""
+    """The shape is that of the graph which was made: another node answers, another input is
+    wanted.
+    """
 
     def build(config: RunnableConfig) -> Any:
         if config["configurable"].get("kind") == "question":

@@ -53,7 +53,7 @@ async def store(database: Database) -> AsyncIterator[GraphStore]:
         yield opened_store
 
 
-# --------------------------------------------------------------------------------- every way to a store
+# -- every way to a store -------------------------------------------------------------------------
 
 
 def said(state: Any) -> str:
@@ -287,7 +287,7 @@ async def test_a_wrong_configuration_is_said_at_the_start_and_leaves_nothing_ope
     assert "antiphon-writer" not in left
 
 
-# ----------------------------------------------------------------------------------- threads and loops
+# -- threads and loops ----------------------------------------------------------------------------
 
 
 CALLS: dict[str, Callable[[GraphStore], Any]] = {
@@ -366,7 +366,9 @@ async def test_it_can_be_used_on_another_loop_in_either_way(store: GraphStore) -
 
 
 async def test_more_threads_than_the_pool_has_can_wait_for_it_at_once(database: Database) -> None:
-    """An embedder that is a plain function needs a thread itself where it is called from the loop."""
+    """An embedder that is a plain function needs a thread itself where it is called from the
+    loop.
+    """
     async with open_graph_store(database, {"index": {"embed": letters, "dims": 2}}) as store:
 
         def use(number: int) -> list[Any]:
@@ -391,7 +393,7 @@ async def test_an_embedder_that_is_asynchronous_serves_both_halves(database: Dat
         assert [(one.key, round(one.score, 2)) for one in found] == [("b", 1.0), ("a", 0.0)]
 
 
-# --------------------------------------------------------------------------------------- what is asked
+# -- what is asked --------------------------------------------------------------------------------
 
 
 async def test_a_value_comes_back_as_json_and_is_nobodys_but_the_callers(store: GraphStore) -> None:
@@ -503,7 +505,7 @@ async def test_a_search_reads_no_more_than_its_page_needs(
     ]
 
 
-# --------------------------------------------------------------------------------------- time to live
+# -- time to live ---------------------------------------------------------------------------------
 
 
 class Time:
@@ -547,7 +549,7 @@ async def test_what_ended_while_nobody_ran_is_deleted_at_the_start(database: Dat
         assert await store.sweep() == 0
 
 
-# -------------------------------------------------------------------------------------- faults and kills
+# -- faults and kills -----------------------------------------------------------------------------
 
 
 async def test_a_store_whose_database_is_closed_is_unavailable(url: str) -> None:

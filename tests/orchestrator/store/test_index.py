@@ -57,7 +57,7 @@ async def ranked(store: GraphStore, query: str) -> list[tuple[str, float | None]
     return [(item.key, item.score and round(item.score, 3)) for item in found]
 
 
-# -------------------------------------------------------------------------------------------- configuration
+# -- configuration --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_store_needs_no_configuration(nothing: Any) -> None:
     assert read_config(nothing) == StoreConfig()
 
 
-# -------------------------------------------------------------------------------------------------- indexing
+# -- indexing -------------------------------------------------------------------------------------
 
 
 async def test_the_whole_value_is_indexed_unless_fields_are_named(database: Database) -> None:
@@ -177,7 +177,7 @@ async def test_what_an_embedder_raises_is_raised_and_nothing_is_stored(database:
         assert await store.asearch(HERE) == []
 
 
-# ---------------------------------------------------------------------------------------- files and endpoints
+# -- files and endpoints --------------------------------------------------------------------------
 
 
 EMBEDDER = """
@@ -254,7 +254,8 @@ class Endpoint:
             {"object": "list", "data": data, "model": request["model"], "usage": usage}
         ).encode()
         writer.write(
-            f"HTTP/1.1 {self.status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"HTTP/1.1 {self.status} X\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n"
             "connection: close\r\n\r\n".encode()
             + body
         )

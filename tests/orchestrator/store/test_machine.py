@@ -1,4 +1,4 @@
-"""The store against LangGraph's own in memory: any order of putting, reading, ending and restarting.
+"""The store against LangGraph's own in memory: any order of putting, reading and restarting.
 
 Both give the same, except for the order of a search (ours: the last written first), namespaces
 without items and vectors of fields that are gone (which `Memory` forgets), paging past the scored
@@ -134,7 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
             return self.do(asyncio.to_thread(getattr(self.store, method), *given, **options))
         return self.do(getattr(self.store, f"a{method}")(*given, **options))
 
-    # -- the model's own: who was written when, and until when it is there ------------------------------------
+    # -- the model's own: who was written when, and until when it is there ------------------------
 
     def note_put(self, place: Place, ttl: int | None = None) -> None:
         self.writes += 1
@@ -169,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert ours.created_at.timestamp() * 1000 == self.created[place]
         assert ours.updated_at.timestamp() * 1000 == self.updated[place]
 
-    # -- what may happen --------------------------------------------------------------------------------------
+    # -- what may happen --------------------------------------------------------------------------
 
     @rule(minutes=st.sampled_from([0.5, 1, 2]))
     def time_passes(self, minutes: float) -> None:
@@ -303,7 +303,9 @@ class StoreMachine(RuleBasedStateMachine):
         threaded=st.booleans(),
     )
     def batch(self, puts, places, prefix, threaded) -> None:
-        """What reads comes before what writes, wherever it stands; the last of two writes counts."""
+        """What reads comes before what writes, wherever it stands; the last of two writes
+        counts.
+        """
         listing = ListNamespacesOp((MatchCondition("prefix", prefix),), None, EVERYTHING, 0)
         ops: list[Op] = [PutOp(*put, index=False) for put in puts]
         ops += [SearchOp(prefix, None, EVERYTHING, 0), listing]

@@ -1,4 +1,6 @@
-"""The built-in team: with the offline model over the shipped handbook, and with agents that fail."""
+"""The built-in team: with the offline model over the shipped handbook, and with agents that
+fail.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ def worked(events: list[AnyEvent]) -> list[tuple[str, str]]:
     return [(start.agent, start.role) for start in of_type(events, AgentStart)]
 
 
-# -- the shipped team -------------------------------------------------------------------------------------------
+# -- the shipped team -----------------------------------------------------------------------------
 
 
 async def test_a_question_is_answered_with_the_figure_and_its_source(
@@ -129,7 +131,7 @@ async def test_passages_that_the_reader_may_not_see_are_neither_told_nor_used(
         assert (b"-internal-" in b"".join(map(encode, events))) is seen
 
 
-# -- how agents work together -----------------------------------------------------------------------------------
+# -- how agents work together ---------------------------------------------------------------------
 
 TOGETHER = {"primary": "specs", "supporting": ["maintenance", "troubleshooting"]}
 
@@ -255,7 +257,7 @@ def test_a_team_needs_agents_with_names_of_their_own() -> None:
             Team(agents=agents)
 
 
-# -- agents that fail -------------------------------------------------------------------------------------------
+# -- agents that fail -----------------------------------------------------------------------------
 
 DOWN = Reply(status=500, error="secret: node 7 is on fire", headers={"x-should-retry": "false"})
 CUT = Reply("It is ninety horses.", fail_after=2)

@@ -45,7 +45,7 @@ def answer(question: str, sources: list[Source], drafts: list[Draft] | None = No
     return MODEL.invoke([SystemMessage(prompt), HumanMessage(question)]).text
 
 
-# -- answers ----------------------------------------------------------------------------------------------------
+# -- answers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_it_is_deterministic_and_brief(question: str, given_sources: list[Source
     assert all(paragraph.count(" [") <= STATEMENTS for paragraph in text.split("\n\n"))
 
 
-# -- the shape of a chat model ----------------------------------------------------------------------------------
+# -- the shape of a chat model --------------------------------------------------------------------
 
 
 async def streamed(question: str) -> list[str]:

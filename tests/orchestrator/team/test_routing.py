@@ -110,7 +110,7 @@ def test_a_question_about_nothing_goes_to_the_first_without_confidence() -> None
     )
 
 
-# -- what a model answers ---------------------------------------------------------------------------------------
+# -- what a model answers -------------------------------------------------------------------------
 
 json_values = st.recursive(
     st.none()
