@@ -77,7 +77,9 @@ class ModelGuard:
 
     def see(self, call: UUID, chunk: object) -> None:
         """Handle a piece of an answer. Raises `ModelGarbage`."""
-        message = chunk.message if isinstance(chunk, ChatGenerationChunk) else None
+        if not isinstance(chunk, ChatGenerationChunk):
+            return
+        message = chunk.message
         if not isinstance(message, AIMessageChunk):
             return
         if message.tool_call_chunks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.pregel import Pregel
 
 from antiphon.orchestrator.graphs.inputs import Graph
@@ -35,7 +35,7 @@ def _is_generator(bound: Any) -> bool:
     return isinstance(bound, RunnableLambda) and inspect.isgeneratorfunction(function)
 
 
-def _as_function(generator: RunnableLambda[Any, Any]) -> Any:
+def _as_function(generator: Runnable[Any, Any]) -> Any:
     def run(value: Any, config: RunnableConfig) -> Any:
         return generator.invoke(value, config)
 
