@@ -59,8 +59,8 @@ def fields_of(schema: Any) -> tuple[Field, ...]:
             for name, field in schema.model_fields.items()
         )
     if is_dataclass(schema):
-        known = [field for field in dataclasses.fields(schema) if field.init]
-        return tuple(_of_dataclass(field, annotations.get(field.name, Any)) for field in known)
+        declared = [field for field in dataclasses.fields(schema) if field.init]
+        return tuple(_of_dataclass(field, annotations.get(field.name, Any)) for field in declared)
     needed = getattr(schema, "__required_keys__", ()) if is_typeddict(schema) else ()
     return tuple(Field(name, kind, name in needed) for name, kind in annotations.items())
 

@@ -53,7 +53,7 @@ from antiphon.orchestrator.store.operations import (
     to_embed,
 )
 from antiphon.orchestrator.store.search import (
-    Found,
+    Match,
     Rank,
     Rows,
     by_vector,
@@ -209,9 +209,9 @@ class GraphStore(BaseStore):
                     results.append(_as_item(item) if item else None)
                     used.update(_to_refresh(op, [item] if item else []))
                 case FindItems():
-                    found = yield from self._search(op, vectors, now)
-                    results.append([_as_search_item(match) for match in found])
-                    used.update(_to_refresh(op, [match.item for match in found]))
+                    matches = yield from self._find(op, vectors, now)
+                    results.append([_as_search_item(match) for match in matches])
+                    used.update(_to_refresh(op, [match.item for match in matches]))
                 case ListNamespaces():
                     results.append((yield from self._namespaces(op, now)))
                 case PutItem():
@@ -230,7 +230,7 @@ class GraphStore(BaseStore):
         items: list[records.Item] = yield self._items.items(places, now)
         return {(item.namespace, item.key): item for item in items}
 
-    def _search(self, op: FindItems, vectors: Vectors, now: int) -> Steps[list[Found]]:
+    def _find(self, op: FindItems, vectors: Vectors, now: int) -> Steps[list[Match]]:
         rank: Rank | None = None
         embedder = None
         if op.query and self._index:
@@ -239,11 +239,11 @@ class GraphStore(BaseStore):
         elif op.query:
             rank = by_words(op.query)
 
-        def fold(rows: Rows) -> list[Found]:
+        def fold(rows: Rows) -> list[Match]:
             return search(rows, op.wanted, rank, op.offset, op.limit)
 
-        found: list[Found] = yield self._items.scan_items(op.prefix, now, embedder, fold)
-        return found
+        matches: list[Match] = yield self._items.scan_items(op.prefix, now, embedder, fold)
+        return matches
 
     def _namespaces(self, op: ListNamespaces, now: int) -> Steps[list[Namespace]]:
         names: list[Namespace] = yield self._items.item_namespaces((), now)
@@ -349,14 +349,14 @@ def _as_item(item: records.Item) -> Item:
     )
 
 
-def _as_search_item(found: Found) -> SearchItem:
+def _as_search_item(match: Match) -> SearchItem:
     return SearchItem(
-        namespace=found.item.namespace,
-        key=found.item.key,
-        value=found.value,
-        created_at=_time(found.item.created_at),
-        updated_at=_time(found.item.updated_at),
-        score=found.score,
+        namespace=match.item.namespace,
+        key=match.item.key,
+        value=match.value,
+        created_at=_time(match.item.created_at),
+        updated_at=_time(match.item.updated_at),
+        score=match.score,
     )
 
 

@@ -76,8 +76,8 @@ def _converted(config: Mapping[str, Any] | None) -> StoreConfig:
         raise ValueError(f"the store's configuration: {error}") from error
 
 
-def _warn_of_unknown(place: str, part: Mapping[str, Any] | None, known: type) -> None:
-    fields = {field.name for field in msgspec.structs.fields(known)}
+def _warn_of_unknown(place: str, part: Mapping[str, Any] | None, struct: type) -> None:
+    fields = {field.name for field in msgspec.structs.fields(struct)}
     if unknown := sorted(set(part or {}) - fields):
         log.warning("the configuration %s has unknown keys: %s", place, ", ".join(unknown))
 

@@ -26,7 +26,7 @@ Rank = Callable[[Any, bytes], float | None]
 """Returns the score of a value and its vectors, higher is better; None if there is no score."""
 
 
-class Found(NamedTuple):
+class Match(NamedTuple):
     """An item that a search has found, its value and its score."""
 
     item: Item
@@ -60,8 +60,8 @@ def check_filter(wanted: Any) -> None:
     """Raise `StoreRefused` for an unknown operator."""
     if isinstance(wanted, dict) and is_condition(wanted):
         if unknown := [name for name in wanted if name not in OPERATORS]:
-            known = ", ".join(OPERATORS)
-            raise StoreRefused(f"A filter has no operator {short(unknown[0])!r}; it has {known}.")
+            names = ", ".join(OPERATORS)
+            raise StoreRefused(f"A filter has no operator {short(unknown[0])!r}; it has {names}.")
     elif isinstance(wanted, dict | list):
         for part in wanted.values() if isinstance(wanted, dict) else wanted:
             check_filter(part)
@@ -112,29 +112,29 @@ def search(
     rank: Rank | None,
     offset: int,
     limit: int,
-) -> list[Found]:
+) -> list[Match]:
     """Return the items that match, the best first, then those without a score in their order.
 
     Raises `StoreRefused` if it would read more than `SEARCHED_ITEMS`.
     """
-    found = _found(rows, wanted, rank)
+    matching = _matching(rows, wanted, rank)
     if rank is None:
-        return list(islice(found, offset, offset + limit))
-    return nlargest(offset + limit, found, key=_score)[offset:]
+        return list(islice(matching, offset, offset + limit))
+    return nlargest(offset + limit, matching, key=_score)[offset:]
 
 
-def _score(found: Found) -> float:
-    return -inf if found.score is None else found.score
+def _score(match: Match) -> float:
+    return -inf if match.score is None else match.score
 
 
-def _found(rows: Rows, wanted: dict[str, Any], rank: Rank | None) -> Iterator[Found]:
+def _matching(rows: Rows, wanted: dict[str, Any], rank: Rank | None) -> Iterator[Match]:
     for number, (item, vectors) in enumerate(rows):
         if number >= SEARCHED_ITEMS and (wanted or rank):
             limit = f"A search may go through {SEARCHED_ITEMS} items"
             raise StoreRefused(f"{limit}: name a longer namespace.")
         value = msgspec.json.decode(item.value)
         if has_fields(value, wanted):
-            yield Found(item, value, rank(value, vectors) if rank else None)
+            yield Match(item, value, rank(value, vectors) if rank else None)
 
 
 def by_words(query: str) -> Rank | None:
