@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.request import LOCAL_USER, Request, is_free
 from antiphon.orchestrator.values import plain
 
@@ -34,7 +34,7 @@ class RunUser(Mapping[str, Any]):
         return len(vars(self))
 
 
-def configurable_of(run: Run, request: Request) -> dict[str, Any]:
+def configurable_of(run: RunRecord, request: Request) -> dict[str, Any]:
     """Return `config["configurable"]` of a graph, without the ids of thread and run."""
     values = {key: value for key, value in request.context_values.items() if is_free(key)}
     user = RunUser(run.user_id, request.access)
@@ -49,7 +49,7 @@ def configurable_of(run: Run, request: Request) -> dict[str, Any]:
     }
 
 
-def run_config(run: Run, request: Request) -> RunnableConfig:
+def run_config(run: RunRecord, request: Request) -> RunnableConfig:
     """Return the config to open and invoke a run's graph with, without its limit of steps."""
     config = request.config or {}
     ids = {"thread_id": run.thread_id, "run_id": run.id}

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import msgspec
 from langgraph.store.base import BaseStore, Item, Op, Result, SearchItem, TTLConfig
 
-from antiphon.data import records, transactions
+from antiphon.data import reads, records, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
@@ -227,7 +227,7 @@ class GraphStore(BaseStore):
     def _kept(self, places: Sequence[Place], now: int) -> Steps[dict[Place, records.Item]]:
         if not places:
             return {}
-        items: list[records.Item] = yield self._items.items(places, now)
+        items: list[records.Item] = yield self._items.scan(reads.items_at, places, now)
         return {(item.namespace, item.key): item for item in items}
 
     def _find(self, op: FindItems, vectors: Vectors, now: int) -> Steps[list[Match]]:
@@ -242,11 +242,13 @@ class GraphStore(BaseStore):
         def fold(rows: Rows) -> list[Match]:
             return search(rows, op.wanted, rank, op.offset, op.limit)
 
-        matches: list[Match] = yield self._items.scan_items(op.prefix, now, embedder, fold)
+        matches: list[Match] = yield self._items.scan(
+            reads.scan_items, op.prefix, now, embedder, fold
+        )
         return matches
 
     def _namespaces(self, op: ListNamespaces, now: int) -> Steps[list[Namespace]]:
-        names: list[Namespace] = yield self._items.item_namespaces((), now)
+        names: list[Namespace] = yield self._items.scan(reads.item_namespaces, (), now)
         for path, at_end in op.paths:
             names = [name for name in names if in_namespace(name, path, at_end)]
         if op.depth is not None:

@@ -12,7 +12,7 @@ from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.prompts import Source
 from antiphon.orchestrator.team.state import TeamState, route_of
 from antiphon.orchestrator.team.team import RETRIEVER
-from antiphon.rag import types as rag
+from antiphon.rag.types import ScoredChunk
 
 SNIPPET = 240
 """Characters of a passage that an event contains."""
@@ -40,7 +40,7 @@ async def look_up(context: TeamContext, agent: str, question: str) -> list[Sourc
     return [Source(id=chunk.document, title=chunk.heading, text=chunk.text) for chunk in chunks]
 
 
-def _snippet(hit: rag.Hit) -> Hit:
+def _snippet(hit: ScoredChunk) -> Hit:
     """Return a hit as an event reports it."""
     return Hit(
         id=hit.id,
