@@ -36,7 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: str = "offline"
     """`offline` or `openai:<model>`."""
     openai_api_key: str | None = None
-    openai_base_url: str | None = None
+    openai_base_url: str = "https://api.openai.com/v1"
+    """Never left to the client's library, which would take an empty or quoted variable as it is."""
     model_seconds: float = 60.0
     """Silence of a model after which its answer counts as lost."""
     auth: Literal["off", "jwt"] | None = None
@@ -128,6 +129,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.jwt_keys is not None:
             _check_keys(self.jwt_keys)
+        if not self.openai_base_url.startswith(("http://", "https://")):
+            raise SettingsError("OPENAI_BASE_URL must begin with http:// or https://")
         if self.traces_url is not None:
             _check_traces(self.traces_url)
         for name in self.__struct_fields__:

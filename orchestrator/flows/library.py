@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from antiphon.data import transactions
+from antiphon.data import reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id
-from antiphon.data.records import Flow as FlowRecord
+from antiphon.data.records import FlowRecord
 from antiphon.orchestrator.clock import Clock
 from antiphon.orchestrator.errors import BadRequest, UnknownGraph
 from antiphon.orchestrator.events import AnyEvent
@@ -97,11 +97,11 @@ class FlowLibrary:
 
     async def mine(self, user: str) -> list[FlowRecord]:
         """Return a user's flows, the last changed first."""
-        return await self._database.flows(user)
+        return await self._database.fetch(reads.flows_of, user)
 
     async def record(self, agent_id: str, user: str) -> FlowRecord:
         """Return a flow of this user. Raises `NotFound`."""
-        flow = await self._database.flow(agent_id)
+        flow = await self._database.fetch(reads.flow, agent_id)
         if flow is None or flow.owner != user:
             raise NotFound
         return flow
@@ -110,7 +110,11 @@ class FlowLibrary:
         """Return the draft of a user's flow, or its published revision. Raises `NotFound`."""
         flow = await self.record(agent_id, user)
         revision = flow.published if published else flow.draft
-        encoded = await self._database.flow_revision(agent_id, revision) if revision else None
+        encoded = (
+            await self._database.fetch(reads.flow_revision, agent_id, revision)
+            if revision
+            else None
+        )
         if encoded is None:
             raise NotFound
         return msgspec.json.decode(encoded)
@@ -130,7 +134,7 @@ class FlowLibrary:
 
         It is the draft for the owner, the published revision for others.
         """
-        flow = await self._database.flow(name.removeprefix(PREFIX))
+        flow = await self._database.fetch(reads.flow, name.removeprefix(PREFIX))
         if flow is None:
             return None
         revision = flow.draft if flow.owner == user else flow.published
@@ -146,7 +150,7 @@ class FlowLibrary:
             return agent_id
         if await self.name_for(PREFIX + agent_id, user) is not None:
             return PREFIX + agent_id
-        if await self._database.any_flow():
+        if await self._database.fetch(reads.any_flow):
             raise NotFound
         return None
 
@@ -162,7 +166,7 @@ class FlowLibrary:
     async def of_thread(self, state: bytes) -> str | None:
         """Return the flow for messages that name no graph, as `flow:<agent id>`."""
         agent_id = flow_of(state)
-        if agent_id is None or await self._database.flow(agent_id) is None:
+        if agent_id is None or await self._database.fetch(reads.flow, agent_id) is None:
             return None
         return PREFIX + agent_id
 
@@ -173,7 +177,7 @@ class FlowLibrary:
             return None
         if name not in self._compiled:
             agent_id, revision = match[1], int(match[2])
-            encoded = await self._database.flow_revision(agent_id, revision)
+            encoded = await self._database.fetch(reads.flow_revision, agent_id, revision)
             if encoded is None:
                 return None
             try:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.api.settings import SECRET_BYTES, Settings, SettingsError, is_loopback, read_settings
+from antiphon.orchestrator.models import chat_model
 
 SECRET = "s" * SECRET_BYTES
 
@@ -211,6 +212,22 @@ def test_a_line_break_inside_is_refused_by_name_without_the_value(name: str, ins
     assert name in message
     assert "hidden" not in message
     assert "\n" not in message
+
+
+def test_an_address_of_a_model_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
+        read_settings({"OPENAI_BASE_URL": "localhost:8000/v1"})
+
+
+async def test_an_empty_address_of_a_model_is_openai_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client's library reads the environment too, and would take the quotes for an address."""
+    monkeypatch.setenv("OPENAI_BASE_URL", '""')
+    settings = read_settings({"OPENAI_BASE_URL": '""'})
+    model = chat_model("openai:m", base_url=settings.openai_base_url)
+    assert model.root_async_client.base_url == "https://api.openai.com/v1/"
+    await model.root_async_client.close()
 
 
 def test_a_key_that_no_header_can_carry_is_refused_by_name() -> None:
