@@ -288,6 +288,23 @@ async def test_a_caller_that_goes_does_not_end_the_fetch_of_others(provider: Pro
     assert len(provider.requests) == 1
 
 
+async def test_a_key_that_is_published_during_a_fetch_is_not_missed(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PAUSE_SECONDS", 0.0)
+    source = KeySet(f"{provider.url}/keys")
+    provider.gate.clear()
+    first = asyncio.create_task(kids(source, "ES256"))
+    while not provider.requests:
+        await asyncio.sleep(0)
+    provider.publish(*ENTRIES, jwk("ES256", "new", 1))
+    second = asyncio.create_task(kids(source, "new"))
+    await asyncio.sleep(0)
+    provider.gate.set()
+    assert (await first, await second) == (["ES256"], ["new"])
+    assert len(provider.requests) == 2
+
+
 @pytest.mark.parametrize("is_redirected", [False, True])
 async def test_a_discovery_document_is_followed(provider: Provider, is_redirected: bool) -> None:
     path = "/.well-known/openid-configuration"

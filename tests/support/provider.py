@@ -82,9 +82,9 @@ def running_provider() -> Iterator[Provider]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            document = provider.documents.get(self.path, 404)
             provider.requests.append(self.path)
             provider.gate.wait(20)
-            document = provider.documents.get(self.path, 404)
             self.send_response({bytes: 200, str: 302}.get(type(document)) or int(document))
             if isinstance(document, str):
                 self.send_header("Location", document)
