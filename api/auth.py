@@ -1,7 +1,8 @@
-"""Who is asking: a JWT becomes a principal. Required claims, and the algorithms of the settings' keys only."""
+"""Who is asking: a JWT becomes a principal. Only the settings' keys and algorithms count."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,8 @@ from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.data.ids import new_id
 from antiphon.orchestrator.clock import now_ms
+
+log = logging.getLogger("antiphon.access")
 
 LEEWAY_SECONDS = 5
 """How long a token is believed after its `exp`."""
@@ -31,6 +34,8 @@ class Authenticator:
         self.required = settings.auth_on
         self._settings = settings
         self._keys = KeySet(settings.jwt_keys) if settings.jwt_keys else None
+        if self._keys is not None and settings.jwt_audience is None:
+            log.warning("without ANTIPHON_JWT_AUDIENCE, tokens for other applications are accepted")
         self._revoked: dict[tuple[str, str], int] = {}
 
     def note_revocations(self, revocations: Iterable[tuple[str, str, int]]) -> None:
@@ -49,7 +54,7 @@ class Authenticator:
     async def principal(self, token: str | None) -> Principal:
         """Return the caller of a token (`Bearer ` in front is ignored).
 
-        Raises `Problem` AUTH_REQUIRED, AUTH_INVALID, or UNAVAILABLE if the provider's keys are missing.
+        Raises `Problem` AUTH_REQUIRED, AUTH_INVALID, or UNAVAILABLE without the provider's keys.
         """
         if not self.required:
             return LOCAL
@@ -66,11 +71,11 @@ class Authenticator:
         return principal
 
     async def _claims(self, token: str) -> dict[str, Any]:
-        """Return what a token says, once its signature and times are checked. Raises `PyJWTError`."""
+        """Check a token and return its claims. Raises `PyJWTError`."""
         if len(token) > TOKEN_BYTES:
             raise jwt.InvalidTokenError
         header = jwt.get_unverified_header(token)
-        algorithm = header.get("alg")
+        algorithm: Any = header.get("alg")
         for key in await self._fitting(algorithm, header.get("kid")):
             with suppress(jwt.InvalidSignatureError):
                 return self._verified(token, key, algorithm)
@@ -110,7 +115,7 @@ class Authenticator:
         return claims
 
     def mint(self, user: str, seconds: int, now: int, **claims: Any) -> str:
-        """A token for trying out. `now` in seconds since the epoch. Raises `Problem` without a secret."""
+        """Return a token for trying out, issued at `now` (s). Raises `Problem` without a secret."""
         settings = self._settings
         if not self.required or settings.jwt_secret is None:
             raise Problem("BAD_REQUEST", "No login by a secret: set ANTIPHON_JWT_SECRET first.")

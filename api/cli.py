@@ -34,7 +34,7 @@ def _settings(**given: Any) -> Settings:
 
 @contextmanager
 def _failures_in_one_line() -> Iterator[None]:
-    """Report what is wrong with a database or a file as the command's error, without a stack trace."""
+    """Report what is wrong with a database or a file as one line, without a stack trace."""
     try:
         yield
     except (AntiphonError, ValueError, OSError) as error:
@@ -79,7 +79,8 @@ def serve(**given: Any) -> None:
         sys.exit(run(settings, graphs))
     except (OSError, UnicodeError) as error:  # a name may be none at all
         reason = getattr(error, "strerror", None) or error
-        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        place = f"{settings.host}:{settings.port}"
+        raise click.ClickException(f"cannot listen on {place}: {reason}") from None
 
 
 def _graphs_of(settings: Settings) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def _decoded(text: str | None) -> dict[str, Any]:
     if text is None:
         raise Problem("UNSUPPORTED_DATA", "Only text frames are understood here.")
     try:
-        frame = msgspec.json.decode(text.removeprefix("\ufeff"))
+        frame = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise Problem("INVALID_JSON", "The frame is not valid JSON.") from None
     if not isinstance(frame, dict):

@@ -75,7 +75,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(address: str) -> str:
-    """Return an origin as browsers send it: in lower case, without the scheme's own port and a slash.
+    """Return an origin as browsers send it: in lower case, without a default port or a slash.
 
     Anything but a web address is only stripped: `*`, `null`, the schemes of apps.
     """

@@ -79,7 +79,7 @@ class KeySet:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-keys")
 
     async def fitting(self, algorithm: str, kid: str | None) -> list[PublicKey]:
-        """Return the keys for a token: that of its `kid`, or all that fit the algorithm without one.
+        """Return the keys for a token: that of its `kid`, or all of the algorithm without one.
 
         An empty list says that the provider does not know the key. Raises `Problem` UNAVAILABLE if
         no keys could be read yet.

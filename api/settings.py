@@ -45,8 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_secret: str | None = None
     """Checks tokens with `jwt_algorithm`, and signs those of `antiphon token`."""
     jwt_keys: str | None = None
-    """Public keys of an identity provider: a JSON Web Key Set or an OpenID discovery document, by URL
-    (https, or http on this machine) or as a file. They check tokens with any asymmetric algorithm."""
+    """Public keys of an identity provider: a JSON Web Key Set or an OpenID discovery document, as a
+    URL (https, or http on this machine) or a file. They check tokens of asymmetric algorithms."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
@@ -149,13 +149,14 @@ def is_loopback(host: str) -> bool:
 
 
 def is_key_url(source: str) -> bool:
-    """Report whether a source of keys is a URL that can be trusted: https, or http on this machine."""
+    """Report whether a source of keys is a safe URL: https, or http on this machine."""
     try:
         parts = urlsplit(source)
         host = parts.hostname or ""
     except ValueError:
         return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+    is_local = parts.scheme == "http" and is_loopback(host)
+    return bool(host) and (parts.scheme == "https" or is_local)
 
 
 _HIGHEST = {"port": 65535, "chunk_words": CHUNK_WORDS_LIMIT, "chunk_delay_ms": CHUNK_DELAY_LIMIT}
@@ -169,16 +170,19 @@ def _check_number(name: str, value: object) -> None:
     highest = _HIGHEST.get(name, math.inf)
     if math.isfinite(value) and 0 <= value <= highest and (value or name not in _POSITIVE):
         return
-    wanted = f"from 0 to {highest}" if name in _HIGHEST else "above 0" if name in _POSITIVE else "from 0"
+    if name in _HIGHEST:
+        wanted = f"from 0 to {highest}"
+    else:
+        wanted = "above 0" if name in _POSITIVE else "of 0 or more"
     raise SettingsError(f"ANTIPHON_{name.upper()} must be a number {wanted}")
 
 
 def _check_keys(source: str) -> None:
-    """Raise `SettingsError` for a URL that anyone on the way could change, and for a missing file."""
+    """Raise `SettingsError` for a URL that others could tamper with, and for a missing file."""
     if is_key_url(source):
         return
     if "://" in source:
-        raise SettingsError("ANTIPHON_JWT_KEYS must be an https URL (or http on this machine) or a file")
+        raise SettingsError("ANTIPHON_JWT_KEYS must be https (or http on this machine), or a file")
     if not Path(source).is_file():
         raise SettingsError(f"ANTIPHON_JWT_KEYS: there is no file {source}")
 
@@ -197,7 +201,7 @@ def _check_traces(url: str) -> None:
 
 
 _INVISIBLE = "\ufeff\u200b"
-"""What copying leaves at the edges of a text and `strip` does not take: a BOM, a space without width."""
+"""What copying leaves around a text and `strip` does not take: a BOM, a space without width."""
 _FOREIGN = ("openai_", "otel_")
 """Beginnings of settings whose variables are others' standards, and so are not prefixed."""
 
@@ -207,9 +211,10 @@ _MULTILINE = ("jwt_secret",)
 
 
 def read_settings(environment: Mapping[str, str] | None = None, **given: object) -> Settings:
-    """Settings from the environment, with what the command line gives on top. Raises `SettingsError`.
+    """Return the settings of the environment, overridden by what the command line gives.
 
-    Blanks and quotes around a value are no part of it, and an empty one is not set.
+    Blanks and quotes around a value are no part of it, and an empty one is not set. Raises
+    `SettingsError`.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, object] = {}
@@ -231,7 +236,7 @@ def read_settings(environment: Mapping[str, str] | None = None, **given: object)
 
 
 def _bare(text: str) -> str:
-    """Return a value without the blanks and quotes around it that shells, files and web pages leave."""
+    """Return a value without the blanks and quotes that shells, files and web pages leave."""
     text = text.strip().strip(_INVISIBLE).strip()
     for quote in "\"'":
         if text == f"{quote}{text[1:-1]}{quote}" and quote not in text[1:-1]:

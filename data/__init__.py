@@ -35,8 +35,9 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
     if scheme not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
         # The URL itself is not quoted: it may hold a password.
-        example = "a database's URL looks like sqlite:///chat.db"
-        raise ValueError(f"no database backend for {scheme!r}: known schemes are {known}; {example}")
+        raise ValueError(
+            f"no database backend for {scheme!r}: known are {known}, as in sqlite:///chat.db"
+        )
     module, _, name = BACKENDS[scheme].partition(":")
     backend = getattr(importlib.import_module(module), name)
     return Database(await backend.open(url), beat_seconds)

@@ -35,7 +35,7 @@ FAILED = {503: ResponseSpec(Health, description="The server stores nothing any m
 
 @route("/health", http_method=[HttpMethod.GET, HttpMethod.HEAD], responses=FAILED)
 async def health(services: NamedDependency[Services]) -> Response[Health]:
-    """Whether the server can take messages, what it serves, and on which store; HEAD: only whether."""
+    """Whether the server can take messages, what it serves, and on which store."""
     engine = services.engine
     reason = engine.database.problem
     answer = Health(

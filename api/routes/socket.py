@@ -428,9 +428,10 @@ class _Talk:
 
 
 def _selected(offered: list[str]) -> str | None:
-    """Return the subprotocol of the answer. A browser gives up if it offered some and none is selected.
+    """Return the subprotocol of the answer.
 
-    So a token that was offered alone goes back to its sender: nothing else would let it connect.
+    A browser gives up if it offered some and none is selected, so a token that was offered alone
+    goes back to its sender: nothing else would let it connect.
     """
     if SUBPROTOCOL in offered:
         return SUBPROTOCOL

@@ -419,3 +419,10 @@ async def test_without_any_keys_logins_are_to_be_tried_again(
             assert (await opened.ask(type="auth", token=text))["type"] == "auth_success"
         assert text not in server.log
         assert "could not be read" in server.log
+
+
+def test_a_missing_audience_is_warned_of(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Authenticator(settings(file))
+    assert not caplog.records
+    Authenticator(Settings(jwt_keys=str(file)))
+    assert "ANTIPHON_JWT_AUDIENCE" in caplog.text
