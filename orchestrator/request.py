@@ -94,9 +94,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Labels of documents that the run may use: `Engine.accept` sets the caller's."""
     options: dict[str, Any] = {}
     """What the dialect's fold must know of the request; recorded with the run."""
-    inputs: dict[str, Any] = {}
+    inputs: Mapping[str, Any] = {}
     """Values for a flow's nodes, by node; for the other fields of a graph's input, by name."""
-    context: dict[str, Any] = {}
+    context: Mapping[str, Any] = {}
     """Values for the graph's `context_schema`."""
     config: dict[str, Any] | None = None
     """As LangGraph's: `configurable`, `recursion_limit`, `tags` and `metadata` count."""
@@ -120,7 +120,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def context_values(self) -> dict[str, Any]:
         """What the request gives as context: `configurable` is the older word for the same."""
         configurable: dict[str, Any] = (self.config or {}).get("configurable") or {}
-        return configurable | self.context
+        return {**configurable, **self.context}
 
     @property
     def name_in_dialect(self) -> tuple[str, str] | None:

@@ -33,7 +33,10 @@ from langgraph.checkpoint.base import Checkpoint as GraphCheckpoint
 from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
-from antiphon.orchestrator.engine.inner_graphs import allow_graphs_that_save_nothing, begin_anew_unless_begun
+from antiphon.orchestrator.engine.inner_graphs import (
+    allow_graphs_that_save_nothing,
+    begin_anew_unless_begun,
+)
 from antiphon.orchestrator.engine.serde import (
     check_size,
     dump_checkpoint,
@@ -197,7 +200,9 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         """A checkpoint of this run, else one of the base; the newest if there is no id."""
         written = self._written is None or namespace in self._written
         if written:
-            own = await self._database.fetch(reads.checkpoint, self._run_id, namespace, checkpoint_id)
+            own = await self._database.fetch(
+                reads.checkpoint, self._run_id, namespace, checkpoint_id
+            )
             if own is not None:
                 return own
         left = self._left(namespace, checkpoint_id)
@@ -262,7 +267,10 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
             checkpoint=load_checkpoint(self.serde, c.kind, c.value),
             metadata=load(("msgpack", c.metadata)),
             parent_config=config(c.namespace, c.parent_id) if c.parent_id else None,
-            pending_writes=[(w.task_id, w.channel, load((w.kind, w.value))) for w in self._writer.writes_of(stored)],
+            pending_writes=[
+                (w.task_id, w.channel, load((w.kind, w.value)))
+                for w in self._writer.writes_of(stored)
+            ],
         )
 
     # -- writing ---------------------------------------------------------------------------------
@@ -317,7 +325,9 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
     ) -> Sequence[CheckpointWrite]:
         records = []
         for number, (channel, value) in enumerate(writes):
-            kind, blob = dump_value(self.serde, channel, storable(value) if channel == INTERRUPT else value)
+            kind, blob = dump_value(
+                self.serde, channel, storable(value) if channel == INTERRUPT else value
+            )
             position = WRITES_IDX_MAP.get(channel, number)
             record = CheckpointWrite(
                 task_id=task_id,

@@ -22,7 +22,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 T = TypeVar("T")
 
-_INSIDE_RUN: contextvars.ContextVar[bool] = contextvars.ContextVar("antiphon_inside_run", default=False)
+_INSIDE_RUN: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "antiphon_inside_run", default=False
+)
 
 
 class GraphExit(Exception):
@@ -65,7 +67,9 @@ class _Factory:
         if not context.get(_INSIDE_RUN, False):
             return self._make(loop, coro, **options)
         task = self._make(loop, _contained(coro, context.get(var_child_runnable_config)), **options)
-        task.add_done_callback(lambda _: coro.close())  # one that was cancelled before it began has not awaited it
+        task.add_done_callback(
+            lambda _: coro.close()
+        )  # one that was cancelled before it began has not awaited it
         return task
 
     def _make(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from antiphon.orchestrator.clock import Observe
 from antiphon.orchestrator.engine.exits import node_of
+from antiphon.orchestrator.environment import Observe
 
 log = logging.getLogger("antiphon.graph")
 
@@ -78,7 +78,9 @@ class _Watch:
                     return
         if not self.closing.is_set():
             self._report(blocker, "blocked the event loop for %.1f s", asked_at)
-            self._loop.call_soon_threadsafe(self._observe, "loop_blocked", time.monotonic() - asked_at)
+            self._loop.call_soon_threadsafe(
+                self._observe, "loop_blocked", time.monotonic() - asked_at
+            )
 
     def _report(self, blocker: _Blocker | None, words: str, since: float) -> None:
         now = time.monotonic()
@@ -88,7 +90,9 @@ class _Watch:
             self._reported.clear()
         self._reported[blocker] = now + QUIET_SECONDS
         who = f"node `{blocker.node}` ({blocker.place})" if blocker.node else blocker.place
-        log.warning(f"%s {words}; make it a plain function, or use asyncio.to_thread", who, now - since)
+        log.warning(
+            f"%s {words}; make it a plain function, or use asyncio.to_thread", who, now - since
+        )
 
 
 def _blocker(stack: FrameType | None) -> _Blocker | None:

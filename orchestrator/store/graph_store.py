@@ -32,7 +32,14 @@ from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.errors import StoreRefused
-from antiphon.orchestrator.store.index import NO_VECTORS, Embedders, Index, StoreConfig, Vectors, read_config
+from antiphon.orchestrator.store.index import (
+    NO_VECTORS,
+    Embedders,
+    Index,
+    StoreConfig,
+    Vectors,
+    read_config,
+)
 from antiphon.orchestrator.store.operations import (
     Get,
     Listing,
@@ -44,7 +51,15 @@ from antiphon.orchestrator.store.operations import (
     method_of,
     to_embed,
 )
-from antiphon.orchestrator.store.search import Found, Rank, Rows, by_vector, by_words, in_namespace, search
+from antiphon.orchestrator.store.search import (
+    Found,
+    Rank,
+    Rows,
+    by_vector,
+    by_words,
+    in_namespace,
+    search,
+)
 
 log = logging.getLogger("antiphon.store")
 

@@ -15,7 +15,13 @@ from langgraph.types import Send
 
 from antiphon.orchestrator.budget import UNLIMITED, Limits
 from antiphon.orchestrator.recording.metadata import LABEL
-from antiphon.orchestrator.team.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
+from antiphon.orchestrator.team.nodes.answers import (
+    answer_failed,
+    answer_node,
+    draft_failed,
+    draft_node,
+    synthesize,
+)
 from antiphon.orchestrator.team.nodes.classifier import classify
 from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.nodes.retrieval import retrieve

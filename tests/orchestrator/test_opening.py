@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import open_engine
+from antiphon import Environment, open_engine
 from antiphon.data.errors import StorageError
 from antiphon.orchestrator.opening import check, default_database
 from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import Knowledge, chain, opened, saying
 
 QUICK = OfflineModel(seconds_per_word=0)
+NO_HANDBOOK = Environment(retriever=Knowledge())
 
 
 async def test_without_a_retriever_the_shipped_handbook_is_known(url: str, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ async def test_what_cannot_be_opened_is_said_at_once(
     url: str, given: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        async with open_engine(**{"database": url, "retriever": Knowledge()} | given):  # type: ignore[arg-type]
+        async with open_engine(**{"database": url, "environment": NO_HANDBOOK} | given):  # type: ignore[arg-type]
             pass
 
 

@@ -11,7 +11,11 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
 from langgraph.checkpoint.conformance import checkpointer_test, validate
-from langgraph.checkpoint.conformance.test_utils import generate_checkpoint, generate_config, generate_metadata
+from langgraph.checkpoint.conformance.test_utils import (
+    generate_checkpoint,
+    generate_config,
+    generate_metadata,
+)
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
@@ -22,6 +26,7 @@ from antiphon.data.database import Database
 from antiphon.data.errors import Fenced
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.thread_state import pack, unpack
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.errors import SyncInAsync
 from antiphon.orchestrator.events import AgentComplete
 from antiphon.orchestrator.recording.view import RunView
@@ -45,7 +50,7 @@ class EachThreadARun(BaseCheckpointSaver[str]):
         run_id = config["configurable"]["thread_id"]
         if run_id not in self._runs:
             run = await accepted(self._database, run_id=run_id)
-            self.writers.append(RunWriter(self._database, run, lambda: 2, RunView()))
+            self.writers.append(RunWriter(self._database, run, Environment(clock=lambda: 2), RunView()))
             self._runs[run_id] = RunCheckpoints(self._database, self.writers[-1], run_id)
         return self._runs[run_id]
 

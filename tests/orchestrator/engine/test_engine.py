@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from antiphon import Engine, Run, open_engine
+from antiphon import Engine, Environment, Run, open_engine
 from antiphon.data import open_database, transactions
 from antiphon.data import records as data_records
 from antiphon.data.database import Database
@@ -22,7 +22,14 @@ from antiphon.data.errors import AntiphonError, Busy, IdempotencyConflict, NotFo
 from antiphon.data.ids import new_id
 from antiphon.data.records import Fence
 from antiphon.orchestrator.bounds import MESSAGE_LIMIT, TITLE_LIMIT
-from antiphon.orchestrator.errors import BadRequest, EmptyMessage, NotInterrupted, TooLarge, UnknownAgent, UnknownGraph
+from antiphon.orchestrator.errors import (
+    BadRequest,
+    EmptyMessage,
+    NotInterrupted,
+    TooLarge,
+    UnknownAgent,
+    UnknownGraph,
+)
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -457,7 +464,7 @@ async def test_a_row_that_cannot_be_read_hides_nothing_else(url: str, payload: b
         whole = await events_of(run)
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE events SET payload = ? WHERE type = 'agent_start'", [payload])
-    async with open_engine(url, graphs=[graph], retriever=Knowledge()) as engine:
+    async with open_engine(url, graphs=[graph], environment=Environment(retriever=Knowledge())) as engine:
         seen = await events_of(await engine.run(run.id))
         again = await engine.start("again", thread_id=run.thread_id)
         assert await again.text() == "text"
@@ -564,7 +571,7 @@ async def test_another_users_thread_cannot_be_deleted(url: str) -> None:
 
 
 async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.orchestrator.engine.engine.DELETE_SECONDS", 0.05)
+    monkeypatch.setattr("antiphon.orchestrator.engine.threads.DELETE_SECONDS", 0.05)
     stubborn, gate = asyncio.Event(), asyncio.Event()
 
     async def node(state: MessagesState) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
 from antiphon import RunFailed
-from antiphon.orchestrator.engine.engine import BATCH_BYTES, BATCH_EVENTS
+from antiphon.orchestrator.engine.follow import BATCH_BYTES, BATCH_EVENTS
 from antiphon.orchestrator.errors import NotInterrupted
 from antiphon.orchestrator.events import RunCancelled, RunComplete, RunError, encode
 from tests.orchestrator.support import Scripted, asking, chain, opened, reach_text, saying

@@ -17,7 +17,13 @@ from langgraph.types import RetryPolicy, Send
 from typing_extensions import TypedDict
 
 from antiphon.orchestrator.engine import serde
-from antiphon.orchestrator.engine.serde import dump_checkpoint, dump_metadata, dump_value, load_checkpoint, serializer
+from antiphon.orchestrator.engine.serde import (
+    dump_checkpoint,
+    dump_metadata,
+    dump_value,
+    load_checkpoint,
+    serializer,
+)
 from antiphon.orchestrator.errors import StateNotStorable, StateTooLarge
 from antiphon.orchestrator.events import RunComplete, RunError
 from tests.orchestrator.support import UNHURRIED, events_of, opened
