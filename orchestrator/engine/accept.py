@@ -243,13 +243,13 @@ class Acceptor:
         self, waiting: RunRecord, question: Interrupt, answer: HumanAnswer, message: Message
     ) -> RunRecord | None:
         """Store an answer as a message. Returns None if the run does not wait any more."""
-        reading = read_answer(question, answer.value, answer.question)
+        reading, reply_id = read_answer(question, answer.value, answer.question), new_id()
         answered = InterruptAnswered(
             id=reading.id,
             answer=answer.value,
             by=answer.by,
             message_id=message.id,
-            reply_id=new_id(),
+            reply_id=reply_id,
             resume=reading.resume,
             stops=reading.stops,
         )
@@ -260,7 +260,7 @@ class Acceptor:
             self._executor.worker,
             [new_event(answered, message.created_at), new_event(saved, message.created_at)],
             message,
-            answered.reply_id,
+            reply_id,
             answer.key,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from antiphon.data import transactions
 from antiphon.data.database import Database
@@ -163,7 +164,7 @@ class Execution:
         if attempt > view.attempt:
             unfinished = view.unfinished()
             writer.emit(RunAttempt(attempt=attempt, reason=RECOVERED, supersedes=unfinished))
-        elif interrupted.spans:
+        if interrupted.spans:  # also if the worker was lost after the answer
             writer.emit(RunAttempt(attempt=attempt, reason=RESUMED, supersedes=interrupted))
 
     def _hopeless(self) -> AntiphonError | None:
@@ -177,7 +178,8 @@ class Execution:
 
         Its writes are fenced, and its exception does not matter.
         """
-        await asyncio.wait([graph, self._stopped], return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [graph, self._stopped]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not graph.done():
             await asyncio.wait([graph], timeout=STOP_SECONDS)
         if not graph.done():

@@ -35,9 +35,11 @@ class RunFailed(NoAnswer):
     """
 
     def __init__(self, event: RunError | RunCancelled) -> None:
-        is_error = isinstance(event, RunError)
-        super().__init__(event.message if is_error else f"cancelled by {event.by}")
-        self.code = event.code if is_error else self.code
+        if isinstance(event, RunError):
+            super().__init__(event.message)
+            self.code = event.code
+        else:
+            super().__init__(f"cancelled by {event.by}")
         self.event = event
 
 

@@ -1,4 +1,4 @@
-"""Writes how an execution ends: with an answer, a question, a failure, or because it was stopped."""
+"""Writes how an execution ends: with an answer, a question, a failure, or as cancelled."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class RunEnd:
             usage=self._view.usage,
             execution_order=self._view.order,
         )
-        state = self._served.leave(result.output)
-        return await self._finish("completed", terminal, reply, state, result.state)
+        left = self._served.leave(result.output)
+        return await self._finish("completed", terminal, reply, left, result.state)
 
     async def stop_at(self, breakpoint_: Interrupt, state: GraphState | None) -> str | None:
         """End at a breakpoint, because the human said no. Nothing went wrong."""

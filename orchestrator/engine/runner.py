@@ -58,7 +58,7 @@ class Runner:
         ]
 
     def submit(self, run: RunRecord, served: ServedGraph) -> None:
-        """Execute a run that this process owns. A queued one follows the earlier run it waits for."""
+        """Execute a run that this process owns. A queued one follows the thread's earlier run."""
         if run.owner == self.worker:
             self._spawn(run, served)
 

@@ -1,4 +1,4 @@
-"""What belongs to a user: runs, threads and a profile. Other users' things do not exist for them."""
+"""What belongs to a user: runs, threads and a profile. Those of others are `NotFound`."""
 
 from __future__ import annotations
 
