@@ -1,7 +1,7 @@
 """Buffers a run's events and commits them in groups.
 
 While one group is being committed, further pieces of the same text are joined in the next one. So
-the first token leaves at once, and a burst costs few rows: the pieces adapt to the database's speed.
+the first token leaves at once, and a burst costs few rows: pieces adapt to the database's speed.
 """
 
 from __future__ import annotations
