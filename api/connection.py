@@ -10,17 +10,7 @@ from typing import Any
 
 import msgspec
 
-from antiphon.api.dialects.base import (
-    AnswerQuestion,
-    Ask,
-    Cancel,
-    Command,
-    Dialect,
-    Leave,
-    Login,
-    Ping,
-    Resume,
-)
+from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Command, Dialect, Leave, Login, Ping, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import CODES, Problem
 

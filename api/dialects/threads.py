@@ -15,17 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from antiphon.api.dialects.base import (
-    GOING_ON,
-    STOPPED,
-    Dialect,
-    Frame,
-    Question,
-    Sent,
-    ShownText,
-    iso,
-    numbered,
-)
+from antiphon.api.dialects.base import GOING_ON, STOPPED, Dialect, Frame, Question, Sent, ShownText, iso, numbered
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
     AgentComplete,

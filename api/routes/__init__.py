@@ -6,18 +6,7 @@ from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 
-from antiphon.api.routes import (
-    access,
-    chat,
-    documents,
-    flows,
-    health,
-    multi_agent,
-    native,
-    profile,
-    sessions,
-    threads,
-)
+from antiphon.api.routes import access, chat, documents, flows, health, multi_agent, native, profile, sessions, threads
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *native.ROUTES,

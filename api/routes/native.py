@@ -20,15 +20,7 @@ from antiphon.api.problems import Problem
 from antiphon.api.routes.responses import event_stream
 from antiphon.api.routes.socket import converse
 from antiphon.api.services import KEY_LIMIT, Services, idempotency_key, start_of
-from antiphon.api.streams import (
-    START,
-    Cursor,
-    check_cursor,
-    cursor_at,
-    read_cursor,
-    run_frames,
-    thread_frames,
-)
+from antiphon.api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
 from antiphon.data.errors import NotFound
 from antiphon.data.records import Message, RunStatus, Thread
 from antiphon.orchestrator.engine.run import Run

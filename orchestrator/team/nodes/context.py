@@ -1,4 +1,4 @@
-"""What the team's nodes are given for one run; never stored."""
+"""The context of the team's nodes in one run; never stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from antiphon.orchestrator.team.team import Team
 
 @dataclass(frozen=True)
 class TeamContext:
-    """The run's own tools. `access` are the labels that the user who asks may see, `profile` what they told."""
+    """What the nodes of one run use.
+
+    `access` are the labels that the user may see; `profile` is what they said about themselves.
+    """
 
     team: Team
     model: BaseChatModel
