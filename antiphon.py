@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from antiphon.orchestrator import events
     from antiphon.orchestrator.engine.engine import Engine
-    from antiphon.orchestrator.environment import Environment
     from antiphon.orchestrator.engine.run import Run, RunFailed
+    from antiphon.orchestrator.environment import Environment
     from antiphon.orchestrator.opening import open_engine
     from antiphon.orchestrator.request import Request, User
     from antiphon.orchestrator.team.team import Agent, Team

@@ -36,7 +36,8 @@ Active = Sequence[tuple[str, str]]
 def accept(tx: Transaction, acceptance: Acceptance) -> Accepted:
     """Store a message, its run and their first events.
 
-    The acceptance's worker, if there is one, claims the run if the thread is idle. Raises `NotFound`, `Busy`, `IdempotencyConflict`.
+    The acceptance's worker, if there is one, claims the run if the thread is idle. Raises
+    `NotFound`, `Busy`, `IdempotencyConflict`.
     """
     if acceptance.idempotency:
         earlier = repeated(tx, acceptance.user_id, *acceptance.idempotency)
