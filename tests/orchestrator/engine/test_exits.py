@@ -1,4 +1,4 @@
-"""A graph's `SystemExit`, `KeyboardInterrupt` and other exceptions end its run, never the process."""
+"""A graph's `SystemExit`, `KeyboardInterrupt` or other exception ends its run, not the process."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ async def test_a_task_that_is_cancelled_before_it_begins_leaves_nothing_behind()
         gc.collect()
 
 
-# -- a real Ctrl-C ----------------------------------------------------------------------------------
+# -- a real Ctrl-C ---------------------------------------------------------------------------------
 
 SCRIPT = """
 import asyncio, sys, time
@@ -281,7 +281,7 @@ else:
 
 @pytest.mark.parametrize("way", ["run", "loop"])
 def test_ctrl_c_still_stops_a_script_whose_node_blocks(url: str, way: str) -> None:
-    """`asyncio.run` cancels at the first Ctrl-C, too late if the loop is blocked; the second raises."""
+    """`asyncio.run` cancels at the first one, too late for a blocked loop; the second raises."""
     script = [sys.executable, "-c", SCRIPT, url, way]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(

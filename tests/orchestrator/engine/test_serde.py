@@ -52,7 +52,7 @@ def test_a_checkpoint_that_was_stored_as_a_whole_can_be_read() -> None:
 
 
 def test_an_odd_value_needs_nothing_of_its_neighbours() -> None:
-    """Only pickle takes the first value, and nothing takes the second one."""
+    """Only pickle takes one of them, and pickle does not take the other."""
 
     def local() -> Any:
         from pydantic import BaseModel
