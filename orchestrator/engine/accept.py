@@ -221,7 +221,7 @@ class Acceptor:
             created_at=self._clock(),
         )
         run = await self._store_answer(waiting, question, answer, message)
-        if run is None:  # another answer was first: perhaps this one, sent twice
+        if run is None:  # another answer was first, which may be this one sent twice
             repeated = await self._repeated(answer.key)
             if repeated is not None:
                 return repeated

@@ -205,14 +205,14 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
             )
             if own is not None:
                 return own
-        left = self._left(namespace, checkpoint_id)
-        if left is None or not written:
-            return left
-        id_ = left.checkpoint.id
+        inherited = self._inherited(namespace, checkpoint_id)
+        if inherited is None or not written:
+            return inherited
+        id_ = inherited.checkpoint.id
         more = await self._database.fetch(reads.checkpoint_writes, self._run_id, namespace, id_)
-        return msgspec.structs.replace(left, writes=(*left.writes, *more))
+        return msgspec.structs.replace(inherited, writes=(*inherited.writes, *more))
 
-    def _left(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
+    def _inherited(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
         for stored in self._base:
             c = stored.checkpoint
             if c.namespace == namespace and checkpoint_id in (None, c.id):
@@ -251,15 +251,15 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         """
         wanted = self._places.stored(config) if "checkpoint_ns" in config["configurable"] else None
         own = await self._database.fetch(reads.checkpoints_of, self._run_id, wanted, until, None)
-        heads = {left.checkpoint.namespace: left for left in reversed(self._base)}
-        left = [head for head in heads.values() if until is None or head.checkpoint.id < until]
-        left.sort(key=lambda head: head.checkpoint.id, reverse=True)
-        both = (*own, *left)
+        heads = {head.checkpoint.namespace: head for head in reversed(self._base)}
+        inherited = [head for head in heads.values() if until is None or head.checkpoint.id < until]
+        inherited.sort(key=lambda head: head.checkpoint.id, reverse=True)
+        both = (*own, *inherited)
         if wanted is not None:
             return [stored for stored in both if stored.checkpoint.namespace == wanted]
         thread_id = str(config["configurable"]["thread_id"])
-        known = self._places.known
-        return [stored for stored in both if known(stored.checkpoint.namespace)[0] == thread_id]
+        to_graphs = self._places.to_graphs
+        return [stored for stored in both if to_graphs(stored.checkpoint.namespace)[0] == thread_id]
 
     def _tuple(self, stored: StoredCheckpoint) -> CheckpointTuple:
         c, config = stored.checkpoint, self._places.config

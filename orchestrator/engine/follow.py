@@ -35,7 +35,7 @@ class LogReader:
         """Yield a thread's events in batches, as `Engine.follow` does."""
         loop = asyncio.get_running_loop()
         next_tick = loop.time() + tick if tick else None
-        asked = hinted = False
+        at_question = hinted = False
         unsure = True
         with self._database.watch(thread_id) as watch:
             while not self.draining:
@@ -52,8 +52,8 @@ class LogReader:
                         unsure = False  # a reader that goes on inside a run reaches its end
                         if run_id is not None and batch[-1].ends_run:
                             return
-                        asked = run_id is not None and isinstance(batch[-1].event, Interrupt)
-                elif asked or (
+                        at_question = run_id is not None and isinstance(batch[-1].event, Interrupt)
+                elif at_question or (
                     (unsure or hinted) and await self._is_over(thread_id, run_id, after)
                 ):
                     return

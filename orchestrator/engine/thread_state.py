@@ -54,7 +54,7 @@ class Places:
             return namespace
         return f"{NS_END}{quote(thread_id, safe='')}{NS_END}{namespace}"
 
-    def known(self, stored: str) -> tuple[str, str]:
+    def to_graphs(self, stored: str) -> tuple[str, str]:
         """Return the thread id and the namespace that graphs use, for a stored namespace."""
         if not stored.startswith(NS_END):
             return self._thread_id, stored
@@ -63,10 +63,10 @@ class Places:
 
     def config(self, stored: str, checkpoint_id: str | None) -> RunnableConfig:
         """Return the config for a checkpoint in a stored namespace."""
-        thread_id, namespace = self.known(stored)
+        thread_id, namespace = self.to_graphs(stored)
         place = {"thread_id": thread_id, "checkpoint_ns": namespace}
         return {"configurable": {**place, "checkpoint_id": checkpoint_id}}
 
     def lasts(self, stored: str) -> bool:
         """Return whether the next run has a stored namespace too: it contains no id of a task."""
-        return NS_END not in self.known(stored)[1]
+        return NS_END not in self.to_graphs(stored)[1]

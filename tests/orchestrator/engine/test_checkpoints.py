@@ -34,7 +34,7 @@ from antiphon.orchestrator.recording.writer import RunWriter
 from tests.orchestrator.support import accepted, logged, writing
 
 APPLICABLE = {"put", "put_writes", "get_tuple", "list"}
-"""The capabilities that the kit tests. Deleting, copying and pruning threads do not apply, as a run's
+"""The capabilities that the kit tests. Deleting, copying and pruning threads do not apply: a run's
 checkpoints are deleted in the transaction that ends the run."""
 
 
