@@ -23,6 +23,7 @@ AntiphonError
 ├── AnswerLost
 ├── ModelCut
 ├── NoAnswer
+│   └── RunFailed                  antiphon.orchestrator.engine.run
 ├── CrashLoop
 ├── Crashed
 ├── StateNotStorable
