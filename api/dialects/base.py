@@ -28,7 +28,7 @@ STOPPED = ("interrupted", "cancelled", "failed")
 """Finish reasons of agents that have not completed their step; the next frame reports why."""
 GOING_ON = (RESUMED, NO_ANSWER)
 """Reasons of attempts that begin nothing anew."""
-TOOL_EVENTS = ("tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order")
+TOOL_EVENTS = ("tool_start", "tool_complete", "tool_error", "tool_order")
 """What most vocabularies leave out."""
 
 
