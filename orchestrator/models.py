@@ -13,7 +13,6 @@ from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from antiphon.orchestrator.budget import AnswerCut
@@ -22,7 +21,6 @@ from antiphon.orchestrator.structured import find_object
 
 log = logging.getLogger("antiphon.model")
 
-CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 """Silence of a model after which its answer counts as lost, unless said otherwise."""
 ATTEMPTS = 3
@@ -45,25 +43,10 @@ def chat_model(
 
         return OfflineModel()
     if kind == "openai" and name:
-        return _openai(name, api_key, base_url, seconds)
+        from antiphon.orchestrator.endpoint.client import open_model
+
+        return open_model(name, api_key, base_url, seconds)
     raise ValueError(f"unknown model {spec!r}: use 'offline' or 'openai:<model>'")
-
-
-def _openai(name: str, api_key: str | None, base_url: str | None, seconds: float) -> BaseChatModel:
-    import httpx2
-    from langchain_openai import ChatOpenAI
-
-    return ChatOpenAI(
-        model=name,
-        api_key=SecretStr(api_key or "none"),
-        base_url=base_url,
-        timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
-        max_retries=3,
-        streaming=True,
-        stream_usage=True,
-        stream_chunk_timeout=None,
-        use_responses_api=False,
-    )
 
 
 MODEL_CUT = "model_cut"
@@ -110,8 +93,6 @@ class StructuredOutput:
         self._schema = schema
         is_openai = model._llm_type == "openai-chat"
         self._ways = ["json_schema", "function_calling", "json_mode"] if is_openai else ["any_tool"]
-        self._limits = ["max_completion_tokens", "max_tokens", ""] if is_openai else ["max_tokens"]
-        """Names of the parameter that bounds an answer: an endpoint may know one of them, or none."""
 
     async def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
         """The object, or None where the endpoint gives none in any way. Raises when it cannot be reached."""
@@ -125,44 +106,36 @@ class StructuredOutput:
         return None
 
     async def _ask(self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
-        """The object that one way gives, if any. Ways and limits that are refused are not tried again."""
-        for limit in list(self._limits):
-            try:
-                return await _read_object(self._request(way, limit), messages, config)
-            except (_TooLong, TimeoutError):
+        """Return the object that one way gives, if any. Ways that are refused are not tried again."""
+        try:
+            return await _read_object(self._request(way), messages, config)
+        except (_TooLong, TimeoutError):
+            raise
+        except Exception as error:
+            code = describe(error).code
+            if code not in NO_STRUCTURE:
                 raise
-            except Exception as error:
-                code = describe(error).code
-                if code not in NO_STRUCTURE:
-                    raise
-                if code in REFUSED and _is_about_limit(error):
-                    if limit and not _is_about_length(error):
-                        self._limits = [other for other in self._limits if other != limit]
-                    continue
-                if code in REFUSED:
-                    self._ways = [other for other in self._ways if other != way]
-                return None
-        return None
+            if code in REFUSED:
+                self._ways = [other for other in self._ways if other != way]
+            return None
 
-    def _request(self, way: str, limit: str) -> Runnable[Any, Any]:
-        """The model, bound to what one way sends.
+    def _request(self, way: str) -> Runnable[Any, Any]:
+        """Return the model, bound to what one way sends.
 
         Formats go into the body as they stand: given otherwise, the client parses the whole answer again
         with each piece.
         """
         schema, name = self._schema, self._schema["title"]
         if way == "any_tool":
-            return self._model.bind_tools([schema], tool_choice="any").bind(**{limit: OBJECT_TOKENS})
-        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
-        if limit:
-            body[limit] = OBJECT_TOKENS
+            return self._model.bind_tools([schema], tool_choice="any").bind(max_tokens=OBJECT_TOKENS)
         if way == "function_calling":
-            return self._model.bind_tools([schema], tool_choice=name).bind(extra_body=body)
+            return self._model.bind_tools([schema], tool_choice=name).bind(max_tokens=OBJECT_TOKENS)
+        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
         body["response_format"] = {"type": "json_object"}
         if way == "json_schema":
             described = {"name": name, "description": schema.get("description", ""), "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": described}
-        return self._model.bind(extra_body=body)
+        return self._model.bind(extra_body=body, max_tokens=OBJECT_TOKENS)
 
 
 OBJECT_TOKENS = 4096
@@ -213,14 +186,3 @@ def _take_arguments(message: AIMessage) -> str:
         return "".join(json.dumps(call["args"]) for call in message.tool_calls)
     pieces, message.tool_call_chunks = message.tool_call_chunks, []
     return "".join(piece["args"] or "" for piece in pieces)
-
-
-def _is_about_limit(error: Exception) -> bool:
-    """Whether a request was refused because of its limit, not because of the way in which it asks."""
-    text = str(error)
-    return "max_tokens" in text or "max_completion_tokens" in text or _is_about_length(error)
-
-
-def _is_about_length(error: Exception) -> bool:
-    """Whether prompt and limit together were too much for the model, which says nothing about other prompts."""
-    return "context length" in str(error)

@@ -97,6 +97,9 @@ class Reply:
         loses none. A whole answer is cut after half of its body.
     end_without_finish: end the body cleanly after the pieces: no finish reason, no usage, no ``[DONE]``.
     If several of these share a position the order is: gate, garbage, hang, cut.
+    raw, content_type: the body as given, in writes of its own, instead of all of the above: for endpoints whose
+        answers are not OpenAI's. ``delay`` lies between two writes.
+    raw_forever: after ``raw``, send this again and again, ``delay`` seconds apart, until the client leaves.
     """
 
     text: str = ""
@@ -118,6 +121,9 @@ class Reply:
     fail_after: int | None = None
     cut: Literal["rst", "close"] = "rst"
     end_without_finish: bool = False
+    raw: Sequence[bytes] | None = None
+    content_type: str = "text/event-stream"
+    raw_forever: bytes = b""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -880,7 +886,9 @@ class _Scripted:
         if self._reply.first_delay:
             await asyncio.sleep(self._reply.first_delay)
         await self._at(-1)
-        if self._reply.status == 200 and self._request.stream:
+        if self._reply.raw is not None:
+            await self._raw(self._reply.raw)
+        elif self._reply.status == 200 and self._request.stream:
             await self._stream()
         else:
             await self._whole()
@@ -896,6 +904,19 @@ class _Scripted:
             await self._connection.send(_http_chunk(completion.pieces(start, stop)), pieces=stop - start)
         await self._at(len(completion.deltas))
         await self._tail([] if self._reply.end_without_finish else completion.tail())
+
+    async def _raw(self, pieces: Sequence[bytes]) -> None:
+        """Send a body as it is given."""
+        await self._connection.send(
+            self._head({"content-type": self._reply.content_type, "transfer-encoding": "chunked"})
+        )
+        for start, piece in enumerate(pieces):
+            await self._pace(start)
+            await self._connection.send(_http_chunk(piece))
+        while self._reply.raw_forever:
+            await self._pace(1)
+            await self._connection.send(_http_chunk(self._reply.raw_forever))
+        await self._connection.send(_LAST_CHUNK, last=True)
 
     async def _tail(self, events: list[bytes]) -> None:
         """Send the last events, the very last together with the end of the body."""
