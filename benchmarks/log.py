@@ -18,7 +18,7 @@ import uvloop
 from antiphon.data import open_database, transactions
 from antiphon.data.database import Database
 from antiphon.data.ids import new_id
-from antiphon.data.records import Acceptance, Fence, NewEvent, Run
+from antiphon.data.records import Acceptance, Fence, NewEvent, RunRecord
 from benchmarks.serving import quantile
 
 PACE = 20.0
@@ -63,7 +63,7 @@ async def _measure(count: int, pace: float | None, seconds: float, folder: Path)
     )
 
 
-async def _accept(database: Database) -> Run:
+async def _accept(database: Database) -> RunRecord:
     acceptance = Acceptance(
         run_id=new_id(),
         message_id=new_id(),
@@ -84,7 +84,7 @@ def _event(kind: str) -> NewEvent:
     return NewEvent(type=kind, payload=FILLER, at=time.perf_counter_ns())
 
 
-async def _append(database: Database, run: Run, pace: float | None, phase: float, until: float) -> None:
+async def _append(database: Database, run: RunRecord, pace: float | None, phase: float, until: float) -> None:
     fence, emitted = Fence(run_id=run.id, epoch=run.lease_epoch), run.emitted
     due = time.perf_counter() + (phase / pace if pace else 0.0)
     while True:
@@ -98,7 +98,7 @@ async def _append(database: Database, run: Run, pace: float | None, phase: float
             return
 
 
-async def _read(database: Database, run: Run, latencies: list[float]) -> None:
+async def _read(database: Database, run: RunRecord, latencies: list[float]) -> None:
     after, ended = run.first_seq, False
     with database.watch(run.thread_id) as watch:
         while not ended:

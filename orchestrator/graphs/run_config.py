@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.request import LOCAL_USER, Request, is_free
 from antiphon.orchestrator.values import plain
 
@@ -34,7 +34,7 @@ class RunUser(Mapping[str, Any]):
         return len(vars(self))
 
 
-def configurable_of(run: Run, given: Request) -> dict[str, Any]:
+def configurable_of(run: RunRecord, given: Request) -> dict[str, Any]:
     """What a graph finds in `config["configurable"]`, apart from the ids of thread and run."""
     asked = {key: value for key, value in given.context_values.items() if is_free(key)}
     user = RunUser(run.user_id, given.access)
@@ -49,7 +49,7 @@ def configurable_of(run: Run, given: Request) -> dict[str, Any]:
     }
 
 
-def run_config(run: Run, given: Request) -> RunnableConfig:
+def run_config(run: RunRecord, given: Request) -> RunnableConfig:
     """The config with which a run's graph is opened and invoked, but for its limit of steps."""
     asked = given.config or {}
     return {

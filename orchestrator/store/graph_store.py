@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import msgspec
 from langgraph.store.base import BaseStore, Item, Op, Result, SearchItem, TTLConfig
 
-from antiphon.data import records, transactions
+from antiphon.data import reads, records, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
@@ -201,7 +201,7 @@ class GraphStore(BaseStore):
     def _kept(self, places: Sequence[Place], now: int) -> Steps[dict[Place, records.Item]]:
         if not places:
             return {}
-        found: list[records.Item] = yield self._items.items(places, now)
+        found: list[records.Item] = yield self._items.scan(reads.items_at, places, now)
         return {(item.namespace, item.key): item for item in found}
 
     def _search(self, op: Search, vectors: Vectors, now: int) -> Steps[list[Found]]:
@@ -216,11 +216,11 @@ class GraphStore(BaseStore):
         def fold(rows: Rows) -> list[Found]:
             return search(rows, op.wanted, rank, op.offset, op.limit)
 
-        found: list[Found] = yield self._items.scan_items(op.prefix, now, embedder, fold)
+        found: list[Found] = yield self._items.scan(reads.scan_items, op.prefix, now, embedder, fold)
         return found
 
     def _namespaces(self, op: Listing, now: int) -> Steps[list[Namespace]]:
-        found: list[Namespace] = yield self._items.item_namespaces((), now)
+        found: list[Namespace] = yield self._items.scan(reads.item_namespaces, (), now)
         for path, at_end in op.paths:
             found = [namespace for namespace in found if in_namespace(namespace, path, at_end)]
         if op.depth is not None:

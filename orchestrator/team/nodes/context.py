@@ -12,13 +12,13 @@ from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.models import StructuredOutput
 from antiphon.orchestrator.profiles import Profile
 from antiphon.orchestrator.team.team import Team
-from antiphon.rag.types import Hit
+from antiphon.rag.types import ScoredChunk
 
 
 class Search(Protocol):
     """Finds passages: `antiphon.rag.retriever.Retriever`, or anything that answers alike."""
 
-    async def search(self, question: str, access: Collection[str]) -> list[Hit]:
+    async def search(self, question: str, access: Collection[str]) -> list[ScoredChunk]:
         """The best passages that a reader with these access labels may see."""
 
 
