@@ -13,7 +13,7 @@ from antiphon.orchestrator.flows.definition import Config, FlowProblem, Kind, No
 from antiphon.orchestrator.flows.nodes import Visit
 from antiphon.orchestrator.models import StructuredOutput
 from antiphon.orchestrator.team.nodes.classifier import choose
-from antiphon.orchestrator.team.routing import Profile, route_schema
+from antiphon.orchestrator.team.routing import Candidate, route_schema
 
 
 class FlowClass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,11 +48,11 @@ def prepare(node: Node, model: BaseChatModel) -> StructuredOutput:
 async def run(visit: Visit) -> dict[str, Any]:
     """Choose a class and report the choice."""
     node, text = visit.node, visit.text("text")
-    profiles: list[Profile] = [
+    candidates: list[Candidate] = [
         (class_.name, class_.description, tuple(class_.examples)) for class_ in node.config.classes
     ]
     visit.progress(0.1, "agent_routing")
-    route = await choose(visit.prepared, text, profiles)
+    route = await choose(visit.prepared, text, candidates)
     choice = Interaction(
         source=node.id, target=route.primary, kind="route", query=text, reason=route.reason
     )
