@@ -44,7 +44,6 @@ from antiphon.orchestrator.events import (
     RunComplete,
     RunError,
     RunStart,
-    ToolChunk,
     ToolComplete,
     ToolError,
     ToolStart,
@@ -218,7 +217,7 @@ async def reach_text(run: Run, *texts: str) -> None:
 
 ABOUT_AGENTS = (
     *(AgentStart, AgentChunk, AgentComplete, AgentError, RunAttempt),
-    *(ToolStart, ToolChunk, ToolComplete, ToolError, Interrupt, InterruptAnswered),
+    *(ToolStart, ToolComplete, ToolError, Interrupt, InterruptAnswered),
 )
 
 

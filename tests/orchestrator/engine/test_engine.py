@@ -448,7 +448,14 @@ async def test_an_ended_run_reads_the_same_from_every_cursor(url: str) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"{", b"\xff", b'{"type":"nothing_known"}', b'{"type":"agent_start","span":1.5}', b'{"type":"agent_chunk"}'],
+    [
+        b"{",
+        b"\xff",
+        b'{"type":"nothing_known"}',
+        b'{"type":"agent_start","span":1.5}',
+        b'{"type":"agent_chunk"}',
+        b'{"type":"tool_chunk","span":"1.1","call_id":"c","name":"search","text":"looking"}',
+    ],
 )
 async def test_a_row_that_cannot_be_read_hides_nothing_else(url: str, payload: bytes) -> None:
     graph = chain(writer=saying("text"))
