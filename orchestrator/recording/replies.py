@@ -289,16 +289,26 @@ class Output:
     def _single_text(self) -> str:
         output, inputs = self._output, self._inputs
         if isinstance(output, Mapping):
-            changed = {key: value for key, value in output.items() if inputs.get(key) != value}
+            changed = {
+                key: value for key, value in output.items() if not _equal(inputs.get(key), value)
+            }
             if text := _answer_key(changed):
                 return text
         texts = self._new_texts()
         return texts[0] if len(texts) == 1 else ""
 
     def _is_new(self, key: str, value: Any) -> bool:
-        if key in self._inputs and self._inputs[key] == value:
+        if key in self._inputs and _equal(self._inputs[key], value):
             return False
         return not (isinstance(value, str) and value == self._message)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; values that cannot be compared, as arrays, are not."""
+    try:
+        return bool(one == other)
+    except Exception:
+        return one is other
 
 
 def as_json(value: Any) -> str:

@@ -686,3 +686,26 @@ async def test_a_tools_output_is_its_own_words_and_bounded(
     outputs = [done.output for done in of_type(events, ToolComplete)]
     assert outputs[0] == "saw it"
     assert len(outputs[1]) <= 70_000
+
+
+class Table:
+    """A value as numpy's arrays are: comparing it gives no yes or no."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+    __hash__ = object.__hash__
+
+
+async def test_values_that_cannot_be_compared_disturb_nothing(url: str) -> None:
+    class State(TypedDict, total=False):
+        question: str
+        table: Any
+        answer: str
+
+    graph = StateGraph(State)
+    graph.add_node("work", lambda state: {"table": Table(), "answer": "Two rows."})
+    graph.add_edge(START, "work")
+    async with opened(url, graph.compile(name="graph")) as engine:
+        run = await engine.start("How many?", inputs={"table": [1, 2]})
+        assert await run.text() == "Two rows."
