@@ -36,7 +36,11 @@ class BudgetExceeded(AntiphonError):
 
 
 class AnswerCut(Exception):
-    """An agent has reached a limit. `text` is its text so far, and `reason` names the limit."""
+    """An agent has reached a limit: `text` is its text up to there, `reason` names the limit.
+
+    It is not in the tree of errors because nothing went wrong and no client sees it: it only stops
+    the model's stream, and `models.ask` catches it and returns the text.
+    """
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(reason)

@@ -29,6 +29,7 @@ AntiphonError
 ├── ModelQuota
 ├── ContextTooLong
 ├── NoAnswer
+│   └── RunFailed                  antiphon.orchestrator.engine.run
 ├── CrashLoop
 ├── Crashed
 ├── StateNotStorable
