@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openai_base_url: str | None = None
     model_seconds: float = 60.0
     """Silence of a model after which its answer counts as lost."""
+    model_overflow: Literal["trim", "fail"] = "trim"
+    """A conversation that is too long for its model: leave out its older half, or fail with MODEL_CONTEXT."""
     auth: Literal["off", "jwt"] | None = None
     """`off` on loopback only; `jwt` where a secret is set, unless said otherwise."""
     jwt_secret: str | None = None

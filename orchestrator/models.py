@@ -37,10 +37,12 @@ def chat_model(
     api_key: str | None = None,
     base_url: str | None = None,
     seconds: float = READ_SECONDS,
+    trims: bool = True,
 ) -> BaseChatModel:
     """Return a chat model by its spec. Raises `ValueError` for an unknown spec.
 
-    `seconds` is the silence after which an answer is lost. `openai:<model>` uses the endpoint
+    `seconds` is the silence after which an answer is lost. `trims` says whether a conversation that
+    is too long for the model loses its older half, or fails. `openai:<model>` uses the endpoint
     `base_url`, or OpenAI itself if None. Its client is imported only if needed: the import takes
     half a second and tens of megabytes.
     """
@@ -52,7 +54,7 @@ def chat_model(
     if kind == "openai" and name:
         from antiphon.orchestrator.endpoint.client import open_model
 
-        return open_model(name, api_key, base_url, seconds)
+        return open_model(name, api_key, base_url, seconds, trims=trims)
     raise ValueError(f"unknown model {spec!r}: use 'offline' or 'openai:<model>'")
 
 
