@@ -170,10 +170,9 @@ def _check_number(name: str, value: object) -> None:
     highest = _HIGHEST.get(name, math.inf)
     if math.isfinite(value) and 0 <= value <= highest and (value or name not in _POSITIVE):
         return
+    wanted = "above 0" if name in _POSITIVE else "of 0 or more"
     if name in _HIGHEST:
         wanted = f"from 0 to {highest}"
-    else:
-        wanted = "above 0" if name in _POSITIVE else "of 0 or more"
     raise SettingsError(f"ANTIPHON_{name.upper()} must be a number {wanted}")
 
 
