@@ -18,12 +18,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 
 from antiphon.api.auth import Authenticator
-from antiphon.api.guard import Door
+from antiphon.api.guard import Door, origin_of
 from antiphon.api.limits import Limits as ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.openapi import Json, Page
 from antiphon.api.principal import Principal
 from antiphon.api.routes import ROUTES
+from antiphon.api.routes.requests import HttpRequest
 from antiphon.api.routes.responses import on_error
 from antiphon.api.services import Services
 from antiphon.api.settings import Settings
@@ -80,9 +81,10 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
         lifespan=[engine_lifespan],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
-            "principal": Provide(_principal, sync_to_thread=False),
+            "principal": Provide(_principal),
         },
         middleware=[Door(settings, limits)],
+        request_class=HttpRequest,
         cors_config=_cors(settings),
         exception_handlers={Exception: on_error},
         openapi_config=_openapi(),
@@ -99,11 +101,11 @@ def _services(state: State) -> Services:
     return services
 
 
-def _principal(request: Request[Any, Any, Any]) -> Principal:
+async def _principal(request: Request[Any, Any, Any]) -> Principal:
     """Who asks, by header or by `?token=`. Raises `Problem`."""
     services: Services = request.app.state.services
     token = request.headers.get("authorization") or request.query_params.get("token")
-    principal = services.authenticator.principal(token)
+    principal = await services.authenticator.principal(token)
     services.limits.request("user", principal.id)
     return principal
 
@@ -111,16 +113,22 @@ def _principal(request: Request[Any, Any, Any]) -> Principal:
 def _cors(settings: Settings) -> CORSConfig:
     """`Authorization` is listed by name: `*` does not cover it."""
     return CORSConfig(
-        allow_origins=list(settings.origins),
+        allow_origins=[origin_of(origin) for origin in settings.origins],
         allow_origin_regex=None if settings.auth_on else LOOPBACK_PAGES,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[
+            "Accept",
+            "Accept-Language",
             "Authorization",
+            "Cache-Control",
+            "Content-Language",
             "Content-Type",
             "Idempotency-Key",
             "Last-Event-ID",
+            "Pragma",
             "Traceparent",
             "X-Organization-Id",
+            "X-Requested-With",
         ],
         expose_headers=["Retry-After"],
     )

@@ -23,7 +23,8 @@ SECURITY: dict[str, Schema] = {
         "type": "httpApiKey",
         "in": "header",
         "name": "Sec-WebSocket-Protocol",
-        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the second is never echoed.",
+        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the first is selected."
+        " A token that is offered alone is selected itself, so it stands in the answer's headers.",
     },
     "token": {"type": "httpApiKey", "in": "query", "name": "token", "description": "The JWT in the address."},
     "ticket": {

@@ -113,7 +113,12 @@ class Conversation:
         return [Send(self._dialect.refused(problem, at)), Close(4401)]
 
     def refused(self, problem: Problem, at: int) -> list[Action]:
-        """A login failed. What was valid before stays valid."""
+        """A login failed. What was valid before stays valid.
+
+        One that could not be checked is no failure of the client's.
+        """
+        if problem.code == "UNAVAILABLE":
+            return self.problem(problem, at)
         self._refusals += 1
         told: list[Action] = [Send(self._dialect.refused(problem, at))]
         return [*told, Close(4401)] if self._refusals >= REFUSALS else told

@@ -139,6 +139,15 @@ def check(model: str, graphs: Iterable[str | Any]) -> list[ServedGraph]:
     return served
 
 
+async def check_database(url: str) -> None:
+    """Open a database and its knowledge, and close them again.
+
+    Raises `StorageError`, `ValueError` or `OSError` if that is impossible.
+    """
+    await (await open_database(url)).close()
+    await asyncio.to_thread(lambda: open_store(knowledge_url(url)).close())
+
+
 def _store_config(served: Iterable[ServedGraph]) -> Mapping[str, Any] | None:
     """Return the first configuration of the store in a `langgraph.json`, or None."""
     configs = [graph.store for graph in served if graph.store]

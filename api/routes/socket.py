@@ -35,6 +35,7 @@ audit = logging.getLogger("antiphon.audit")
 WAITING = 8
 """Messages that may wait for their turn on one connection of a serial dialect."""
 SUBPROTOCOL = "chat.v1"
+BEARER = "bearer."
 RESTART = 1012
 _SEQ = re.compile(r"\d{1,15}(\.\d{1,2})?", re.ASCII)
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -54,7 +55,7 @@ async def converse(
     One on which nothing happens for `idle_seconds` is closed.
     """
     offered = socket.scope.get("subprotocols", [])
-    await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    await socket.accept(subprotocols=_selected(offered))
     talk = _Talk(socket, dialect, services, connection_id or "", adapt, idle_seconds)
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
@@ -171,7 +172,7 @@ class _Talk:
 
     async def _verify(self, token: str | None, *, asked: bool) -> None:
         try:
-            principal = self._services.authenticator.principal(token)
+            principal = await self._services.authenticator.principal(token)
         except Problem as problem:
             await self._refuse(problem)
         else:
@@ -426,8 +427,25 @@ class _Talk:
         return self._services.clock()
 
 
+def _selected(offered: list[str]) -> str | None:
+    """Return the subprotocol of the answer.
+
+    A browser gives up if it offered some and none is selected, so a token that was offered alone
+    goes back to its sender: nothing else would let it connect.
+    """
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    return _bearer(offered)
+
+
+def _bearer(offered: list[str]) -> str | None:
+    """Return the subprotocol that holds a token."""
+    bearers = [name for name in offered if name.startswith(BEARER)]
+    return bearers[0] if bearers else None
+
+
 def _token(socket: WebSocket[Any, Any, Any], offered: list[str]) -> str | None:
     """The token that the opening request carries: in its header, as a subprotocol, or in its query."""
     header = socket.headers.get("authorization")
-    bearer = next((one[7:] for one in offered if one.startswith("bearer.")), None)
+    bearer = (_bearer(offered) or "").removeprefix(BEARER)
     return header or bearer or socket.query_params.get("token") or None

@@ -200,6 +200,30 @@ async def test_there_are_four_ways_to_log_in(guarded: LiveServer, path: str, way
     assert all(frame["type"] != "error" for frame in frames)
 
 
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        (["{}"], "{}"),
+        (["{}", "chat.v1"], "chat.v1"),
+        (["other", "{}"], "{}"),
+        (["chat.v1"], "chat.v1"),
+        (["other"], None),
+    ],
+)
+async def test_a_subprotocol_that_was_offered_is_selected(
+    guarded: LiveServer, offered: list[str], selected: str | None
+) -> None:
+    """Browsers give up where none is, and where one is that they did not offer."""
+    bearer_protocol = f"bearer.{token()}"
+    names: Any = [name.format(bearer_protocol) for name in offered]
+    async with socket(guarded.ws + CHAT, subprotocols=names) as opened:
+        expected = None if selected is None else selected.format(bearer_protocol)
+        assert opened.connection.subprotocol == expected
+        if "{}" in offered:
+            assert (await opened.frame())["type"] == "auth_success"
+    assert bearer_protocol not in guarded.log
+
+
 async def test_chat_says_who_logged_in(guarded: LiveServer) -> None:
     mine = token("ada", email="a@x", name="Ada")
     expected = {"id": "ada", "email": "a@x", "name": "Ada"}
