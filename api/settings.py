@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Never left to the client's library, which would take an empty or quoted variable as it is."""
     model_seconds: float = 60.0
     """Silence of a model after which its answer counts as lost."""
+    model_overflow: Literal["trim", "fail"] = "trim"
+    """A conversation that is too long for its model: leave out its older half, or fail with MODEL_CONTEXT."""
     auth: Literal["off", "jwt"] | None = None
     """`off` on loopback only; `jwt` if a secret or keys are set and nothing else is."""
     jwt_secret: str | None = None
