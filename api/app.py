@@ -57,6 +57,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
                     api_key=settings.openai_api_key,
                     base_url=settings.openai_base_url,
                     model_seconds=settings.model_seconds,
+                    model_trims=settings.model_overflow == "trim",
                     limits=Limits(
                         tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
                     ),

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Never left to the client's library, which would take an empty or quoted variable as it is."""
     model_seconds: float = 60.0
     """Silence of a model after which its answer counts as lost."""
+    model_overflow: Literal["trim", "fail"] = "trim"
+    """A conversation that is too long for its model: leave out its older half, or fail with MODEL_CONTEXT."""
     auth: Literal["off", "jwt"] | None = None
     """`off` on loopback only; `jwt` if a secret or keys are set and nothing else is."""
     jwt_secret: str | None = None
@@ -170,10 +172,9 @@ def _check_number(name: str, value: object) -> None:
     highest = _HIGHEST.get(name, math.inf)
     if math.isfinite(value) and 0 <= value <= highest and (value or name not in _POSITIVE):
         return
+    wanted = "above 0" if name in _POSITIVE else "of 0 or more"
     if name in _HIGHEST:
         wanted = f"from 0 to {highest}"
-    else:
-        wanted = "above 0" if name in _POSITIVE else "of 0 or more"
     raise SettingsError(f"ANTIPHON_{name.upper()} must be a number {wanted}")
 
 

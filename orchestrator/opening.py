@@ -94,6 +94,7 @@ def _open_model(model: str | Any, environment: Environment, closing: AsyncExitSt
         api_key=environment.api_key,
         base_url=environment.base_url,
         seconds=environment.model_seconds,
+        trims=environment.model_trims,
     )
     client = getattr(chat, "root_async_client", None)
     if client is not None:
