@@ -139,7 +139,7 @@ class Conversation:
         return [Send(welcome)] if welcome is not None else []
 
     def silent(self, busy: bool, at: int) -> list[Action]:
-        """Nothing came in time: a login is due, or the connection is idle, unless a run is shown."""
+        """Nothing came in time: a login is due, or the client is idle, unless a run is shown."""
         if self.principal is None:
             return self.fatal(Problem("AUTH_TIMEOUT", "There was no login in time."), at)
         return [] if busy else [Close(1000)]

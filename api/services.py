@@ -25,7 +25,7 @@ from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
 from antiphon.data import reads, transactions
 from antiphon.data.errors import AntiphonError, NotFound, StorageError
-from antiphon.data.records import Thread, may
+from antiphon.data.records import Message, Thread, may
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
@@ -111,6 +111,12 @@ class Services:
         if thread is None:
             raise NotFound
         return thread
+
+    async def last_message(self, run: Run) -> Message | None:
+        """Return what a run has stored last: its answer, or its question; None if nothing."""
+        messages = await self.engine.messages(run.thread_id, run.user_id)
+        replies = [one for one in messages if one.run_id == run.id and one.role == "assistant"]
+        return replies[-1] if replies else None
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
         thread = await self.engine.database.fetch(reads.thread, name) if len(name) == UUID_LENGTH else None

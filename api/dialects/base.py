@@ -1,7 +1,7 @@
 """A vocabulary: a pure fold from recorded events to frames, and the words around a run. Pure.
 
-No clock, no chance, no await: the same events always give the same frames, so a client can resume at
-any of them. `docs/adding.md` shows a complete one.
+No clock, no chance, no await: the same events always give the same frames, so a client can resume
+after any of them. `docs/adding.md` shows a complete one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from antiphon.orchestrator.request import Request
 
 STOPPED = ("interrupted", "cancelled", "failed")
 """Finish reasons of agents that have not completed their step; the next frame reports why."""
-GOING_ON = (RESUMED, NO_ANSWER)
-"""Reasons of attempts that begin nothing anew."""
 TOOL_EVENTS = ("tool_start", "tool_complete", "tool_error", "tool_order")
 """What most vocabularies leave out."""
 
@@ -87,7 +85,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Questions(Question, frozen=True, kw_only=True):
-    """The oldest open question, which the client's next message answers; `questions` are all of several."""
+    """The oldest open question, which the client's next message answers.
+
+    `questions` are all, if there are several.
+    """
 
     questions: list[Question] | UnsetType = UNSET
 
@@ -165,8 +166,8 @@ ALL_FRAMES = 1 << 30
 def number(event: int, frame: int) -> float:
     """Return the number of a frame by which a WebSocket client resumes.
 
-    The last frame of an event completes it and has its number; those before it have the number
-    before, and their own in hundredths: 6.01, 6.02, 7. Beyond the 99th they share the last of these,
+    The last frame of an event completes it and has its number; those before it have the number of
+    the event before, and their own in hundredths: 6.01, 6.02, 7. From the 99th on they share one,
     which is for vocabularies without a WebSocket.
     """
     return event if frame == ALL_FRAMES else round(event - 1 + min(frame + 1, 99) / 100, 2)
@@ -182,6 +183,12 @@ def tag(frame: type[msgspec.Struct]) -> str | None:
     """Return a frame's `type`; None if it has none."""
     value = frame.__struct_config__.tag
     return None if value is None else str(value)
+
+
+def attempt_message(event: ev.RunAttempt) -> str:
+    """Return what people are to know of a new attempt: most of them begin something anew."""
+    goes_on = event.reason in (RESUMED, NO_ANSWER)
+    return "Going on…" if goes_on else "Regenerating the answer…"
 
 
 def iso(at: int) -> str:
@@ -215,7 +222,7 @@ class Stream(Door, frozen=True, kw_only=True):
 
 
 class Wait(Stream, frozen=True, kw_only=True):
-    """POST a message; the response is what `Dialect.answer` makes of the frames when the turn ends."""
+    """POST a message; the response is what `Dialect.answer` makes of the whole turn."""
 
     answer: type
     failure: type | None = None
@@ -272,7 +279,7 @@ class Dialect(ABC):
     frames: tuple[type[msgspec.Struct], ...]
     """All that the stream of a run may hold, a class for each type of frame."""
     order: str
-    """In which order they come in a turn: a regular expression over types, each with a space after it."""
+    """The order of a turn's frames: a regular expression over types, each followed by a space."""
     silent: frozenset[str]
     """Types of events that give no frames, on purpose."""
     final: tuple[type[msgspec.Struct], ...] = ()
@@ -315,7 +322,7 @@ class Dialect(ABC):
         """Return an error, as a WebSocket frame and as the body of an HTTP response."""
 
     def named(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Return a WebSocket frame under its declared `type`, for clients that use another or none."""
+        """Return a WebSocket frame under its declared `type`, if clients use another one or none."""
         return frame
 
     def read(self, frame: dict[str, Any]) -> Command:

@@ -1,7 +1,7 @@
-"""The chat vocabulary (seed 003): login by message, four steps of progress, tokens, one `complete`.
+"""The chat vocabulary (seed 003): login by message, four steps, tokens, one `complete`.
 
-Order for each message: the steps `starting`, `agent_routing`, `rag_retrieval`, `generating`, each once
-and none left out, then tokens, then `complete` or `error`.
+Order for each message: the steps `starting`, `agent_routing`, `rag_retrieval`, `generating`, each
+once and none left out, then tokens, then `complete` or `error`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The flow vocabulary (seed 000): elements that start and complete, chunks of text, one final output.
+"""The flow vocabulary (seed 000): elements that start and complete, chunks, one final output.
 
 Order of a turn: status, `flow_started`, elements (which may interleave; `status` anywhere),
 `final_output`, `flow_completed`; or `flow_error` in place of what is missing. Every frame is
@@ -7,14 +7,36 @@ Order of a turn: status, `flow_started`, elements (which may interleave; `status
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from antiphon.api.dialects import base
-from antiphon.api.dialects.base import TOOL_EVENTS, Dialect, Fold, Questions, Sent
+from antiphon.api.dialects.base import TOOL_EVENTS, Dialect, Fold, Questions
+from antiphon.api.dialects.flow_elements import Element, Elements
+from antiphon.api.dialects.flow_frames import (
+    FRAMES,
+    ChunkData,
+    CompletedData,
+    ElementCompleted,
+    ElementData,
+    ElementStarted,
+    ErrorData,
+    FinalOutput,
+    FinalText,
+    FlowChunk,
+    FlowCompleted,
+    FlowEndData,
+    FlowError,
+    FlowFrame,
+    FlowStarted,
+    FlowStatus,
+    OutputData,
+    StartedData,
+    State,
+    StatusData,
+)
 from antiphon.api.dialects.shown import News
 from antiphon.api.dialects.words import (
     Ask,
@@ -34,7 +56,6 @@ from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.recording.view import RECOVERED
 from antiphon.orchestrator.request import HistoryMessage, Request
 
-State = Literal["connected", "authenticated", "retrieving", "preparing", "executing"]
 STATES: dict[str, State] = {
     "starting": "preparing",
     "agent_routing": "preparing",
@@ -44,158 +65,6 @@ STATES: dict[str, State] = {
 TIMEOUTS = ("AGENT_TIMEOUT", "MODEL_TIMEOUT", "BUDGET_EXCEEDED")
 HISTORY = 200
 """Messages of a client's own history that are taken, the last ones."""
-
-
-# -- what the server sends -------------------------------------------------------------------------
-
-
-class FlowFrame(Sent, frozen=True, kw_only=True):
-    """What all frames of this vocabulary have; the time is in seconds since the epoch."""
-
-    timestamp: float = 0.0
-
-
-class StatusData(msgspec.Struct, frozen=True):
-    """What is going on, for people."""
-
-    message: str
-    state: State
-
-
-class FlowStatus(FlowFrame, frozen=True, tag="status"):
-    """What is going on."""
-
-    data: StatusData
-
-
-class StartedData(msgspec.Struct, frozen=True, kw_only=True):
-    """`flow_id` is this execution's."""
-
-    flow_id: str
-    agent_id: str
-    start_time: float
-
-
-class FlowStarted(FlowFrame, frozen=True, tag="flow_started"):
-    """The flow begins."""
-
-    data: StartedData
-
-
-class ElementData(msgspec.Struct, frozen=True, kw_only=True):
-    """One node of the flow."""
-
-    flow_id: str
-    element_id: str
-    element_type: str
-    element_name: str
-    backtracking: bool = False
-
-
-class ElementStarted(FlowFrame, frozen=True, tag="element_started"):
-    """An element begins."""
-
-    data: ElementData
-
-
-class ChunkData(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of text; `metadata.channel` is `draft` if it is not the answer's."""
-
-    flow_id: str
-    element_id: str
-    content: str
-    metadata: dict[str, Any] = {}
-
-
-class FlowChunk(FlowFrame, frozen=True, tag="llm_chunk"):
-    """A piece of the answer; with `?verbose=1` of other elements' texts as well."""
-
-    data: ChunkData
-
-
-class CompletedData(ElementData, frozen=True, kw_only=True):
-    """What an element gave: `output`, and `sources` if it searched; the time is in seconds."""
-
-    outputs: dict[str, Any] = {}
-    execution_time: float = 0.0
-
-
-class ElementCompleted(FlowFrame, frozen=True, tag="element_completed"):
-    """An element is done."""
-
-    data: CompletedData
-
-
-class OutputData(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
-
-    flow_id: str
-    text_output: str
-    proposed_transaction: None = None
-
-
-class FinalOutput(FlowFrame, frozen=True, tag="final_output"):
-    """The whole answer, or a question to the human."""
-
-    data: OutputData
-
-
-class FinalText(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer once more."""
-
-    text_output: str
-
-
-class FlowEndData(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done, in order, and what each element gave; the time is in seconds."""
-
-    flow_id: str
-    execution_order: list[str]
-    element_outputs: dict[str, Any]
-    final_output: FinalText
-    execution_time: float
-    interrupt: Questions | UnsetType = UNSET
-
-
-class FlowCompleted(FlowFrame, frozen=True, tag="flow_completed"):
-    """The flow is done; the last frame of a turn."""
-
-    data: FlowEndData
-
-
-class ErrorData(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, and what was done before.
-
-    `reason` is the exact code of EXECUTION_ERROR and TIMEOUT.
-    """
-
-    error: str
-    code: str
-    flow_id: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    partial_execution_order: list[str] = []
-    partial_outputs: dict[str, Any] = {}
-    execution_time: float = 0.0
-
-
-class FlowError(FlowFrame, frozen=True, tag="flow_error"):
-    """Something went wrong; the last frame of a turn."""
-
-    data: ErrorData
-
-
-class _Element(msgspec.Struct, frozen=True):
-    """One agent at work, by the names that frames have for it."""
-
-    element_id: str
-    element_type: str
-    element_name: str
-
-    @classmethod
-    def of(cls, event: ev.AgentStart) -> _Element:
-        """Return the element that begins."""
-        plain = "agent" if event.role in ("primary", "supporting") else event.role
-        return cls(event.agent, event.kind or plain, event.title or event.agent)
 
 
 class FlowFold(Fold):
@@ -210,17 +79,7 @@ class FlowFold(Fold):
         self._state: State | None = None
         self._speaker = ""
         """The element that the last piece of the answer is from."""
-        self._elements: dict[str, _Element] = {}
-        self._searcher = ""
-        self._hits: dict[str, list[ev.Hit]] = {}
-        """What was found, by the element that searched."""
-        self._chosen: dict[str, str] = {}
-        """What classifiers chose."""
-        self._order: dict[str, str] = {}
-        """Elements in the order in which they began, by span."""
-        self._asking: list[str] = []
-        """Spans that ended with a question, whose elements begin anew with the answer."""
-        self._outputs: dict[str, Any] = {}
+        self._elements = Elements()
 
     def stamp(self, at: int) -> dict[str, Any]:
         """Return the time of the event in seconds."""
@@ -240,28 +99,22 @@ class FlowFold(Fold):
                 status = _status("Preparing the flow…", "preparing")
                 return [status, self._flow_started(recorded.at)]
             case ev.InterruptAnswered():
-                self._begin_anew(self._asking)
-                self._asking = []
+                self._elements.begin_anew()
                 status = _status("Going on with your answer…", "executing")
                 return [status, self._flow_started(recorded.at)]
             case ev.AgentStart():
-                element = self._elements[event.span] = _Element.of(event)
-                self._order[event.span] = element.element_id
+                element = self._elements.begin(event)
                 return [ElementStarted(ElementData(**self._fields(element)))]
             case ev.AgentChunk(channel="draft") if self._verbose:
                 return [self._chunk(event.agent, event.text, channel="draft")]
             case ev.AgentComplete():
                 return self._element_completed(event)
-            case ev.Interaction(kind="route"):
-                self._chosen[event.source] = event.target
-            case ev.Interaction(kind="retrieve"):
-                self._searcher = event.source
-            case ev.Sources():
-                self._hits.setdefault(self._searcher, []).extend(event.hits)
+            case ev.Interaction() | ev.Sources():
+                self._elements.see(event)
             case ev.Interrupt() | ev.RunComplete() | ev.RunError() | ev.RunCancelled():
                 return self._end(event, recorded.at)
             case ev.RunAttempt(reason=reason) if reason == RECOVERED:
-                self._begin_anew(event.supersedes.spans)
+                self._elements.begin_anew(event.supersedes.spans)
         return self._going_on(event)
 
     def _going_on(self, event: ev.AnyEvent) -> list[FlowFrame]:
@@ -273,8 +126,7 @@ class FlowFold(Fold):
             case ev.WorkflowUpdate():
                 message = event.message
             case ev.RunAttempt():
-                goes_on = event.reason in base.GOING_ON
-                message = "Going on…" if goes_on else "Regenerating the answer…"
+                message = base.attempt_message(event)
             case ev.AgentError(recoverable=True):
                 message = f"{event.agent}: {event.message}"
         return [_status(message, self._state or "executing")] if message else []
@@ -299,13 +151,8 @@ class FlowFold(Fold):
         self._state = state
         return [_status(event.message or event.stage, state)]
 
-    def _fields(self, element: _Element) -> dict[str, Any]:
+    def _fields(self, element: Element) -> dict[str, Any]:
         return {"flow_id": self._flow_id, **msgspec.structs.asdict(element)}
-
-    def _begin_anew(self, spans: Sequence[str]) -> None:
-        """Forget elements that did not come to their end, and are executed once more."""
-        for span in spans:
-            self._order.pop(span, None)
 
     def _chunk(self, element_id: str, text: str, **metadata: Any) -> FlowChunk:
         chunk = ChunkData(
@@ -314,31 +161,15 @@ class FlowFold(Fold):
         return FlowChunk(chunk)
 
     def _element_completed(self, event: ev.AgentComplete) -> list[FlowFrame]:
-        if event.finish_reason in base.STOPPED:
-            if event.finish_reason == "interrupted":
-                self._asking.append(event.span)
+        element = self._elements.complete(event)
+        if element is None:
             return []
-        unknown = _Element(event.agent, event.role, event.agent)
-        element = self._elements.get(event.span) or unknown
-        outputs = self._outputs[element.element_id] = self._outputs_of(element.element_id, event)
         completed = CompletedData(
-            **self._fields(element), outputs=outputs, execution_time=event.duration_ms / 1000
+            **self._fields(element),
+            outputs=self._elements.outputs[element.element_id],
+            execution_time=event.duration_ms / 1000,
         )
         return [ElementCompleted(completed)]
-
-    def _outputs_of(self, element_id: str, event: ev.AgentComplete) -> dict[str, Any]:
-        """Return what an element gave: its text, its own value, or what it chose."""
-        outputs: dict[str, Any] = {}
-        values = event.outputs.get("outputs")
-        if event.text:
-            outputs["output"] = event.text
-        elif isinstance(values, dict) and element_id in values:
-            outputs["output"] = values[element_id]
-        elif element_id in self._chosen:
-            outputs["output"] = self._chosen.pop(element_id)
-        if element_id in self._hits:
-            outputs["sources"] = self._hits.pop(element_id)
-        return outputs
 
     def _end(
         self, event: ev.Interrupt | ev.RunComplete | ev.RunError | ev.RunCancelled, at: int
@@ -346,8 +177,7 @@ class FlowFold(Fold):
         match event:
             case ev.Interrupt():
                 waiting = _status("Waiting for your answer.", self._state or "executing")
-                asking = self._elements[self._asking[-1]].element_id if self._asking else ""
-                return [waiting, *self._completed(event, asking, at)]
+                return [waiting, *self._completed(event, self._elements.asking, at)]
             case ev.RunComplete():
                 return self._completed(event, event.primary_agent or "", at)
             case ev.RunError():
@@ -357,12 +187,12 @@ class FlowFold(Fold):
                 error = ErrorData(error="The flow was cancelled.", code="CANCELLED")
         if event.partial_text and self._speaker:
             # what there is of an answer is its element's output so far
-            self._outputs.setdefault(self._speaker, {"output": event.partial_text})
+            self._elements.outputs.setdefault(self._speaker, {"output": event.partial_text})
         done = msgspec.structs.replace(
             error,
             flow_id=self._flow_id,
-            partial_execution_order=list(self._order.values()),
-            partial_outputs=dict(self._outputs),
+            partial_execution_order=self._elements.order,
+            partial_outputs=dict(self._elements.outputs),
             execution_time=self._seconds(at),
         )
         return [FlowError(done)]
@@ -370,14 +200,14 @@ class FlowFold(Fold):
     def _completed(
         self, event: ev.Interrupt | ev.RunComplete, speaker: str, at: int
     ) -> list[FlowFrame]:
-        """Return what was not shown yet, and the end: a turn's chunks add up to its final output."""
+        """Return what was not shown yet, and the end: chunks add up to the final output."""
         text = self.shown.final(event)
         rest = self.shown.rest(text)
         chunks: list[FlowFrame] = [self._chunk(speaker or self._speaker, rest)] if rest else []
         completed = FlowEndData(
             flow_id=self._flow_id,
-            execution_order=list(self._order.values()),
-            element_outputs=dict(self._outputs),
+            execution_order=self._elements.order,
+            element_outputs=dict(self._elements.outputs),
             final_output=FinalText(text_output=text),
             execution_time=self._seconds(at),
             interrupt=Questions.of(event) if isinstance(event, ev.Interrupt) else UNSET,
@@ -406,8 +236,8 @@ class HistoryItem(msgspec.Struct, frozen=True):
 class FlowMessage(Message, frozen=True, kw_only=True, tag="message"):
     """A message; the `type` may be left out. The first one may log in, by `token`.
 
-    `user_id` is the client's name for itself, for servers with auth off. `initial_inputs` are values
-    for elements, by element. `agent_id` has no effect: the address names the flow.
+    `user_id` is the client's name for itself, for servers with auth off. `initial_inputs` are
+    values for elements, by element. `agent_id` has no effect: the address names the flow.
     """
 
     text_field = "message"
@@ -459,16 +289,7 @@ class Flows(Dialect):
 
     name = "flows"
     fold = FlowFold
-    frames = (
-        FlowStatus,
-        FlowStarted,
-        ElementStarted,
-        FlowChunk,
-        ElementCompleted,
-        FinalOutput,
-        FlowCompleted,
-        FlowError,
-    )
+    frames = FRAMES
     asks = (ClientAuth, FlowMessage, ClientPing, ClientCancel, FlowResume, ClientDisconnect)
     final = (FlowCompleted, FlowError)
     order = (

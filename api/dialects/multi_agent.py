@@ -1,8 +1,8 @@
 """The multi-agent vocabulary (seed 002): agents at work, progress from 0 to 1, one `complete`.
 
 Order: progress, then agents' frames in any order, progress 1.0, `complete`. An error is `error`,
-followed by a partial `complete` if there is any text. Agents who do not answer themselves are marked
-`internal`.
+followed by a partial `complete` if there is any text. Agents who do not answer themselves are
+marked `internal`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,25 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from antiphon.api.dialects import base
-from antiphon.api.dialects.base import TOOL_EVENTS, Dialect, Fold, Questions, Sent, iso
+from antiphon.api.dialects.base import TOOL_EVENTS, Dialect, Fold, Questions, iso
 from antiphon.api.dialects.shown import News
+from antiphon.api.dialects.team_frames import (
+    InteractionMetadata,
+    PastInteraction,
+    TeamAgentChunk,
+    TeamAgentComplete,
+    TeamAgentMetadata,
+    TeamAgentStart,
+    TeamComplete,
+    TeamConnected,
+    TeamError,
+    TeamFrame,
+    TeamInteraction,
+    TeamMetadata,
+    TeamPong,
+    TeamProgress,
+    TeamSource,
+)
 from antiphon.api.dialects.words import (
     ClientAuth,
     ClientCancel,
@@ -35,134 +52,6 @@ from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.request import Request
 
 INTERNAL_ROLES = ("classifier", "retriever", "supporting")
-
-
-# -- what the server sends -------------------------------------------------------------------------
-
-
-class TeamFrame(Sent, frozen=True, kw_only=True):
-    """What all frames of this vocabulary have."""
-
-    timestamp: str = ""
-
-
-class TeamProgress(TeamFrame, frozen=True, tag="progress"):
-    """How far the run is: 0 to 1, never back."""
-
-    progress: float
-    message: str
-
-
-class TeamAgentStart(TeamFrame, frozen=True, tag="agent_start"):
-    """An agent begins. `internal` agents do not answer themselves."""
-
-    agent: str
-    query: str
-    message: str
-    internal: bool | UnsetType = UNSET
-
-
-class TeamAgentChunk(TeamFrame, frozen=True, tag="agent_chunk"):
-    """A piece of an agent's text; `content` is another name of `chunk`."""
-
-    agent: str
-    chunk: str
-    content: str
-    internal: bool | UnsetType = UNSET
-
-
-class TeamAgentMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """How an agent's work went."""
-
-    duration_ms: int
-    finish_reason: str | None = None
-    usage: ev.Usage | UnsetType = UNSET
-
-
-class TeamAgentComplete(TeamFrame, frozen=True, tag="agent_complete"):
-    """An agent is done."""
-
-    agent: str
-    response: str
-    metadata: TeamAgentMetadata
-    internal: bool | UnsetType = UNSET
-
-
-class InteractionMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of interaction it is, and why."""
-
-    kind: str
-    reason: str | None = None
-
-
-class PastInteraction(msgspec.Struct, frozen=True, kw_only=True):
-    """An interaction as `complete` repeats it."""
-
-    from_agent: str
-    to_agent: str
-    query: str
-    response: str
-    metadata: InteractionMetadata
-    timestamp: str
-
-
-class TeamInteraction(TeamFrame, frozen=True, tag="interaction"):
-    """One agent turns to another, or to the user."""
-
-    from_agent: str
-    to_agent: str
-    query: str
-    response: str
-    metadata: InteractionMetadata
-    message: str
-
-
-class TeamSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A passage that the answer rests on."""
-
-    id: str
-    title: str
-    uri: str | None
-    score: float
-    snippet: str
-
-
-class TeamMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer rests on; `partial` if the run did not come to its end."""
-
-    primary_agent: str | UnsetType | None = UNSET
-    confidence: float | UnsetType | None = UNSET
-    sources: list[TeamSource] | UnsetType = UNSET
-    usage: ev.Usage | UnsetType = UNSET
-    partial: bool | UnsetType = UNSET
-    interrupt: Questions | UnsetType = UNSET
-
-
-class TeamComplete(TeamFrame, frozen=True, tag="complete"):
-    """The whole answer, once; always the last frame."""
-
-    response: str
-    interactions: list[PastInteraction]
-    metadata: TeamMetadata
-
-
-class TeamError(TeamFrame, frozen=True, tag="error"):
-    """Something went wrong; if `recoverable`, it may go on."""
-
-    error: str
-    code: str
-    agent: str | None = None
-    recoverable: bool = False
-
-
-class TeamConnected(TeamFrame, frozen=True, tag="connected"):
-    """The login is valid."""
-
-    connection_id: str
-
-
-class TeamPong(TeamFrame, frozen=True, tag="pong"):
-    """The answer to a ping."""
 
 
 class MultiAgentFold(Fold):
@@ -197,9 +86,7 @@ class MultiAgentFold(Fold):
                 self._progress = event.value
                 return [TeamProgress(event.value, event.message or event.stage)]
             case ev.RunAttempt():
-                goes_on = event.reason in base.GOING_ON
-                message = "Going on…" if goes_on else "Regenerating the answer…"
-                return [TeamProgress(self._progress, message)]
+                return [TeamProgress(self._progress, base.attempt_message(event))]
             case ev.WorkflowUpdate():
                 message = event.message or f"{event.step}: {event.status}"
                 return [TeamProgress(self._progress, message)]
@@ -296,7 +183,7 @@ def _internal(role: str) -> bool | UnsetType:
 
 
 class TeamContextOptions(msgspec.Struct, frozen=True):
-    """`session_id` names the conversation; `stream_supporting` shows supporting agents' text too."""
+    """`session_id` names the conversation; `stream_supporting` shows supporting agents' text."""
 
     session_id: Name | None = None
     stream_supporting: bool | None = None
@@ -305,8 +192,8 @@ class TeamContextOptions(msgspec.Struct, frozen=True):
 class MultiAgentRequest(Message, frozen=True, kw_only=True):
     """A question for the team; `message` and `content` are other names of `query`.
 
-    `session_id` may stand here or in `context`. `product_id` and `user_id` have no effect: who asks,
-    the token alone says.
+    `session_id` may stand here or in `context`. `product_id` and `user_id` have no effect: who
+    asks, the token alone says.
     """
 
     query: Text | None = None
@@ -347,14 +234,14 @@ class TeamRequest(Message, frozen=True, kw_only=True, tag="multi_agent_request")
 
 
 class TeamMessage(MultiAgentRequest, frozen=True, kw_only=True, tag="message"):
-    """Ask the team, with the fields of the request in the frame itself; the `type` may be left out."""
+    """Ask the team by fields of the frame itself; the `type` may be left out."""
 
 
 # -- the vocabulary --------------------------------------------------------------------------------
 
 
 class MultiAgent(Dialect):
-    """The vocabulary of `/api/streaming/multi-agent/stream` and `/api/streaming/ws/{connection_id}`."""
+    """The vocabulary of `/api/streaming/multi-agent/stream`, and of its WebSocket."""
 
     name = "multi_agent"
     fold = MultiAgentFold

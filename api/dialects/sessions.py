@@ -1,9 +1,9 @@
-"""The sessions vocabulary (seed 004): `start`, tokens, `end`; or `error`, which ends a stream as well.
+"""The sessions vocabulary (seed 004): `start`, tokens, `end`; or `error`, which ends a stream too.
 
-Order for each message: `start`, tokens, then `end` or `error`. A question to the human is an answer of
-its own: its tokens, then `end`; what follows the human's answer begins with a `start` again. Both have
-the id of the one message that is stored in the end, and the tokens after a `start` are always the
-message from its beginning.
+Order for each message: `start`, tokens, then `end` or `error`. A question to the human is an answer
+of its own: its tokens, then `end`; what follows the human's answer begins with a `start` again.
+Both have the id of the one message that is stored in the end, and the tokens after a `start` are
+always the message from its beginning.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ _PARTS = re.compile(r"\s+|\S+")
 class Pieces:
     """Cuts a text into pieces of exactly `words` words and the white space after each; 0 leaves it.
 
-    The pieces are those of the whole text, in whatever parts it arrives: a piece is complete when the
-    next word begins.
+    The pieces are those of the whole text, in whatever parts it arrives: a piece is complete when
+    the next word begins.
     """
 
     def __init__(self, words: int) -> None:
@@ -180,8 +180,8 @@ class SessionsFold(Fold):
 class MessageRequest(Message, frozen=True, kw_only=True):
     """A message. `chunk_words` and `delay_ms` set the size and the pace of tokens.
 
-    0 words sends the answer as it comes. The body counts more than the query, and that more than the
-    server's settings.
+    0 words sends the answer as it comes. The body counts more than the query, and that more than
+    the server's settings.
     """
 
     text_field = "content"
@@ -230,7 +230,8 @@ class Sessions(Dialect):
     doors = (
         Stream(
             path="/sessions/{session_id}/messages/stream",
-            about="Send a message; the response is an SSE stream: `start`, tokens, `end` or `error`.",
+            about="Send a message; the response is an SSE stream: `start`, tokens, `end` or"
+            " `error`.",
             body=MessageRequest,
             defaults=PACE,
         ),

@@ -9,7 +9,7 @@ from antiphon.orchestrator.recording.texts import GAP, Text, Texts, joined
 
 
 class News(NamedTuple):
-    """A piece of the answer that a client has to be sent, and the agent and span that it is from."""
+    """A piece of the answer that a client lacks, and the agent and span that it is from."""
 
     span: str
     agent: str
@@ -19,10 +19,10 @@ class News(NamedTuple):
 class ShownText:
     """The answer as a client sees it that cannot take text back, beside the answer as it is.
 
-    Several texts are joined by a blank line. After a superseding event nothing is sent while the new
-    text is only what was shown already; then the remainder goes out. Text that differs from what was
-    shown is not sent at all: the final frame carries the whole. A question to a human divides the
-    answer: what follows it is a message of its own.
+    Several texts are joined by a blank line. After a superseding event nothing is sent while the
+    new text is only what was shown already; then the remainder goes out. Text that differs from
+    what was shown is not sent at all: the final frame carries the whole. A question to a human
+    divides the answer: what follows it is a message of its own.
     """
 
     def __init__(self) -> None:

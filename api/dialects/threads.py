@@ -1,196 +1,63 @@
-"""The threads vocabulary (seed 001): conversations over REST, an answer as a stream of data-only events.
+"""The threads vocabulary (seed 001): conversations over REST, an answer as data-only events.
 
-Order of a stream: `connected`, `message_saved`, then `workflow_status` and `ai_response` as they come,
-one last `ai_response` without content whose `accumulated` is the whole text, `workflow_complete`,
-`done`. An error is `error`, then `done`. Clients that append every `content` and clients that take
-`accumulated` at the end see the same text.
+Order of a stream: `connected`, `message_saved`, then `workflow_status` and `ai_response` as they
+come, one last `ai_response` without content whose `accumulated` is the whole text,
+`workflow_complete`, `done`. An error is `error`, then `done`. Clients that append every `content`
+and clients that take `accumulated` at the end see the same text.
 
-A question to the human ends the stream as an answer would, but for `workflow_complete`; the client's
-next message answers it, and has a stream of its own that opens like any other. Its text begins anew.
+A question to the human ends the stream as an answer would, but for `workflow_complete`; the
+client's next message answers it, and has a stream of its own that opens like any other. Its text
+begins anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from antiphon.api.dialects.base import (
-    GOING_ON,
     STOPPED,
     TOOL_EVENTS,
     Dialect,
     Fold,
     Question,
     Reading,
-    Sent,
     Stream,
     Turn,
     Wait,
+    attempt_message,
     iso,
 )
 from antiphon.api.dialects.shown import News
+from antiphon.api.dialects.thread_frames import (
+    ThreadsAiResponse,
+    ThreadsConnected,
+    ThreadsDone,
+    ThreadsEnd,
+    ThreadsError,
+    ThreadsFailure,
+    ThreadsFrame,
+    ThreadsHere,
+    ThreadsMessage,
+    ThreadsMessageSaved,
+    ThreadsMetadata,
+    ThreadsOpenQuestion,
+    ThreadsOutcome,
+    ThreadsQuestion,
+    ThreadsSaved,
+    ThreadsStatus,
+    ThreadsText,
+    ThreadsWorkflowComplete,
+    ThreadsWorkflowStatus,
+)
 from antiphon.api.dialects.words import Message, Text
 from antiphon.api.problems import Problem
 from antiphon.data import records
 from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.request import Request
-
-Status = Literal["created", "running", "transition", "step_completed"]
-
-
-# -- what the server sends -------------------------------------------------------------------------
-
-
-class ThreadsData(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What stands in a frame or in a response; fields without a value are left out."""
-
-
-class ThreadsOpenQuestion(ThreadsData, frozen=True, kw_only=True):
-    """One of several questions to the human."""
-
-    id: str
-    question: Any
-    options: list[Any] | None = None
-    schema: dict[str, Any] | None = None
-
-
-class ThreadsQuestion(ThreadsData, frozen=True, kw_only=True):
-    """The oldest question to the human, which the client's next message answers.
-
-    `questions` are all, if there are several.
-    """
-
-    id: str
-    question: Any
-    options: list[Any] | None = None
-    schema: dict[str, Any] | None = None
-    questions: list[ThreadsOpenQuestion] = []
-
-
-class ThreadsMetadata(ThreadsData, frozen=True, kw_only=True):
-    """Who wrote a message, whether it was stopped before its end, and what it asks or answers."""
-
-    agent: str | None = None
-    partial: bool = False
-    interrupt: ThreadsQuestion | None = None
-    answers: str | None = None
-
-
-class ThreadsMessage(ThreadsData, frozen=True, kw_only=True):
-    """A message of a conversation; `role` is `user` or `assistant`."""
-
-    id: str
-    thread_id: str
-    role: str
-    content: str
-    created_at: str
-    metadata: ThreadsMetadata | None = None
-
-
-class ThreadsHere(ThreadsData, frozen=True):
-    """Which conversation it is."""
-
-    thread_id: str
-
-
-class ThreadsSaved(ThreadsData, frozen=True, kw_only=True):
-    """The stored message; `wasDuplicate` if its `Idempotency-Key` had stored it before."""
-
-    message: ThreadsMessage
-    was_duplicate: bool = False
-
-
-class ThreadsStatus(ThreadsData, frozen=True, kw_only=True):
-    """What is going on; `workflowId` and `step` if the conversation goes through steps."""
-
-    status: Status
-    step: str | None = None
-    agent: str | None = None
-    workflow_id: str | None = None
-    message: str
-
-
-class ThreadsText(ThreadsData, frozen=True, kw_only=True):
-    """A piece of the answer; the last one is empty and has the whole in `accumulated`."""
-
-    content: str
-    is_complete: bool
-    accumulated: str | None = None
-    interrupt: ThreadsQuestion | None = None
-
-
-class ThreadsEnd(ThreadsData, frozen=True, kw_only=True):
-    """How a workflow ended."""
-
-    message: str
-    workflow_id: str | None = None
-
-
-class ThreadsFailure(ThreadsData, frozen=True, kw_only=True):
-    """Why there is no answer, as a sentence and as a code; `message` is the sentence again."""
-
-    error: str
-    code: str
-    message: str
-    thread_id: str
-
-
-class ThreadsOutcome(ThreadsData, frozen=True, kw_only=True):
-    """Whether it went well."""
-
-    success: bool
-    error: bool = False
-
-
-class ThreadsFrame(Sent, frozen=True, kw_only=True):
-    """What all frames of this vocabulary have."""
-
-    timestamp: str = ""
-
-
-class ThreadsConnected(ThreadsFrame, frozen=True, tag="connected"):
-    """The stream begins."""
-
-    data: ThreadsHere
-
-
-class ThreadsMessageSaved(ThreadsFrame, frozen=True, tag="message_saved"):
-    """The user's message is stored for good."""
-
-    data: ThreadsSaved
-
-
-class ThreadsWorkflowStatus(ThreadsFrame, frozen=True, tag="workflow_status"):
-    """Something is going on."""
-
-    data: ThreadsStatus
-
-
-class ThreadsAiResponse(ThreadsFrame, frozen=True, tag="ai_response"):
-    """A piece of the answer, or its end."""
-
-    data: ThreadsText
-
-
-class ThreadsWorkflowComplete(ThreadsFrame, frozen=True, tag="workflow_complete"):
-    """The work is done; left out if the conversation's workflow goes on."""
-
-    data: ThreadsEnd
-
-
-class ThreadsError(ThreadsFrame, frozen=True, tag="error"):
-    """There is no whole answer. What was shown is kept, as a partial message of the conversation."""
-
-    data: ThreadsFailure
-
-
-class ThreadsDone(ThreadsFrame, frozen=True, tag="done"):
-    """The stream ends; always the last frame."""
-
-    data: ThreadsOutcome
 
 
 class ThreadAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,7 +136,10 @@ class ThreadsFold(Fold):
         return [*_pieces(self.shown.rest(text)), ThreadsAiResponse(last)]
 
     def _workflow_complete(self) -> list[ThreadsFrame]:
-        """Return the end of the run's workflow, if it has come to it; a run without one is one itself."""
+        """Return the end of the run's workflow, if it has come to it.
+
+        A run without a workflow is one itself.
+        """
         workflow = self._workflow
         if workflow is None:
             return [ThreadsWorkflowComplete(ThreadsEnd(message="The answer is complete."))]
@@ -282,7 +152,10 @@ class ThreadsFold(Fold):
 
 
 class RepeatedFold(ThreadsFold):
-    """The same for a message that its `Idempotency-Key` had stored before, which the log does not know."""
+    """The same for a message that its `Idempotency-Key` had stored before.
+
+    The log does not know that, so it cannot be an event.
+    """
 
     was_duplicate = True
 
@@ -295,8 +168,7 @@ def _status(event: ev.AnyEvent) -> ThreadsStatus | None:
         ):  # the frames that follow say so themselves
             return ThreadsStatus(status="running", message=event.message or event.stage)
         case ev.RunAttempt():
-            message = "Going on…" if event.reason in GOING_ON else "Regenerating the answer…"
-            return ThreadsStatus(status="running", message=message)
+            return ThreadsStatus(status="running", message=attempt_message(event))
         case ev.AgentStart(agent=agent):
             return ThreadsStatus(status="running", agent=agent, message=f"{agent} is working…")
         case ev.AgentComplete(agent=agent) if event.finish_reason not in STOPPED:
@@ -398,7 +270,8 @@ class Threads(Dialect):
         ),
         Wait(
             path=f"/chat{MESSAGES}",
-            about="Send a message and wait: `{response, message}`, the answer as a text and as a message.",
+            about="Send a message and wait: `{response, message}`, the answer as a text and as a"
+            " message.",
             body=NewMessage,
             answer=ThreadAnswer,
         ),
@@ -413,7 +286,7 @@ class Threads(Dialect):
         return ThreadsProblem(problem.message, problem.code)
 
     def answer(self, turn: Turn) -> msgspec.Struct | None:
-        """Return the stored message, with its question if it asks. Raises `Problem` if there is none."""
+        """Return the stored message, with its question if it asks. Raises `Problem` if it failed."""
         if not isinstance(turn.last, ThreadsDone):
             return None
         if not turn.last.data.success:

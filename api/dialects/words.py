@@ -1,7 +1,7 @@
 """What clients may send: declared once, as classes, and read by these declarations only. Pure.
 
-A `Received` class is a frame of a WebSocket, told apart by its `type`; a `Message` class is the body of an
-HTTP request as well. What the documents at `/schema` show and what is accepted are therefore one thing.
+A `Received` class is a frame of a WebSocket, known by its `type`; a `Message` class is the body of
+an HTTP request as well. What `/schema` shows and what is accepted are therefore one thing.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Makes the routes of the doors that dialects list: a stream, a wait, a WebSocket.
 
-A request goes one way: its body is read as the declared class, completed by the query and the settings,
-given its conversation by the path, and accepted.
+A request goes one way: its body is read as the declared class, completed by the query and the
+settings, given its conversation by the path, and accepted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -34,29 +34,17 @@ from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.request import Request
 
 Http = HttpRequest[Any, Any, Any]
+Decorator = Callable[[Callable[..., Any]], ControllerRouterHandler]
 
 
 def handler(dialect: Dialect, door: Door) -> ControllerRouterHandler:
     """Return the route handler of a dialect's door."""
     path = re.sub(r"{(\w+)}", r"{\1:str}", door.path)
-    match door:
-        case Wait():
-            return _wait(path, dialect, door)
-        case Stream():
-            return _stream(path, dialect, door)
-        case Talk():
-            return _talk(path, dialect, door)
-    raise TypeError(door)
+    return MAKERS[type(door)](path, dialect, door)
 
 
 def _stream(path: str, dialect: Dialect, door: Stream) -> ControllerRouterHandler:
-    @post(
-        path,
-        status_code=200,
-        media_type=sse.MEDIA_TYPE,
-        description=door.about,
-        opt=_opt(dialect, door, 409),
-    )
+    @_post(path, dialect, door, 409, media_type=sse.MEDIA_TYPE)
     async def stream(
         request: Http,
         services: NamedDependency[Services],
@@ -84,13 +72,7 @@ def _wait(path: str, dialect: Dialect, door: Wait) -> ControllerRouterHandler:
     if door.failure is not None:
         answers[502] = ResponseSpec(door.failure, description="The run failed.")
 
-    @post(
-        path,
-        status_code=200,
-        responses=answers,
-        description=door.about,
-        opt=_opt(dialect, door, 409, 502),
-    )
+    @_post(path, dialect, door, 409, 502, responses=answers)
     async def wait(
         request: Http,
         services: NamedDependency[Services],
@@ -104,9 +86,8 @@ def _wait(path: str, dialect: Dialect, door: Wait) -> ControllerRouterHandler:
             for _, frame in batch or ():
                 frames.pop(type(frame.data), None)  # so that the last one stands last
                 frames[type(frame.data)] = frame.data
-        stored = await services.engine.messages(run.thread_id, run.user_id)
-        said = [one for one in stored if one.run_id == run.id and one.role == "assistant"]
-        answer = dialect.answer(Turn(frames, said[-1] if said else None, request.path_params))
+        message = await services.last_message(run)
+        answer = dialect.answer(Turn(frames, message, request.path_params))
         if answer is None:
             raise Problem("UNAVAILABLE", "The server is about to stop; the answer goes on.")
         failed = door.failure is not None and isinstance(answer, door.failure)
@@ -127,13 +108,11 @@ def _talk(path: str, dialect: Dialect, door: Talk) -> ControllerRouterHandler:
     return websocket(path, opt={"dialect": dialect.name})(talk)
 
 
-def _opt(dialect: Dialect, door: Stream, *refuses: int) -> dict[str, Any]:
-    return {
-        "dialect": dialect.name,
-        "body": door.body,
-        "query": tuple(door.defaults),
-        "refuses": refuses,
-    }
+def _post(path: str, dialect: Dialect, door: Stream, *refuses: int, **more: Any) -> Decorator:
+    """Return what makes a function the handler of a POST; `refuses` are documented statuses."""
+    query = tuple(door.defaults)
+    opt = {"dialect": dialect.name, "body": door.body, "query": query, "refuses": refuses}
+    return post(path, status_code=200, description=door.about, opt=opt, **more)
 
 
 async def _start(
@@ -164,3 +143,10 @@ def _placed(asked: Request, place: Mapping[str, str]) -> Request:
     if "session_id" in place:
         asked = replace(asked, thread_name=read_name(place["session_id"], "session_id"))
     return asked
+
+
+MAKERS: dict[type[Door], Callable[..., ControllerRouterHandler]] = {
+    Stream: _stream,
+    Wait: _wait,
+    Talk: _talk,
+}

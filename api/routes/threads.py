@@ -11,7 +11,8 @@ from litestar.params import FromPath, JSONBody
 
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import iso
-from antiphon.api.dialects.threads import ThreadsMessage, stored_message
+from antiphon.api.dialects.thread_frames import ThreadsMessage
+from antiphon.api.dialects.threads import stored_message
 from antiphon.api.principal import Principal
 from antiphon.api.routes.headers import IdempotencyKey
 from antiphon.api.services import Services, idempotency_key

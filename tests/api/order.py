@@ -19,12 +19,17 @@ def check_run(dialect: Dialect, frames: Sequence[Any], *, superseded: bool = Fal
 
     `superseded` if text that was shown was replaced by another one.
     """
-    for turn in turns(dialect, frames):
-        if dialect.reading is not None and not superseded:
-            _check_text(dialect.reading, [frame for frame in turn if isinstance(frame, dict)])
+    check_turns(dialect, frames, superseded=superseded)
     more = MORE.get(dialect.name)
     if more is not None:
         more(frames, superseded)
+
+
+def check_turns(dialect: Dialect, frames: Sequence[Any], *, superseded: bool = False) -> None:
+    """The same of any turns of a run."""
+    for turn in turns(dialect, frames):
+        if dialect.reading is not None and not superseded:
+            _check_text(dialect.reading, [frame for frame in turn if isinstance(frame, dict)])
 
 
 def turns(dialect: Dialect, frames: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -169,27 +169,6 @@ async def test_chunks_keep_their_distance(client: httpx.AsyncClient, teller: Tel
     assert len(tokens(blocks)) == 3
 
 
-async def test_chunks_are_resumed_exactly_behind_every_frame(
-    client: httpx.AsyncClient, teller: Teller, session: str
-) -> None:
-    """Live, and when the answer has ended."""
-    gate = threading.Event()
-    question = teller.answer(f"resumed {session}", Reply(ANSWER, gate=gate, gate_at=5))
-    path, body = f"{session}/messages/stream", {"content": question, "chunk_words": 2, "delay_ms": 1}
-    async with sse(client, "POST", path, json=body) as reader:
-        had = await reader.blocks(3)
-        async with sse(client, "POST", path, json={}, headers={"last-event-id": had[1].id}) as late:
-            assert raw(await late.blocks(1)) == raw(had[2:])
-            gate.set()
-            rest = await reader.rest()
-            assert raw(await late.rest()) == raw(rest)
-    whole = had + rest
-    assert tokens(whole) == pieces(ANSWER, 2)
-    for count in range(1, len(whole) + 1):
-        again = await sse_all(client, "POST", path, json={}, headers={"last-event-id": whole[count - 1].id})
-        assert raw(again) == raw(whole[count:])
-
-
 async def test_a_reader_that_leaves_in_a_pause_is_let_go(
     live: LiveServer, client: httpx.AsyncClient, teller: Teller, session: str
 ) -> None:
