@@ -23,7 +23,7 @@ from antiphon.api.limits import Limits as ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.openapi import Json, Page
 from antiphon.api.principal import Principal
-from antiphon.api.routes import ROUTES
+from antiphon.api.routes import routes
 from antiphon.api.routes.requests import HttpRequest
 from antiphon.api.routes.responses import on_error
 from antiphon.api.services import Services
@@ -75,7 +75,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
 
     app = Litestar(
         route_handlers=[
-            *ROUTES,
+            *routes(),
             create_static_files_router(path=ASSETS, directories=[_assets()], include_in_schema=False),
         ],
         lifespan=[engine_lifespan],

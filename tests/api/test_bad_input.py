@@ -243,7 +243,7 @@ async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer,
             for headers in ({}, SSE, {"last-event-id": blocks[3].id}, {"idempotency-key": str(uuid4())}):
                 answers = [
                     await client.request(
-                        method, path.format(id=one), json={"answer": "x"}, headers=bearer("eve") | headers
+                        method, path.format(id=one), json={"answer": "x", "content": "x"}, headers=bearer("eve") | headers
                     )
                     for one in (mine, new_id())
                 ]

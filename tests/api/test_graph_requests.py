@@ -9,7 +9,15 @@ import httpx
 import pytest
 
 from tests.api.wire import SSE, socket, sse_all
-from tests.support.server import ROOT, UNLIMITED, LiveServer, bearer, jwt_settings, running_server, token
+from tests.support.server import (
+    ROOT,
+    UNLIMITED,
+    LiveServer,
+    bearer,
+    jwt_settings,
+    running_server,
+    token,
+)
 
 TELLING = ROOT / "tests" / "api" / "telling.py"
 RUNS = "/api/v1/runs"

@@ -16,7 +16,15 @@ import pytest
 from tests.api.order import check_chat, check_multi_agent, check_native
 from tests.api.wire import Socket, socket, sse_all
 from tests.support.model_server import Reply
-from tests.support.server import LiveServer, Teller, bearer, jwt_settings, model_settings, running_server, token
+from tests.support.server import (
+    LiveServer,
+    Teller,
+    bearer,
+    jwt_settings,
+    model_settings,
+    running_server,
+    token,
+)
 
 NATIVE, CHAT = "/api/v1/ws", "/ws/chat"
 
