@@ -57,6 +57,7 @@ _logger = logging.getLogger(__name__)
 
 _BURST_PIECES = 512
 _ARGUMENT_FRAGMENT = 16
+_PATIENCE_SECONDS = 60.0  # as in tests.support.deadline, which a file that runs by itself cannot import
 _GATE_POLL_SECONDS = 0.001
 _MAX_HEAD_BYTES = 65_536
 _MAX_SCHEMA_DEPTH = 12
@@ -1047,7 +1048,7 @@ class ModelServer:
         await asyncio.gather(*(connection.closed for connection in connections))
         await server.wait_closed()
 
-    async def wait_until(self, predicate: Callable[[], bool], timeout: float = 5.0) -> None:
+    async def wait_until(self, predicate: Callable[[], bool], timeout: float = _PATIENCE_SECONDS) -> None:
         """Wait until the predicate holds; it is tried whenever a request or a connection changes.
 
         Raises TimeoutError after ``timeout`` seconds.
@@ -1064,12 +1065,12 @@ class ModelServer:
         finally:
             del self._waiters[waiter]
 
-    async def wait_requests(self, count: int, timeout: float = 5.0) -> list[ModelRequest]:
+    async def wait_requests(self, count: int, timeout: float = _PATIENCE_SECONDS) -> list[ModelRequest]:
         """Wait until so many chat requests have arrived, and return all of them."""
         await self.wait_until(lambda: len(self.requests) >= count, timeout)
         return list(self.requests)
 
-    async def wait_ended(self, number: int, timeout: float = 5.0) -> ModelRequest:
+    async def wait_ended(self, number: int, timeout: float = _PATIENCE_SECONDS) -> ModelRequest:
         """Wait until request ``number`` (from 0) has arrived and ended, and return it."""
         await self.wait_until(lambda: len(self.requests) > number and self.requests[number].ended, timeout)
         return self.requests[number]
@@ -1225,16 +1226,16 @@ class ThreadedModelServer:
             finally:
                 self._end()
 
-    def wait_until(self, predicate: Callable[[], bool], timeout: float = 5.0) -> None:
+    def wait_until(self, predicate: Callable[[], bool], timeout: float = _PATIENCE_SECONDS) -> None:
         """Wait until the predicate, called in the server's thread, holds; raises TimeoutError."""
         self._run(self.server.wait_until(predicate, timeout))
 
-    def wait_requests(self, count: int, timeout: float = 5.0) -> list[ModelRequest]:
+    def wait_requests(self, count: int, timeout: float = _PATIENCE_SECONDS) -> list[ModelRequest]:
         """Wait until so many chat requests have arrived, and return all of them."""
         self.wait_until(lambda: len(self.requests) >= count, timeout)
         return list(self.requests)
 
-    def wait_ended(self, number: int, timeout: float = 5.0) -> ModelRequest:
+    def wait_ended(self, number: int, timeout: float = _PATIENCE_SECONDS) -> ModelRequest:
         """Wait until request ``number`` (from 0) has arrived and ended, and return it."""
         self.wait_until(lambda: len(self.requests) > number and self.requests[number].ended, timeout)
         return self.requests[number]
