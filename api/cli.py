@@ -79,8 +79,8 @@ def _graphs_of(settings: Settings) -> tuple[str, ...]:
 @click.option("--clear", is_flag=True, help="Forget all documents first, the shipped sample as well.")
 def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> None:
     """Add Markdown and text files to the knowledge base."""
-    from antiphon.orchestrator.opening import default_database, knowledge_url
-    from antiphon.rag import open_store
+    from antiphon.orchestrator.opening import default_database
+    from antiphon.rag import knowledge_url, open_store
     from antiphon.rag.ingest import ingest as load
 
     settings = _settings(database_url=database_url)

@@ -22,7 +22,7 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
-from antiphon.data import transactions
+from antiphon.data import reads, transactions
 from antiphon.data.errors import AntiphonError, NotFound, StorageError
 from antiphon.data.records import Thread, may
 from antiphon.orchestrator.clock import Clock, now_ms
@@ -77,7 +77,7 @@ class Services:
 
     async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
         """The run that a connection was last shown, and up to where as far as anybody knows."""
-        return self.positions.get(key) or await self.engine.database.position(key)
+        return self.positions.get(key) or await self.engine.database.fetch(reads.position, key)
 
     async def start(self, request: Request, by: Principal) -> Run:
         """Accept a client's message. Raises what `Engine.accept` raises, and `Problem` RATE_LIMITED."""
@@ -99,13 +99,13 @@ class Services:
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
         """The thread that `start` would find by a client's name for it. Raises `NotFound`."""
         thread = await self._own_thread(name, principal)
-        thread = thread or await self.engine.database.named_thread(principal.id, dialect, name)
+        thread = thread or await self.engine.database.fetch(reads.named_thread, principal.id, dialect, name)
         if thread is None:
             raise NotFound
         return thread
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
-        thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
+        thread = await self.engine.database.fetch(reads.thread, name) if len(name) == UUID_LENGTH else None
         return thread if thread is not None and may(principal.id, thread) else None
 
     async def issue_ticket(self, principal: Principal) -> str:
@@ -129,7 +129,7 @@ class Services:
         """Keep the authenticator's list of revocations up to date, for ever."""
         while True:
             try:
-                self.authenticator.note_revocations(await self.engine.database.revocations())
+                self.authenticator.note_revocations(await self.engine.database.fetch(reads.revocations))
             except Exception:
                 log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)

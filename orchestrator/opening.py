@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from platformdirs import user_state_path
@@ -28,7 +27,7 @@ from antiphon.orchestrator.team.nodes.context import Search
 from antiphon.orchestrator.team.served import NAME as TEAM_GRAPH
 from antiphon.orchestrator.team.served import serve_team
 from antiphon.orchestrator.team.team import Team
-from antiphon.rag import open_store
+from antiphon.rag import knowledge_url, open_store
 from antiphon.rag.ingest import ingest_sample
 from antiphon.rag.retriever import Retriever
 from antiphon.rag.stores.base import Store
@@ -52,11 +51,12 @@ async def open_engine(  # noqa: PLR0913 - a keyword for each choice of whoever o
 ) -> AsyncIterator[Engine]:
     """An engine for as long as the `async with` block lasts.
 
-    `database` is a URL (`sqlite:///path.db`); the default is a file in the user's state folder. `graphs` are served
-    beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or a `langgraph.json`.
-    `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside the database, which begins
-    with the shipped sample. `store` configures what graphs keep across threads, as in a `langgraph.json`:
-    `{"index": …, "ttl": …}`. `environment` has the clock, the runs' limits, and who is called for metrics and traces.
+    `database` is a URL (`sqlite:///path.db`, `memory://`); the default is a file in the user's state folder.
+    `graphs` are served beside the built-in team, the first one as the default: compiled graphs, `path.py:name`, or
+    a `langgraph.json`. `model` is a spec or a LangChain chat model. `retriever` defaults to the knowledge beside
+    the database, which begins with the shipped sample. `store` configures what graphs keep across threads, as in a
+    `langgraph.json`: `{"index": …, "ttl": …}`. `environment` has the clock, the runs' limits, and who is called for
+    metrics and traces.
     """
     url = database or default_database()
     chat = (
@@ -127,12 +127,6 @@ def _store_config(served: Iterable[ServedGraph]) -> Mapping[str, Any] | None:
 def default_database() -> str:
     """The URL of the database in the user's own state folder."""
     return f"sqlite:///{user_state_path('antiphon') / 'antiphon.db'}"
-
-
-def knowledge_url(database: str) -> str:
-    """Where the knowledge of a database lies: a file beside it, so that indexing never delays the log."""
-    path = Path(database.removeprefix("sqlite:///"))
-    return f"sqlite:///{path.with_name(path.stem + '-knowledge.db')}"
 
 
 def _knowledge(database: str) -> Store:

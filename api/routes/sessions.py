@@ -21,6 +21,7 @@ from antiphon.api.routes.native import IdempotencyKey, LastEventId
 from antiphon.api.routes.responses import event_stream
 from antiphon.api.services import Services, start_of
 from antiphon.api.streams import Cursor, run_frames
+from antiphon.data import reads
 from antiphon.data.records import Message, Thread
 from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.request import Request as AskedRequest
@@ -177,7 +178,7 @@ async def create_session(
 @get("/sessions", opt=OPT)
 async def list_sessions(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> SessionListing:
     """The caller's sessions, the newest first: `{data, sessions, message}`."""
-    names = await services.engine.database.thread_names(principal.id, SESSIONS.name)
+    names = await services.engine.database.fetch(reads.thread_names, principal.id, SESSIONS.name)
     threads = await services.engine.threads(principal.id)
     sessions = [_session(thread, names.get(thread.id, thread.id)) for thread in threads]
     return SessionListing(data=sessions, sessions=sessions, message="These are your sessions.")

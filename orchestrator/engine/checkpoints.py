@@ -30,6 +30,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.base import Checkpoint as GraphCheckpoint
 
+from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
 from antiphon.orchestrator.engine.inner_graphs import allow_graphs_that_save_nothing, begin_anew_unless_begun
@@ -196,14 +197,14 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         """A checkpoint of this run, else one of the base; the newest if there is no id."""
         written = self._written is None or namespace in self._written
         if written:
-            own = await self._database.checkpoint(self._run_id, namespace, checkpoint_id)
+            own = await self._database.fetch(reads.checkpoint, self._run_id, namespace, checkpoint_id)
             if own is not None:
                 return own
         left = self._left(namespace, checkpoint_id)
         if left is None or not written:
             return left
         id_ = left.checkpoint.id
-        more = await self._database.checkpoint_writes(self._run_id, namespace, id_)
+        more = await self._database.fetch(reads.checkpoint_writes, self._run_id, namespace, id_)
         return msgspec.structs.replace(left, writes=(*left.writes, *more))
 
     def _left(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
@@ -243,7 +244,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         `until` is a checkpoint's id: only earlier ones are wanted.
         """
         wanted = self._places.stored(config) if "checkpoint_ns" in config["configurable"] else None
-        own = await self._database.checkpoints(self._run_id, wanted, until, None)
+        own = await self._database.fetch(reads.checkpoints_of, self._run_id, wanted, until, None)
         heads = {left.checkpoint.namespace: left for left in reversed(self._base)}
         left = [one for one in heads.values() if until is None or one.checkpoint.id < until]
         left.sort(key=lambda one: one.checkpoint.id, reverse=True)
@@ -343,7 +344,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         """
         written = self._written
         if written is None:
-            written = set(await self._database.namespaces(self._run_id))
+            written = set(await self._database.fetch(reads.checkpoint_namespaces, self._run_id))
         left: list[StoredCheckpoint] = []
         for namespace in sorted(written | {one.checkpoint.namespace for one in self._base}):
             last = await self._stored(namespace, None) if self._places.lasts(namespace) else None

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from antiphon.data import reads, transactions
 from antiphon.data import records as data_records
-from antiphon.data import transactions
-from antiphon.data.base import Watch
 from antiphon.data.database import Database
 from antiphon.data.errors import Busy, IdempotencyConflict, NotFound
+from antiphon.data.hints import Watch
 from antiphon.data.ids import new_id, same_id
 from antiphon.data.records import Acceptance, Message, NewEvent, Thread, may
 from antiphon.orchestrator.engine.environment import DEFAULT_ENVIRONMENT, Environment
@@ -36,7 +36,7 @@ from antiphon.orchestrator.events import (
     as_text,
     encode,
 )
-from antiphon.orchestrator.flows.compile import bound_flow
+from antiphon.orchestrator.flows.conversation import bound_flow
 from antiphon.orchestrator.flows.library import PREFIX, FlowLibrary
 from antiphon.orchestrator.graphs.served import ServedGraph
 from antiphon.orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
@@ -138,7 +138,7 @@ class Engine:
         if key and (earlier := await self._accepted_before(by.id, key, request.digest)):
             return earlier
         thread = await self._known_thread(by.id, request.thread_id, request.name_in_dialect)
-        if thread is not None and (waiting := await self.database.waiting_run(thread.id)):
+        if thread is not None and (waiting := await self.database.fetch(reads.waiting_run, thread.id)):
             once = (by.id, key, request.digest) if key else None
             return await self._answer(waiting, _Answer(request.message, by.id, once))
         served = await self._chosen(request.graph or await self._flow_of(thread), by.id)
@@ -188,7 +188,7 @@ class Engine:
             return None  # an answer's key, or a conflict, which whoever stores it will tell
         return await self._repeated(record, user, key) if record is not None else None
 
-    async def _repeated(self, record: data_records.Run, user: str, key: str) -> Run:
+    async def _repeated(self, record: data_records.RunRecord, user: str, key: str) -> Run:
         """The run of a request that came again: where it was an answer, from behind the question on."""
         question, message_id = 0, _answer_id(user, key)
         async for one in self._so_far(record):
@@ -198,7 +198,7 @@ class Engine:
                 return Run(self, record, created=False, answered=question, message_id=message_id)
         return Run(self, record, created=False)
 
-    async def _so_far(self, record: data_records.Run) -> AsyncIterator[Recorded]:
+    async def _so_far(self, record: data_records.RunRecord) -> AsyncIterator[Recorded]:
         """What a run has recorded by now."""
         after = record.first_seq - 1
         while rows := await self.database.read(record.thread_id, after, BATCH_EVENTS):
@@ -211,9 +211,9 @@ class Engine:
         """A run by id, whoever started it in this user's name. Raises `NotFound`."""
         return Run(self, await self.record(run_id, user), created=False)
 
-    async def record(self, run_id: str, user: str) -> data_records.Run:
+    async def record(self, run_id: str, user: str) -> data_records.RunRecord:
         """A run's stored record. Raises `NotFound`."""
-        record = await self.database.run(run_id)
+        record = await self.database.fetch(reads.run, run_id)
         if record is None or not may(user, record):
             if record is not None:
                 audit.warning("refused another user's run", extra={"user": user, "run_id": run_id})
@@ -251,7 +251,7 @@ class Engine:
         once = (user, idempotency_key, digest) if idempotency_key else None
         return await self._answer(waiting, _Answer(answer, user, once, question))
 
-    async def _answer(self, waiting: data_records.Run, given: _Answer) -> Run:
+    async def _answer(self, waiting: data_records.RunRecord, given: _Answer) -> Run:
         if (repeated := await self._answered_before(waiting, given)) is not None:
             return repeated
         served = await self._graph(waiting.graph)
@@ -293,7 +293,7 @@ class Engine:
         self._runner.spawn(record, served)
         return Run(self, record, answered=asked_at, message_id=message.id)
 
-    async def _answered_before(self, waiting: data_records.Run, given: _Answer) -> Run | None:
+    async def _answered_before(self, waiting: data_records.RunRecord, given: _Answer) -> Run | None:
         """The run that the same answer continued before, if it was sent with a key."""
         if given.once is None or await self.database.write(transactions.repeated, *given.once) is None:
             return None
@@ -306,23 +306,23 @@ class Engine:
         """The thread that a message is for, if it is there and this user's; whoever accepts it says what is wrong."""
         thread = None
         if thread_id is not None:
-            thread = await self.database.thread(thread_id)
+            thread = await self.database.fetch(reads.thread, thread_id)
         elif thread_name is not None:
-            thread = await self.database.named_thread(user, *thread_name)
+            thread = await self.database.fetch(reads.named_thread, user, *thread_name)
         return thread if thread is not None and may(user, thread) else None
 
     async def waits(self, user: str, thread_name: tuple[str, str]) -> bool:
         """Whether the thread that this user's client calls so waits for an answer."""
         thread = await self._known_thread(user, None, thread_name)
-        return thread is not None and await self.database.waiting_run(thread.id) is not None
+        return thread is not None and await self.database.fetch(reads.waiting_run, thread.id) is not None
 
     async def _flow_of(self, thread: Thread | None) -> str | None:
         """The flow that a conversation goes on with, where a message does not name a graph."""
         if thread is None or self.flows is None:
             return None
-        return await self.flows.of_thread(await self.database.thread_state(thread.id))
+        return await self.flows.of_thread(await self.database.fetch(reads.thread_state, thread.id))
 
-    async def _open_question(self, run: data_records.Run) -> tuple[Interrupt | None, int]:
+    async def _open_question(self, run: data_records.RunRecord) -> tuple[Interrupt | None, int]:
         """The question that a run waits with, and its number."""
         last = None
         if run.status == "interrupted":
@@ -332,17 +332,17 @@ class Engine:
 
     async def active_runs(self, user: str) -> int:
         """How many runs of a user are under way or wait for their turn; not those that wait for a human."""
-        return await self.database.active_runs(user)
+        return await self.database.fetch(reads.active_runs, user)
 
     async def tokens_used_today(self, user: str) -> int:
         """Tokens that a user's runs have used since midnight, UTC."""
-        return await self.database.tokens_used(user, self.environment.clock())
+        return await self.database.fetch(reads.tokens_used, user, self.environment.clock())
 
     # -- profiles -----------------------------------------------------------------------------------------------
 
     async def profile(self, user: str = LOCAL_USER) -> Profile | None:
         """What a user has told about themselves, if anything."""
-        stored = await self.database.profile(user)
+        stored = await self.database.fetch(reads.profile, user)
         return decode_profile(stored) if stored is not None else None
 
     async def save_profile(self, user: str, profile: Profile) -> None:
@@ -358,7 +358,7 @@ class Engine:
 
     async def thread(self, thread_id: str, user: str = LOCAL_USER) -> Thread:
         """A thread of this user. Raises `NotFound`."""
-        thread = await self.database.thread(thread_id)
+        thread = await self.database.fetch(reads.thread, thread_id)
         if thread is None or not may(user, thread):
             if thread is not None:
                 audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
@@ -386,7 +386,7 @@ class Engine:
         )
         await self.database.write(transactions.create_thread, thread, state)
         stored = await self.thread(thread_id, user)
-        kept = await self.database.thread_state(thread_id)
+        kept = await self.database.fetch(reads.thread_state, thread_id)
         if (stored.title, bound_flow(kept)) != (title, bound_flow(state)):
             raise IdempotencyConflict
         return stored
@@ -410,7 +410,7 @@ class Engine:
         with self.database.watch(thread_id) as watch:
             while True:
                 watch.clear()
-                runs = await self.database.open_runs(thread_id)
+                runs = await self.database.fetch(reads.open_runs, thread_id)
                 if not runs:
                     return
                 for run in runs:
@@ -421,12 +421,12 @@ class Engine:
 
     async def threads(self, user: str = LOCAL_USER, limit: int = 100) -> list[Thread]:
         """A user's threads, the newest first."""
-        return await self.database.threads(user, limit)
+        return await self.database.fetch(reads.threads_of, user, limit)
 
     async def messages(self, thread_id: str, user: str = LOCAL_USER) -> list[Message]:
         """Messages of a thread of this user, the oldest first. Raises `NotFound`."""
         await self.thread(thread_id, user)
-        return await self.database.messages(thread_id)
+        return await self.database.fetch(reads.messages_of, thread_id)
 
     async def follow(
         self, thread_id: str, after: int = 0, *, run_id: str | None = None, tick: float | None = None
@@ -469,11 +469,11 @@ class Engine:
     async def _is_over(self, thread_id: str, run_id: str | None, after: int) -> bool:
         """Whether nothing more can come: the thread is gone, or the place is behind the run's end or open question."""
         if run_id is None:
-            return await self.database.thread(thread_id) is None
-        record = await self.database.run(run_id)
+            return await self.database.fetch(reads.thread, thread_id) is None
+        record = await self.database.fetch(reads.run, run_id)
         return record is None or not await self.is_left(record, after)
 
-    async def is_left(self, run: data_records.Run, after: int) -> bool:
+    async def is_left(self, run: data_records.RunRecord, after: int) -> bool:
         """Whether a reader at a place has something to come, or to wait for: not at the end, or the open question."""
         if run.status != "interrupted":
             return run.last_seq is None or after < run.last_seq

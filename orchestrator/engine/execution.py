@@ -11,10 +11,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import is_invalid_resume
 from langgraph.types import Command
 
-from antiphon.data import transactions
+from antiphon.data import reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import AntiphonError, Fenced, StorageError
-from antiphon.data.records import Fence, GraphState, Message, Row, Run, RunStatus
+from antiphon.data.records import Fence, GraphState, Message, Row, RunRecord, RunStatus
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.engine.thread_state import pack, unpack
@@ -78,7 +78,7 @@ class Execution:
         self,
         database: Database,
         served: ServedGraph,
-        run: Run,
+        run: RunRecord,
         environment: Environment,
         took_over: bool = False,
     ) -> None:
@@ -350,7 +350,7 @@ class Execution:
         """The state that the run begins from: what the graph left on this branch of messages."""
         if self._served.state == "messages":
             return None
-        return await self._database.graph_state(self.run.graph, self.run.input_message_id)
+        return await self._database.fetch(reads.graph_state, self.run.graph, self.run.input_message_id)
 
     async def _entry(
         self,
@@ -360,8 +360,8 @@ class Execution:
         fresh: bool,
     ) -> Any:
         """What the graph is invoked with: its input, or a human's answers, or nothing to go on where it stood."""
-        if fresh or await self._database.checkpoint(self.run.id, "", None) is None:
-            left = await self._database.thread_state(self.run.thread_id)
+        if fresh or await self._database.fetch(reads.checkpoint, self.run.id, "", None) is None:
+            left = await self._database.fetch(reads.thread_state, self.run.thread_id)
             return self._served.make_input(given, await self._history(given, base), left)
         return Command(resume=view.resume) if view.resume else None
 
@@ -373,7 +373,7 @@ class Execution:
         if given.history and base is None:
             return list(given.history)
         seen = base.message_id if base else None
-        *earlier, _ = await self._database.branch(self.run.input_message_id, seen)
+        *earlier, _ = await self._database.fetch(reads.branch, self.run.input_message_id, seen)
         return [HistoryMessage(role=m.role, content=m.content, id=m.id) for m in earlier]
 
     async def _complete(self, writer: RunWriter, handler: EventHandler, output: Any) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.engine.execution import Execution
 from antiphon.orchestrator.engine.exits import run_context
@@ -69,7 +70,7 @@ class Runner:
             entry[0].cancel(by)
         return entry is not None
 
-    def spawn(self, record: Run, served: ServedGraph, took_over: bool = False) -> asyncio.Task[None]:
+    def spawn(self, record: RunRecord, served: ServedGraph, took_over: bool = False) -> asyncio.Task[None]:
         """Execute a run that this process owns."""
         self._environment.observe("run_started", 1)
         execution = Execution(self._database, served, record, self._environment, took_over)
@@ -97,7 +98,7 @@ class Runner:
 
     async def _claim(self, run_id: str, held_by: str | None) -> asyncio.Task[None] | None:
         try:
-            known = await self._database.run(run_id)
+            known = await self._database.fetch(reads.run, run_id)
             served = await self._graph(known.graph) if known is not None else None
             if served is None:
                 return None  # another process may serve it
@@ -110,7 +111,7 @@ class Runner:
     async def _recover(self) -> None:
         """Take up orphaned runs, for ever: those first that look harmless."""
         while not self._closing:
-            orphans: list[Run] = []
+            orphans: list[RunRecord] = []
             try:
                 orphans = await self._database.orphans(self._environment.lease_seconds)
             except Exception:
@@ -125,7 +126,7 @@ class Runner:
                     log.exception("a run could not be recovered, and will be again", extra={"run_id": run.id})
             await self._pause(SCAN_SECONDS)
 
-    async def _take_over(self, run: Run) -> None:
+    async def _take_over(self, run: RunRecord) -> None:
         """Continue one orphaned run, carefully: it may be what killed its process.
 
         Runs begin one after the other; one that was lost more than once since it last got anywhere runs alone.
@@ -145,7 +146,11 @@ class Runner:
         while not self._closing:
             await self._pause(SCAN_SECONDS / 2)
             try:
-                requested = await self._database.cancel_requests() if self._executions else []
+                requested = (
+                    await self._database.fetch(reads.cancel_requests, self._database.worker_id)
+                    if self._executions
+                    else []
+                )
                 for run in requested:
                     self.cancel(run.id, run.cancel_requested_by or "unknown")
             except Exception:
@@ -158,6 +163,6 @@ class Runner:
                 await self._stopped.wait()
 
 
-def _suspicious(run: Run) -> bool:
+def _suspicious(run: RunRecord) -> bool:
     """Whether a run was lost more than once since it last got anywhere: it may be what kills its process."""
     return run.charges > 1

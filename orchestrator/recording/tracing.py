@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -120,7 +120,7 @@ class _Open(NamedTuple):
 class RunSpans:
     """Feed it everything that happens in a run, with its time; it returns the spans that have ended."""
 
-    def __init__(self, run: Run, context: TraceContext) -> None:
+    def __init__(self, run: RunRecord, context: TraceContext) -> None:
         self.trace_id = context.trace_id
         self._run = run
         self._context = context

@@ -24,7 +24,7 @@ from antiphon.data.records import (
     GraphState,
     Message,
     NewEvent,
-    Run,
+    RunRecord,
     RunStatus,
     StoredCheckpoint,
 )
@@ -69,7 +69,7 @@ class RunWriter:
     def __init__(
         self,
         log: Database,
-        run: Run,
+        run: RunRecord,
         clock: Clock,
         view: RunView,
         observe: Observe = unobserved,

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from antiphon.data.hints import Hints
 
 THREADS = st.sampled_from("abc")
-STEPS = st.one_of(st.tuples(st.just("notify"), st.lists(THREADS)), st.tuples(st.just("clear"), st.integers(0, 5)))
+STEPS = st.one_of(
+    st.tuples(st.just("notify"), st.lists(THREADS)), st.tuples(st.just("clear"), st.integers(0, 5))
+)
 
 
 def is_awake(watch) -> bool:
@@ -35,7 +37,10 @@ def test_a_watch_is_awake_exactly_when_its_thread_was_hinted_at_since_clear(watc
         for step, argument in steps:
             if step == "notify":
                 hints.notify(argument)
-                awake = [known or thread in argument for known, thread in zip(awake, watched, strict=True)]
+                awake = [
+                    known or thread in argument
+                    for known, thread in zip(awake, watched, strict=True)
+                ]
             elif argument < len(watches):
                 watches[argument].clear()
                 awake[argument] = False

@@ -24,8 +24,7 @@ from antiphon import Engine, Run, open_engine
 from antiphon.data import transactions
 from antiphon.data.database import Database
 from antiphon.data.ids import new_id
-from antiphon.data.records import Acceptance, NewEvent
-from antiphon.data.records import Run as RunRecord
+from antiphon.data.records import Acceptance, NewEvent, RunRecord
 from antiphon.orchestrator.engine.environment import Environment
 from antiphon.orchestrator.events import (
     TERMINAL,
@@ -58,7 +57,7 @@ from antiphon.orchestrator.recording.writer import RunWriter
 from antiphon.orchestrator.request import LOCAL_USER, PUBLIC, Request, User
 from antiphon.orchestrator.team import prompts
 from antiphon.orchestrator.team.agents import TEAM
-from antiphon.rag.types import Chunk, Hit
+from antiphon.rag.types import Chunk, ScoredChunk
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -161,11 +160,13 @@ class Knowledge:
 
     def __init__(self, **texts: str) -> None:
         self._hits = [
-            Hit(chunk=Chunk(document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"), score=1.0)
+            ScoredChunk(
+                chunk=Chunk(document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"), score=1.0
+            )
             for name, text in texts.items()
         ]
 
-    async def search(self, question: str, access: Iterable[str]) -> list[Hit]:
+    async def search(self, question: str, access: Iterable[str]) -> list[ScoredChunk]:
         return self._hits
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from antiphon import open_engine
 from antiphon.data.errors import StorageError
-from antiphon.orchestrator.opening import check, default_database, knowledge_url
+from antiphon.orchestrator.opening import check, default_database
 from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import Knowledge, chain, opened, saying
 
@@ -23,8 +23,16 @@ async def test_without_a_retriever_the_shipped_handbook_is_known(url: str, tmp_p
     assert (tmp_path / "antiphon-knowledge.db").exists()
 
 
-def test_the_knowledge_lies_beside_the_database() -> None:
-    assert knowledge_url("sqlite:////var/lib/chat.db") == "sqlite:////var/lib/chat-knowledge.db"
+async def test_a_database_in_memory_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with open_engine("memory://", model=QUICK) as engine:
+        run = await engine.start("What is the engine power?")
+        assert "81 kW" in await run.text()
+        assert [message.role for message in await engine.messages(run.thread_id)] == ["user", "assistant"]
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs
+
+
+def test_the_default_database_is_a_file() -> None:
     assert default_database().startswith("sqlite:///")
     assert default_database().endswith("antiphon.db")
 

@@ -811,7 +811,7 @@ async def test_a_handed_back_run_that_is_cancelled_closes_what_it_began(url: str
     check_log(path_of(url))
 
 
-async def lost_while_speaking(database: Database, record: data_records.Run) -> None:
+async def lost_while_speaking(database: Database, record: data_records.RunRecord) -> None:
     """Leave a run in the queue as a worker leaves it that was stopped while an agent spoke."""
     async with writing(database, record) as writer:
         writer.emit(AgentStart(span="1.1", agent="node"))

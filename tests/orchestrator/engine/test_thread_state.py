@@ -27,6 +27,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from antiphon import Engine, Run
+from antiphon.data import reads
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.thread_state import unpack
 from antiphon.orchestrator.events import AgentStart, Interrupt, RunComplete, RunError
@@ -106,9 +107,9 @@ async def a_turn(engine: Engine, text: str, message_id: str, thread_id: str | No
 async def state_here(engine: Engine, graph: Graph, run_id: str) -> Any:
     """The state that a run has left."""
     record = await engine.record(run_id, "local")
-    left = await engine.database.graph_state("graph", record.reply_message_id)
+    left = await engine.database.fetch(reads.graph_state, "graph", record.reply_message_id)
     if left is None:  # it had no answer: its own message is the last one of the thread
-        left = await engine.database.graph_state("graph", record.input_message_id)
+        left = await engine.database.fetch(reads.graph_state, "graph", record.input_message_id)
     assert left is not None
     base = unpack(left.value)
     async with writing(engine.database, record) as writer:
@@ -682,7 +683,7 @@ async def test_a_graph_may_begin_each_turn_from_the_messages_alone(url: str) -> 
         assert isinstance(end, RunComplete)
         assert end.text == "graph 1", "the counter begins anew"
         record = await engine.record(run.id, "local")
-        assert await engine.database.graph_state("graph", record.reply_message_id) is None
+        assert await engine.database.fetch(reads.graph_state, "graph", record.reply_message_id) is None
 
 
 async def test_a_subgraph_that_keeps_its_state_takes_its_input_in_when_the_run_goes_on(

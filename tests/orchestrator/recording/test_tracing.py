@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
@@ -43,8 +43,8 @@ RUN_ID = "0192f0c1-7b7a-7000-8000-000000000001"
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def record(attempt: int = 1, epoch: int = 1) -> Run:
-    return Run(
+def record(attempt: int = 1, epoch: int = 1) -> RunRecord:
+    return RunRecord(
         id=RUN_ID,
         thread_id="t",
         user_id="ada@example.com",
@@ -68,7 +68,7 @@ def record(attempt: int = 1, epoch: int = 1) -> Run:
     )
 
 
-def spans_of(run: Run | None = None) -> RunSpans:
+def spans_of(run: RunRecord | None = None) -> RunSpans:
     spans = RunSpans(run or record(), context_of(RUN_ID, None))
     spans.see(RunStart(input={"message": "hi"}, graph="team", dialect="chat", reply_id="r"), 5)
     return spans
