@@ -12,7 +12,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from antiphon.data.ids import new_id
 from tests.api.wire import Block, Socket, SseReader, raw, socket, sse, sse_all
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller
@@ -429,7 +428,18 @@ async def test_multi_agent_sse_cut_between_question_and_complete_resumes_exactly
 
 @pytest.mark.parametrize(
     "cursor",
-    ["nonsense", "1", "-1", "99999999999999999", f"{new_id()}:1.0", "a:1.0", "{run}:999.0", "-:1.0", "é", "\n"],
+    [
+        "nonsense",
+        "1",
+        "-1",
+        "99999999999999999",
+        "01900000-0000-7000-8000-000000000000:1.0",
+        "a:1.0",
+        "{run}:999.0",
+        "-:1.0",
+        "é",
+        "\n",
+    ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/api/streaming/multi-agent/stream"])
 async def test_a_post_with_an_unknown_cursor_is_gone_in_its_own_words(
