@@ -634,7 +634,7 @@ async def test_a_flow_is_resumed_exactly_behind_every_frame(
         await opened.frame()
         await opened.send(message=question, **user)
         whole = await opened.texts_until(*ENDS)
-    assert len(whole) > 10
+    assert len(whole) > 3
     for had, last in enumerate(whole[:-1], 1):
         frame = json.loads(last)
         async with socket(house.ws + path(agent)) as opened:

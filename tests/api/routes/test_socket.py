@@ -352,7 +352,9 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_run_goes_on(tmp_p
             await stuck.send(type="message", message=question)
             run_id = (await stuck.frame())["run_id"]
             stuck.connection.transport.pause_reading()
-            async with httpx.AsyncClient(base_url=server.url, headers=bearer(), timeout=30, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                base_url=server.url, headers=bearer(), timeout=DEADLINE, trust_env=False
+            ) as client:
                 blocks = await sse_all(client, "GET", f"/api/v1/runs/{run_id}/events")
                 assert blocks[-1].event == "run_complete"
                 await given_up(client)
@@ -364,7 +366,7 @@ async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(tmp_pat
     long = Reply(chunks=[f"{'word' * 100} {number} " for number in range(5_000)], burst=True)
     question = teller.answer("too much to stream", long)
     with running_server(tmp_path, **model_settings(teller), send_seconds=0.5) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             run_id = (await client.post("/api/v1/runs", json={"message": question})).json()["run_id"]
             async with client.stream("GET", f"/api/v1/runs/{run_id}/events") as stuck:
                 assert stuck.status_code == 200

@@ -54,6 +54,7 @@ from tests.orchestrator.support import (
     side_by_side,
     writing,
 )
+from tests.support.deadline import DEADLINE
 
 
 async def echo(state: MessagesState) -> dict[str, Any]:
@@ -602,7 +603,7 @@ async def test_followers_of_a_deleted_thread_end(url: str, elsewhere: bool) -> N
         idle = follower.follow(run.thread_id, (await engine.thread(run.thread_id)).last_seq, tick=0.01)
         assert await anext(idle) == []
         await engine.delete_thread(run.thread_id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             for stream in (idle, slow, follower.follow(run.thread_id), follower.follow(run.thread_id, run_id=run.id)):
                 async for _ in stream:
                     pass
@@ -788,7 +789,7 @@ async def test_behind_an_open_question_there_is_nothing_to_wait_for(url: str) ->
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")
         *_, asked = [recorded async for recorded in run]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             assert [recorded async for recorded in run.events(asked.seq)] == []
             assert [recorded async for recorded in run.events(asked.seq - 1)] == [asked]
 
