@@ -40,7 +40,9 @@ class Server:
         self.process: Fork | None = None
 
     async def start(self) -> Server:
-        """Start; returns when it answers."""
+        """Start, after it has ended if it was started before; return when it answers."""
+        if self.process is not None:
+            await self.ended()
         options = ["--port", str(self.port), "--db", f"sqlite:///{self._folder / 'log.db'}", *self._graph]
         with self.log.open("ab") as log:
             arguments = [*self._plants, "serve", *options]
