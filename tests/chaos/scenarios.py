@@ -14,6 +14,7 @@ import signal
 import socket
 import sqlite3
 import statistics
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -558,8 +559,14 @@ async def stuck_readers(world: World, trials: int) -> int:
     for _ in range(trials):
         alone.append(await _read_alone(world, server))
         before = server.rss
-        ask, begun = await _long_run(world, server), time.monotonic()
+        gate = threading.Event()
+        ask = await _long_run(world, server, gate)
         stuck = await asyncio.gather(*(_stuck(server, ask, way) for way, count in STUCK.items() for _ in range(count)))
+        async with asyncio.timeout(DEADLINE):
+            while await _streams(server) != STUCK:
+                pass
+        gate.set()
+        begun = time.monotonic()
         await world.follow([ask], 1)
         among.append(time.monotonic() - begun)
         grown.append((server.rss - before) / 2**20)
@@ -579,14 +586,21 @@ async def stuck_readers(world: World, trials: int) -> int:
     return trials * sum(STUCK.values())
 
 
-async def _long_run(world: World, server: Server) -> Ask:
-    ask = world.ask(words=6000, delay=0.0003, supporting=(), into=None)
+async def _long_run(world: World, server: Server, gate: threading.Event) -> Ask:
+    """Begin a run whose answer begins when the gate is opened: 200 kB, which the last three events repeat."""
+
+    def wait(agent: str, _: int) -> Any:
+        return {"gate": gate, "gate_at": 0} if agent == "troubleshooting" else None
+
+    ask = world.ask(words=20_000, words_at_once=10, delay=0.001, supporting=(), into=None, script=wait)
     await _begin(world, server, ask)
     return ask
 
 
 async def _read_alone(world: World, server: Server) -> float:
-    ask, begun = await _long_run(world, server), time.monotonic()
+    gate = threading.Event()
+    ask, begun = await _long_run(world, server, gate), time.monotonic()
+    gate.set()
     await world.follow([ask], 1)
     return time.monotonic() - begun
 

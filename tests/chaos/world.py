@@ -104,7 +104,9 @@ class Model:
         if agent == "classifier":
             route = {"primary": "troubleshooting", "supporting": ask.supporting, "confidence": 0.9, "parts": []}
             return Reply(json.dumps(route), **fields)
-        return Reply(chunks=[f"c{number}w{n} " for n in range(ask.words)], **{"delay": ask.delay, **fields})
+        words = [f"c{number}w{n} " for n in range(ask.words)]
+        chunks = ["".join(words[n : n + ask.words_at_once]) for n in range(0, ask.words, ask.words_at_once)]
+        return Reply(chunks=chunks, **{"delay": ask.delay, **fields})
 
 
 class World:
