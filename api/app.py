@@ -29,7 +29,7 @@ from antiphon.api.services import Services
 from antiphon.api.settings import Settings
 from antiphon.api.tracing import tracing
 from antiphon.orchestrator.budget import Limits
-from antiphon.orchestrator.engine.environment import Environment
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.opening import open_engine
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -52,10 +52,10 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
                 settings.database_url,
                 graphs=settings.graphs if graphs is None else graphs,
                 model=settings.model,
-                api_key=settings.openai_api_key,
-                base_url=settings.openai_base_url,
-                model_seconds=settings.model_seconds,
                 environment=Environment(
+                    api_key=settings.openai_api_key,
+                    base_url=settings.openai_base_url,
+                    model_seconds=settings.model_seconds,
                     limits=Limits(
                         tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
                     ),

@@ -145,7 +145,8 @@ class Acceptance(Record, frozen=True):
     content: str
     input: bytes
     at: int
-    worker: str
+    worker: str | None
+    """The worker that claims the run if the thread is idle; None leaves it queued."""
     events: Callable[[Thread, Message], Sequence[NewEvent]]
     """Returns the run's first events, for its thread and its message as stored. Must be pure."""
     thread_id: str | None = None

@@ -34,9 +34,10 @@ Active = Sequence[tuple[str, str]]
 
 
 def accept(tx: Transaction, acceptance: Acceptance) -> Accepted:
-    """Store a message, its run and their first events; claim the run if the thread is idle.
+    """Store a message, its run and their first events.
 
-    Raises `NotFound`, `Busy`, `IdempotencyConflict`.
+    The acceptance's worker, if there is one, claims the run if the thread is idle. Raises
+    `NotFound`, `Busy`, `IdempotencyConflict`.
     """
     if acceptance.idempotency:
         earlier = repeated(tx, acceptance.user_id, *acceptance.idempotency)
@@ -62,7 +63,8 @@ def accept(tx: Transaction, acceptance: Acceptance) -> Accepted:
     insert_message(tx, message)
     insert_message(tx, place_for_reply(message, acceptance.reply_message_id))
     events = acceptance.events(thread, message)
-    tx.insert("runs", _new_run(acceptance, thread, claimed=not active, emitted=len(events)))
+    claimed = not active and acceptance.worker is not None
+    tx.insert("runs", _new_run(acceptance, thread, claimed=claimed, emitted=len(events)))
     if acceptance.idempotency:
         _store_request(tx, acceptance.user_id, *acceptance.idempotency, acceptance.run_id)
     interrupted: tuple[str, ...] = ()
@@ -271,13 +273,13 @@ def pause(
 def answer(  # noqa: PLR0913, PLR0917 - all that one commit stores
     tx: Transaction,
     run_id: str,
-    worker: str,
+    worker: str | None,
     events: Sequence[NewEvent],
     message: Message,
     reply_id: str,
     idempotency: tuple[str, str, bytes] | None = None,
 ) -> RunRecord | None:
-    """Continue a paused run as its writer, not as a new attempt.
+    """Continue a paused run as its writer, not as a new attempt; without a worker, queue it.
 
     `message` is the answer; the run's further text will be the message `reply_id` after it.
     `idempotency` is `(user, key, digest)` of the request, which is stored, too. Returns None if the
@@ -291,9 +293,20 @@ def answer(  # noqa: PLR0913, PLR0917 - all that one commit stores
     if idempotency:
         _store_request(tx, *idempotency, run_id)
     put_after_question(tx, paused, message, reply_id)
-    run = _take(tx, run_id, worker, charge=0)
+    run = _take(tx, run_id, worker or "", charge=0)
     append(tx, Fence(run_id=run_id, epoch=run.lease_epoch), run.emitted, events)
+    if worker is None:
+        _queue_answered(tx, run_id)
     return tx.existing_run(run_id)
+
+
+def _queue_answered(tx: Transaction, run_id: str) -> None:
+    """Release a run that was answered. The claim that follows counts its attempt again."""
+    tx.execute(
+        "UPDATE runs SET status = 'queued', owner = NULL,"
+        " attempt = attempt - 1, charges = charges - 1 WHERE id = :run_id",
+        run_id=run_id,
+    )
 
 
 def cancel(

@@ -48,7 +48,7 @@ def compile_flow(
         state: FlowState = {
             "message": request.message,
             "history": [{"role": entry.role, "content": entry.content} for entry in earlier],
-            "inputs": request.inputs,
+            "inputs": dict(request.inputs),
         }
         if plan.has_steps:
             kept = read_state(encoded, agent_id, plan)

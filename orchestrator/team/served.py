@@ -7,13 +7,14 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
+from antiphon.orchestrator.environment import Search
 from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.graphs.served import Conclusion, ServedGraph
 from antiphon.orchestrator.graphs.shape import shape_of
 from antiphon.orchestrator.models import StructuredOutput
 from antiphon.orchestrator.request import HistoryMessage, Request
 from antiphon.orchestrator.team.graph import team_graph
-from antiphon.orchestrator.team.nodes.context import Search, TeamContext
+from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.routing import route_schema
 from antiphon.orchestrator.team.state import route_of
 from antiphon.orchestrator.team.team import Team

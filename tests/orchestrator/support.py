@@ -25,7 +25,7 @@ from antiphon.data import transactions
 from antiphon.data.database import Database
 from antiphon.data.ids import new_id
 from antiphon.data.records import Acceptance, NewEvent, RunRecord
-from antiphon.orchestrator.engine.environment import Environment
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.events import (
     TERMINAL,
     AgentChunk,
@@ -44,7 +44,6 @@ from antiphon.orchestrator.events import (
     RunComplete,
     RunError,
     RunStart,
-    ToolChunk,
     ToolComplete,
     ToolError,
     ToolStart,
@@ -218,7 +217,7 @@ async def reach_text(run: Run, *texts: str) -> None:
 
 ABOUT_AGENTS = (
     *(AgentStart, AgentChunk, AgentComplete, AgentError, RunAttempt),
-    *(ToolStart, ToolChunk, ToolComplete, ToolError, Interrupt, InterruptAnswered),
+    *(ToolStart, ToolComplete, ToolError, Interrupt, InterruptAnswered),
 )
 
 
@@ -452,7 +451,8 @@ async def accepted(database: Database, **given: Any) -> RunRecord:
 @asynccontextmanager
 async def writing(database: Database, run: RunRecord | None = None) -> AsyncIterator[RunWriter]:
     """The writer of a run, of a new one unless told otherwise."""
-    writer = RunWriter(database, run or await accepted(database), lambda: 2, RunView())
+    record = run or await accepted(database)
+    writer = RunWriter(database, record, Environment(clock=lambda: 2), RunView())
     try:
         yield writer
     finally:

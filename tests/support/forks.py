@@ -64,13 +64,23 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
 
-def fork(module: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, stderr: IO[bytes]) -> Fork:
-    """Run `python -m module arguments` in a fork, with this environment as its whole one. Its stdout is a pipe."""
+def fork(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: Path = ROOT,
+    stderr: IO[bytes] | None = None,
+) -> Fork:
+    """Run `python -m module arguments` in a fork, with this environment as its whole one.
+
+    Its stdout is a pipe, its stderr is this process's if no other one is given.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     readable, writable = os.pipe()
     request = {"argv": [module, *arguments], "environment": dict(environment), "cwd": str(cwd)}
+    errors = 2 if stderr is None else stderr.fileno()
     with theirs:
-        socket.send_fds(_origin(), [json.dumps(request).encode()], [theirs.fileno(), writable, stderr.fileno()])
+        socket.send_fds(_origin(), [json.dumps(request).encode()], [theirs.fileno(), writable, errors])
     os.close(writable)
     return Fork(ours, os.fdopen(readable, "rb"))
 

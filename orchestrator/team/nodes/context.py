@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
 
+from antiphon.orchestrator.environment import Search
 from antiphon.orchestrator.events import AnyEvent
 from antiphon.orchestrator.models import StructuredOutput
 from antiphon.orchestrator.profiles import Profile
 from antiphon.orchestrator.team.team import Team
-from antiphon.rag.types import ScoredChunk
-
-
-class Search(Protocol):
-    """Finds passages: `antiphon.rag.retriever.Retriever`, or an object with the same method."""
-
-    async def search(self, question: str, access: Collection[str]) -> list[ScoredChunk]:
-        """Return the best passages that a reader with these access labels may see."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ SILENT: dict[str, set[str]] = {
         "message_saved",
         "sources",  # they come with `complete`
         "tool_start",
-        "tool_chunk",
         "tool_complete",
         "tool_error",
         "tool_order",
@@ -41,7 +40,6 @@ SILENT: dict[str, set[str]] = {
         "interaction",
         "sources",  # they come with the element that searched
         "tool_start",
-        "tool_chunk",
         "tool_complete",
         "tool_error",
         "tool_order",
@@ -57,7 +55,6 @@ SILENT: dict[str, set[str]] = {
         "interaction",
         "sources",
         "tool_start",
-        "tool_chunk",
         "tool_complete",
         "tool_error",
         "tool_order",
@@ -65,7 +62,7 @@ SILENT: dict[str, set[str]] = {
         "custom",
         "workflow_update",
     },
-    "threads": {"sources", "tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order", "custom"},
+    "threads": {"sources", "tool_start", "tool_complete", "tool_error", "tool_order", "custom"},
     "sessions": {
         "run_attempt",  # tokens pause until the new text goes beyond what was shown
         "message_saved",
@@ -76,7 +73,6 @@ SILENT: dict[str, set[str]] = {
         "interaction",
         "sources",
         "tool_start",
-        "tool_chunk",
         "tool_complete",
         "tool_error",
         "tool_order",

@@ -12,11 +12,10 @@ from typing import Any, TypedDict
 import pytest
 from langgraph.graph import START, StateGraph
 
-from antiphon import open_engine
 from antiphon.orchestrator.graphs.loading import GraphError, load_graphs
 from antiphon.orchestrator.graphs.served import serve_graph
 from tests.orchestrator.projects import SAYING, write
-from tests.orchestrator.support import Knowledge, chain, opened, saying
+from tests.orchestrator.support import chain, opened, saying
 
 GRAPH = SAYING + "graph = saying(WORDS).compile()\n"
 
@@ -30,7 +29,7 @@ def listing(folder: Path, graphs: Any, **more: Any) -> str:
 
 async def told(url: str, *graphs: Any) -> dict[str, str]:
     """What each of some graphs answers."""
-    async with open_engine(url, graphs=graphs, retriever=Knowledge()) as engine:
+    async with opened(url, *graphs) as engine:
         names = [name for name in engine.graphs if name != "team"]
         return {name: await (await engine.start("hello", graph=name)).text() for name in names}
 

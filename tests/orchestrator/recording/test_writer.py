@@ -15,7 +15,7 @@ from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.errors import Fenced
 from antiphon.data.records import CheckpointWrite, Message, RunRecord
-from antiphon.orchestrator.engine.execution import body_of
+from antiphon.orchestrator.engine.log import body_of
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
