@@ -77,7 +77,7 @@ def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and
     assert f"type: {kind}" in FLOWS
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *NAMES, *ALIASES, *ARGUMENTS])
+@pytest.mark.parametrize("name", sorted([*FUNCTIONS, *NAMES, *ALIASES, *ARGUMENTS]))
 def test_every_word_of_expressions_stands_in_the_page_about_flows(name: str) -> None:
     assert f"`{name}(" in FLOWS if name in FUNCTIONS else f"`{name}`" in FLOWS
 

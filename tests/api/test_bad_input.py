@@ -21,6 +21,7 @@ from antiphon.api.settings import Settings
 from antiphon.data.ids import new_id
 from tests.api.test_auth import FORGED
 from tests.api.wire import SSE, Socket, socket, sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.server import API_KEY, SECRET, LiveServer, bearer, token
 
 POSTS = {
@@ -234,7 +235,7 @@ def without_time(body: Any) -> Any:
 
 @pytest.mark.parametrize("parameter", ["run_id", "thread_id"])
 async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer, parameter: str) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
         blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "mine alone"}, headers=bearer("ada"))
         mine = blocks[0].data[parameter]
         routes = routes_with(guarded.settings, parameter)
@@ -256,7 +257,9 @@ async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer,
 
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/api/streaming/multi-agent/stream"])
 async def test_somebody_elses_thread_or_cursor_cannot_be_used(guarded: LiveServer, path: str) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10, headers=bearer("eve")) as client:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, trust_env=False, timeout=DEADLINE, headers=bearer("eve")
+    ) as client:
         blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "x"}, headers=bearer("ada"))
         answers = []
         for run, thread in ((blocks[0].id, blocks[0].data["thread_id"]), (f"{new_id()}:1.0", new_id())):
@@ -328,7 +331,7 @@ async def test_every_route_but_a_few_asks_for_a_login(guarded: LiveServer) -> No
 
 async def test_identity_comes_from_the_token_alone(guarded: LiveServer) -> None:
     """Fields that name another user change nothing."""
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
         user = f"eve-{uuid4()}"
         chat = {"message": "x", "customer_id": "ada", "user_id": "ada"}
         assert (await client.post("/api/v1/chat", json=chat, headers=bearer(user))).status_code == 200

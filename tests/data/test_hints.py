@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.data.hints import Hints
+from tests.support.deadline import DEADLINE
 
 THREADS = st.sampled_from("abc")
 STEPS = st.one_of(
@@ -57,7 +58,7 @@ async def test_one_hint_wakes_all_waiters_of_a_thread():
         waiting = [asyncio.create_task(watch.wait()) for watch in (one, other)]
         await asyncio.sleep(0)
         hints.notify(["a"])
-        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        await asyncio.wait_for(asyncio.gather(*waiting), DEADLINE)
 
 
 async def test_a_hint_between_clear_and_wait_is_not_lost():
@@ -65,7 +66,7 @@ async def test_a_hint_between_clear_and_wait_is_not_lost():
     with hints.watch("a") as watch:
         watch.clear()
         hints.notify(["a"])
-        await asyncio.wait_for(watch.wait(), 5)
+        await asyncio.wait_for(watch.wait(), DEADLINE)
 
 
 async def test_notify_all_wakes_every_thread():

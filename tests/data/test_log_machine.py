@@ -23,6 +23,7 @@ from antiphon.data import open_database, reads, transactions
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
 from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, RunRecord, Thread
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
+from tests.support.size import trials
 
 PICK = st.integers(0, 7)
 COUNT = st.integers(1, 3)
@@ -709,10 +710,10 @@ class FileLogMachine(LogMachine):
 
 TestLog = FileLogMachine.TestCase
 TestLog.settings = settings(
-    max_examples=30,
+    max_examples=trials(30, 12),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestLogInMemory = LogMachine.TestCase
-TestLogInMemory.settings = settings(TestLog.settings, max_examples=10)
+TestLogInMemory.settings = settings(TestLog.settings, max_examples=trials(10, 4))

@@ -17,6 +17,7 @@ from antiphon.data.records import DAY_MS, Fence
 from antiphon.data.transactions import Transaction
 from antiphon.data.workers import WorkerLock, _state, boot_id, exclusive
 from tests.data.support import acceptance, answered, notes, peer
+from tests.support.deadline import DEADLINE
 
 FOR_EVER = 3600.0
 
@@ -147,7 +148,7 @@ async def test_a_worker_that_blocks_the_file_for_ever_is_killed_by_the_one_that_
         other.process.send_signal(signal.SIGSTOP)
         taken = await database.claim(run_id, database.worker_id, held_by=other.worker_id)
         assert (taken.owner, taken.lease_epoch) == (database.worker_id, 2)
-        assert other.process.wait(10) == -signal.SIGKILL
+        assert other.process.wait(DEADLINE) == -signal.SIGKILL
 
 
 def test_only_the_process_that_took_the_lock_is_killed(tmp_path):
@@ -169,7 +170,7 @@ def test_only_the_process_that_took_the_lock_is_killed(tmp_path):
         lock.end("there")
         later.communicate(b"\n")
         assert later.returncode == 0
-        assert same.wait(10) == -signal.SIGKILL
+        assert same.wait(DEADLINE) == -signal.SIGKILL
     lock.release()
 
 

@@ -343,7 +343,7 @@ async def test_an_error_of_the_driver_itself_does_not_stop_the_writer(recorder):
     run = await recorder.start()
     unreadable = recorder.writer.submit(lambda tx: tx.one("SELECT CAST(x'ff' AS TEXT)"))
     with pytest.raises((sqlite3.Error, StorageError)):
-        await asyncio.wait_for(unreadable, 0.5)
+        await asyncio.wait_for(unreadable, PATIENCE)
     assert await recorder.append(run, 1) == 2
 
 
@@ -363,7 +363,7 @@ async def test_a_writer_that_cannot_work_says_so(tmp_path):
     command = broken.submit(lambda tx: None)
     try:
         with pytest.raises(StorageError):
-            await asyncio.wait_for(command, 0.5)
+            await asyncio.wait_for(command, PATIENCE)
     finally:
         await broken.close()
 

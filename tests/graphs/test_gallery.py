@@ -22,7 +22,7 @@ from tests.graphs.served import FlowTalk, Heard, NativeTalk, until, wrong, wrong
 from tests.support.server import ProcessServer
 
 pytestmark = [
-    pytest.mark.timeout(300),  # the first test has all conversations
+    pytest.mark.timeout(600),  # the first test has all conversations
     pytest.mark.filterwarnings("ignore::langgraph.warnings.LangGraphDeprecationWarning"),
 ]
 

@@ -71,7 +71,7 @@ async def test_an_engine_closes_the_connections_of_the_model_that_it_made(url: s
             await (await begin(engine, POWER, **CHOSEN)).wait()
         del engine
         with suppress(TimeoutError):
-            await server.wait_until(lambda: server.connections_open == 0, timeout=0.3)
+            await server.wait_until(lambda: server.connections_open == 0)
         left = server.connections_open
     gc.collect()
     assert left == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from antiphon.orchestrator.events import (
 )
 from antiphon.orchestrator.models import chat_model
 from tests.orchestrator.support import askers, crew, events_of, of_type, opened, route, shown_answer
+from tests.support.forks import fork
 from tests.support.model_server import ModelServer, Reply, Script, by_turn
 
 ROOT = Path(__file__).parents[3]
@@ -110,22 +111,19 @@ async def killed(
     *more: str,
 ) -> str:
     """Kill a process that runs the team, after certain events and requests. Return the run's id."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.orchestrator.child", url, server.base_url, message, *more),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert child.stdout
+    arguments = [url, server.base_url, message, *more]
+    child = await asyncio.to_thread(fork, "tests.orchestrator.child", arguments, os.environ)
     try:
-        run_id = (await child.stdout.readline()).decode().strip()
+        run_id = (await asyncio.to_thread(child.stdout.readline)).decode().strip()
         events: list[AnyEvent] = []
         while not seen(events):
-            events.append(decode(await child.stdout.readline()))
-        await server.wait_until(lambda: len(server.requests) >= arrived, timeout=30)
+            events.append(decode(await asyncio.to_thread(child.stdout.readline)))
+        await server.wait_until(lambda: len(server.requests) >= arrived)
         await server.wait_until(lambda: arrived == 0 or server.requests[0].tokens_sent > 0)
     finally:
         child.kill()
-        await child.communicate()
+        await asyncio.to_thread(child.wait)
+        child.stdout.close()
     return run_id
 
 

@@ -61,6 +61,7 @@ from tests.orchestrator.support import (
     side_by_side,
     writing,
 )
+from tests.support.deadline import DEADLINE
 
 
 async def echo(state: MessagesState) -> dict[str, Any]:
@@ -649,7 +650,7 @@ async def test_followers_of_a_deleted_thread_end(url: str, elsewhere: bool) -> N
         )
         assert await anext(idle) == []
         await engine.delete_thread(run.thread_id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             for stream in (
                 idle,
                 slow,
@@ -858,7 +859,7 @@ async def test_behind_an_open_question_there_is_nothing_to_wait_for(url: str) ->
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")
         *_, asked = [recorded async for recorded in run]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             assert [recorded async for recorded in run.events(asked.seq)] == []
             assert [recorded async for recorded in run.events(asked.seq - 1)] == [asked]
 

@@ -45,6 +45,7 @@ from tests.orchestrator.support import (
     tool_call,
     writing,
 )
+from tests.support.size import trials
 
 Graph = Pregel[Any, Any, Any, Any]
 
@@ -257,7 +258,7 @@ COMMANDS = (
 )
 
 
-@settings(UNHURRIED, max_examples=15)
+@settings(UNHURRIED, max_examples=trials(15, 6))
 @given(turns=st.lists(st.sampled_from(COMMANDS), min_size=1, max_size=6), reopened=st.booleans())
 def test_any_turns_leave_the_state_that_langgraph_leaves(
     tmp_path_factory: pytest.TempPathFactory, turns: list[str], reopened: bool

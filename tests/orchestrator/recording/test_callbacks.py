@@ -789,7 +789,8 @@ async def test_a_graph_that_never_ends_is_stopped(url: str) -> None:
     async def again(state: MessagesState) -> Command[str]:
         return Command(goto="again")
 
-    events = await run_of(url, chain(again=(again, {"destinations": ("again",)})))
+    endless = chain(again=(again, {"destinations": ("again",)}))
+    events = await run_of(url, endless.with_config(recursion_limit=40))
     assert events[-1].code == "RECURSION_LIMIT"
 
 

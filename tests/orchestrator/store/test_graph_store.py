@@ -42,6 +42,7 @@ from antiphon.orchestrator.events import RunError, ToolComplete
 from antiphon.orchestrator.store import GraphStore, open_graph_store
 from antiphon.orchestrator.store.operations import BATCH_BYTES, BATCH_OPERATIONS, VALUE_BYTES
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
+from tests.support.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[3]
 HERE = ("memories", "ada")
@@ -283,8 +284,10 @@ async def test_a_wrong_configuration_is_said_at_the_start_and_leaves_nothing_ope
     with pytest.raises(ValueError, match="ttl"):
         async with opened(url, store={"ttl": {"default_ttl": "soon"}}):
             pass
-    left = {thread.name for thread in set(threading.enumerate()) - before}
-    assert "antiphon-writer" not in left
+    writers = [thread for thread in set(threading.enumerate()) - before if thread.name == "antiphon-writer"]
+    for writer in writers:
+        await asyncio.to_thread(writer.join, DEADLINE)  # a moment after the error, at most
+        assert not writer.is_alive()
 
 
 # -- threads and loops ----------------------------------------------------------------------------

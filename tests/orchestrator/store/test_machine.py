@@ -35,6 +35,7 @@ from langgraph.store.memory import InMemoryStore
 from antiphon.data import open_database
 from antiphon.orchestrator.store import GraphStore
 from antiphon.orchestrator.store.index import Index, read_config
+from tests.support.size import trials
 
 Place = tuple[tuple[str, ...], str]
 EVERYTHING = 10**6
@@ -366,7 +367,7 @@ class IndexedStoreMachine(StoreMachine):
 
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=trials(25, 10),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

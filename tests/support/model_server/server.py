@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, Self, cast
 
+from tests.support.deadline import DEADLINE
 from tests.support.model_server.completions import Completion, error_body
 from tests.support.model_server.http import (
     BadRequestError,
@@ -401,7 +402,7 @@ class ModelServer:
         await asyncio.gather(*(connection.closed for connection in connections))
         await server.wait_closed()
 
-    async def wait_until(self, predicate: Callable[[], bool], timeout: float = 5.0) -> None:
+    async def wait_until(self, predicate: Callable[[], bool], timeout: float = DEADLINE) -> None:
         """Wait until the predicate holds; it is tried whenever a request or a connection changes.
 
         Raises TimeoutError after ``timeout`` seconds.
@@ -418,12 +419,12 @@ class ModelServer:
         finally:
             del self._waiters[waiter]
 
-    async def wait_requests(self, count: int, timeout: float = 5.0) -> list[ModelRequest]:
+    async def wait_requests(self, count: int, timeout: float = DEADLINE) -> list[ModelRequest]:
         """Wait until so many chat requests have arrived, and return all of them."""
         await self.wait_until(lambda: len(self.requests) >= count, timeout)
         return list(self.requests)
 
-    async def wait_ended(self, number: int, timeout: float = 5.0) -> ModelRequest:
+    async def wait_ended(self, number: int, timeout: float = DEADLINE) -> ModelRequest:
         """Wait until request ``number`` (from 0) has arrived and ended, and return it."""
         await self.wait_until(
             lambda: len(self.requests) > number and self.requests[number].ended, timeout

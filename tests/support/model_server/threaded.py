@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self
 
+from tests.support.deadline import DEADLINE
 from tests.support.model_server.replies import ModelRequest
 from tests.support.model_server.scripts import ReplyLike, default_script
 from tests.support.model_server.server import ModelServer
@@ -85,16 +86,16 @@ class ThreadedModelServer:
             finally:
                 self._end()
 
-    def wait_until(self, predicate: Callable[[], bool], timeout: float = 5.0) -> None:
+    def wait_until(self, predicate: Callable[[], bool], timeout: float = DEADLINE) -> None:
         """Wait until the predicate, called in the server's thread, holds; raises TimeoutError."""
         self._run(self.server.wait_until(predicate, timeout))
 
-    def wait_requests(self, count: int, timeout: float = 5.0) -> list[ModelRequest]:
+    def wait_requests(self, count: int, timeout: float = DEADLINE) -> list[ModelRequest]:
         """Wait until so many chat requests have arrived, and return all of them."""
         self.wait_until(lambda: len(self.requests) >= count, timeout)
         return list(self.requests)
 
-    def wait_ended(self, number: int, timeout: float = 5.0) -> ModelRequest:
+    def wait_ended(self, number: int, timeout: float = DEADLINE) -> ModelRequest:
         """Wait until request ``number`` (from 0) has arrived and ended, and return it."""
         self.wait_until(
             lambda: len(self.requests) > number and self.requests[number].ended, timeout
