@@ -10,7 +10,7 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.types import interrupt
 
-from antiphon.orchestrator.engine.environment import Environment
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.events import Interrupt, RunComplete, RunError, RunStart, ToolComplete
 from antiphon.orchestrator.opening import open_engine
 from antiphon.orchestrator.testing import ScriptedModel, events_of, fixed_clock, tool_call
