@@ -18,8 +18,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 
 from antiphon.api.auth import Authenticator
-from antiphon.api.guard import Door, origin_of
-from antiphon.api.limits import Limits as ClientLimits
+from antiphon.api.guard import Guard, origin_of
+from antiphon.api.limits import ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.openapi import Json, Page
 from antiphon.api.principal import Principal
@@ -32,6 +32,7 @@ from antiphon.api.tracing import tracing
 from antiphon.orchestrator.budget import Limits
 from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.opening import open_engine
+from antiphon.orchestrator.recording.tracing import Export
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 ASSETS = "/schema/assets"
@@ -53,19 +54,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
                 settings.database_url,
                 graphs=settings.graphs if graphs is None else graphs,
                 model=settings.model,
-                environment=Environment(
-                    api_key=settings.openai_api_key,
-                    base_url=settings.openai_base_url,
-                    model_seconds=settings.model_seconds,
-                    model_trims=settings.model_overflow == "trim",
-                    limits=Limits(
-                        tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
-                    ),
-                    max_attempts=settings.max_attempts,
-                    lease_seconds=settings.lease_seconds,
-                    observe=metrics.observe,
-                    export=export,
-                ),
+                environment=_environment(settings, metrics, export),
             ) as engine,
         ):
             services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)
@@ -83,7 +72,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
             "services": Provide(_services, sync_to_thread=False),
             "principal": Provide(_principal),
         },
-        middleware=[Door(settings, limits)],
+        middleware=[Guard(settings, limits)],
         request_class=HttpRequest,
         cors_config=_cors(settings),
         exception_handlers={Exception: on_error},
@@ -94,6 +83,25 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
     )
     app.state.log = logging.getLogger("antiphon.http")
     return app
+
+
+def _environment(settings: Settings, metrics: Metrics, export: Export | None) -> Environment:
+    """Return what the settings say to the engine."""
+    return Environment(
+        api_key=settings.openai_api_key,
+        base_url=settings.openai_base_url,
+        model_seconds=settings.model_seconds,
+        model_trims=settings.model_overflow == "trim",
+        limits=Limits(
+            tokens=settings.run_tokens,
+            seconds=settings.run_seconds,
+            tool_calls=settings.run_tool_calls,
+        ),
+        max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+        observe=metrics.observe,
+        export=export,
+    )
 
 
 def _services(state: State) -> Services:

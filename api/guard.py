@@ -14,19 +14,19 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from antiphon.api.limits import Limits
+from antiphon.api.limits import ClientLimits
 from antiphon.api.problems import CODES, Problem
 from antiphon.api.settings import Settings, is_loopback
 
 audit = logging.getLogger("antiphon.audit")
 
 
-class Door(ASGIMiddleware):
+class Guard(ASGIMiddleware):
     """Refuses foreign hosts and foreign pages."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: ClientLimits) -> None:
         self._settings = settings
         self._limits = limits
         self._origins = {origin_of(origin) for origin in settings.origins}

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from antiphon.api.auth import Authenticator
 from antiphon.api.dialects.words import read_name
-from antiphon.api.limits import Limits
+from antiphon.api.limits import ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -51,7 +51,7 @@ class Services:
     engine: Engine
     authenticator: Authenticator
     settings: Settings
-    limits: Limits
+    limits: ClientLimits
     metrics: Metrics
     clock: Clock = now_ms
     positions: OrderedDict[tuple[str, str, str], tuple[str, float]] = field(

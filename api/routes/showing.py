@@ -26,7 +26,7 @@ log = logging.getLogger("antiphon.socket")
 Send = Callable[[msgspec.Struct | str], Awaitable[None]]
 
 
-class Place:
+class Delivery:
     """How far a connection has been sent a run, for one that comes back with the same id."""
 
     def __init__(self, services: Services, dialect: Dialect, connection_id: str) -> None:
@@ -62,7 +62,7 @@ class Shows:
         self,
         services: Services,
         dialect: Dialect,
-        place: Place,
+        place: Delivery,
         send: Send,
         fail: Callable[[Exception], Awaitable[None]],
         leave: Callable[[], Awaitable[None]],

@@ -21,7 +21,7 @@ from antiphon.api.dialects.base import Dialect, encoded
 from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.api.routes.showing import Place, Shows
+from antiphon.api.routes.showing import Delivery, Shows
 from antiphon.api.services import TICK_SECONDS, Services, as_problem
 from antiphon.api.streams import check_cursor, cursor_at
 from antiphon.api.turns import coming_back
@@ -81,7 +81,7 @@ class _Talk:
         self._adapt = adapt
         names_itself = not services.authenticator.required
         self._conversation = Conversation(dialect, connection_id, names_itself=names_itself)
-        self._place = Place(services, dialect, connection_id)
+        self._place = Delivery(services, dialect, connection_id)
         self._shows = Shows(services, dialect, self._place, self._send, self.fail, self._restart)
         self._sending = asyncio.Lock()
         self._closed = False

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from antiphon.orchestrator.endpoint.completion import Completion, Json, code_of
 from antiphon.orchestrator.endpoint.reading import BodyReader
 from antiphon.orchestrator.endpoint.request import (
-    Accepted,
+    Capabilities,
     is_about_context,
     is_about_filter,
     size,
@@ -50,7 +50,7 @@ OUT_OF_CREDIT = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"}
 )
 
-_accepted: dict[tuple[str, str], Accepted] = {}
+_accepted: dict[tuple[str, str], Capabilities] = {}
 """What was learned, by base URL and model."""
 
 
@@ -73,7 +73,7 @@ def open_model(
         stream_chunk_timeout=None,
         use_responses_api=False,
     )
-    accepted = _accepted.setdefault((base_url or "", name), Accepted())
+    accepted = _accepted.setdefault((base_url or "", name), Capabilities())
     model.async_client = Completions(model.async_client, accepted, seconds, trims=trims)
     return model
 
@@ -110,7 +110,7 @@ class EndpointModel(ChatOpenAI):
 class Completions:
     """Stands where `ChatOpenAI` expects `client.chat.completions`."""
 
-    def __init__(self, inner: Any, accepted: Accepted, seconds: float, *, trims: bool) -> None:
+    def __init__(self, inner: Any, accepted: Capabilities, seconds: float, *, trims: bool) -> None:
         self._inner = inner
         self._accepted = accepted
         self._seconds = seconds

@@ -44,7 +44,7 @@ def is_about_filter(text: str) -> bool:
     return _ABOUT_FILTER.search(text) is not None
 
 
-class Accepted:
+class Capabilities:
     """What one endpoint has been found to accept. Kept for as long as the process lives."""
 
     def __init__(self) -> None:

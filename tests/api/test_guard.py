@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
-from antiphon.api.guard import Door
-from antiphon.api.limits import Limits
+from antiphon.api.guard import Guard
+from antiphon.api.limits import ClientLimits
 from antiphon.api.settings import Settings
 from tests.api.wire import socket
 from tests.support.server import UNLIMITED, LiveServer, bearer, jwt_settings, running_server, token
@@ -49,8 +49,8 @@ LOCAL_HOSTS = ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "LOCA
 FOREIGN_HOSTS = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "0.0.0.0", "192.168.0.1:8000"]
 
 
-def door(settings: Settings) -> Door:
-    return Door(settings, Limits(settings))
+def door(settings: Settings) -> Guard:
+    return Guard(settings, ClientLimits(settings))
 
 
 @given(st.sampled_from(LOCAL_PAGES + FOREIGN_PAGES))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.orchestrator.endpoint.request import (
-    Accepted,
+    Capabilities,
     is_about_context,
     is_about_filter,
     joined,
@@ -41,14 +41,14 @@ FULL: dict[str, Any] = {**PLAIN, "stream_options": {}, "max_completion_tokens": 
     ],
 )
 def test_what_an_endpoint_refuses_is_left_out_from_then_on(said: str, left: set[str]) -> None:
-    accepted = Accepted()
+    accepted = Capabilities()
     assert accepted.learn(said, FULL)
     for payload in (FULL, {**FULL, "messages": [{"role": "user", "content": "again"}]}):
         assert set(accepted.fit(payload)) - set(PLAIN) == left
 
 
 def test_a_limit_of_which_no_name_is_known_is_left_out() -> None:
-    accepted = Accepted()
+    accepted = Capabilities()
     payload = {**PLAIN, "max_completion_tokens": 9}
     assert accepted.learn("unknown field max_completion_tokens", payload)
     assert accepted.learn("unknown field max_tokens", payload)
@@ -60,20 +60,20 @@ def test_a_limit_of_which_no_name_is_known_is_left_out() -> None:
     "said", ["The request is invalid.", "I will stop here", "key sk-1 is unknown to node 7", ""]
 )
 def test_a_refusal_that_is_about_no_parameter_changes_nothing(said: str) -> None:
-    accepted = Accepted()
+    accepted = Capabilities()
     assert not accepted.learn(said, FULL)
     assert accepted.fit(FULL) == FULL
 
 
 def test_how_an_object_is_requested_is_never_left_out() -> None:
     payload = {**FULL, "extra_body": {"response_format": {"type": "json_object"}}}
-    accepted = Accepted()
+    accepted = Capabilities()
     assert not accepted.learn("response_format is an unknown parameter", payload)
     assert accepted.fit(payload) == payload
 
 
 def test_parameters_in_the_extra_body_are_fitted_as_well() -> None:
-    accepted = Accepted()
+    accepted = Capabilities()
     payload = {**PLAIN, "extra_body": {"top_k": 4, "kept": 1}}
     assert accepted.learn("top_k: unknown field", payload)
     assert accepted.fit(payload)["extra_body"] == {"kept": 1}
@@ -82,7 +82,7 @@ def test_parameters_in_the_extra_body_are_fitted_as_well() -> None:
 def test_thoughts_go_back_only_to_endpoints_that_need_them() -> None:
     call = {"role": "assistant", "tool_calls": [{}], "reasoning_content": "hm"}
     payload = {**PLAIN, "messages": [call]}
-    accepted = Accepted()
+    accepted = Capabilities()
     assert "reasoning_content" not in accepted.fit(payload)["messages"][0]
     assert accepted.learn("Missing `reasoning_content` field in the assistant message", payload)
     assert accepted.fit(payload)["messages"] == [call]
