@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import click
@@ -30,6 +33,10 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
 FLOWS = (ROOT / "docs/flows.md").read_text(encoding="utf-8")
 ALIASES = [alias for kind in KINDS.values() for alias in kind.aliases]
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+WALK = re.findall(r"^\d+\. `([\w/]+)\.py` `([\w.]+)`", ARCHITECTURE, re.MULTILINE)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = "api|benchmarks|data|docs|orchestrator|rag|tests"
 BLOCKS = [part.partition("```")[0] for part in FLOWS.split("```yaml\n")[1:]]
 
 
@@ -104,10 +111,38 @@ def test_every_route_stands_in_the_reference() -> None:
 
 
 def test_every_room_stands_in_the_page_about_architecture() -> None:
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    rooms = [path.parent.relative_to(ROOT) for path in ROOT.glob("orchestrator/*/__init__.py")]
-    assert len(rooms) > 1
-    assert [str(room) for room in rooms if f"| `{room}/` |" not in page] == []
+    rooms = [
+        path.parent.relative_to(ROOT)
+        for top in ("api", "orchestrator", "data")
+        for path in [ROOT / top / "__init__.py", *ROOT.glob(f"{top}/*/__init__.py")]
+    ]
+    assert len(rooms) > 3
+    assert [str(room) for room in rooms if f"| `{room}/` |" not in ARCHITECTURE] == []
+
+
+def test_the_walk_of_a_message_has_at_most_ten_functions() -> None:
+    assert 5 < len(WALK) <= 10
+
+
+@pytest.mark.parametrize(("file", "function"), WALK)
+def test_a_function_of_the_walk_is_in_its_file(file: str, function: str) -> None:
+    module = import_module(f"antiphon.{file.replace('/', '.')}")
+    found = attrgetter(function)(module)
+    assert callable(found)
+    assert (found.__module__, found.__qualname__) == (module.__name__, function)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_folders_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(rf"`((?:{ROOMS})/[\w./-]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_files_that_the_page_about_architecture_names_without_a_folder_exist() -> None:
+    names = re.findall(r"`(\w+\.py)`", ARCHITECTURE)
+    files = {path.name for top in ROOMS.split("|") for path in (ROOT / top).rglob("*.py")}
+    assert [name for name in names if name not in files | {"antiphon.py"}] == []
 
 
 def test_the_page_of_frames_is_what_the_registry_says() -> None:
