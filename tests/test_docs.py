@@ -18,6 +18,7 @@ from antiphon.api.app import create_app
 from antiphon.api.cli import main
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.settings import Settings
+from antiphon.data import BACKENDS
 from antiphon.orchestrator.errors import CODES
 from antiphon.orchestrator.events import EVENT_TYPES
 from antiphon.orchestrator.flows.check import NAMES, check
@@ -34,6 +35,8 @@ REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
 FLOWS = (ROOT / "docs/flows.md").read_text(encoding="utf-8")
 ALIASES = [alias for kind in KINDS.values() for alias in kind.aliases]
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+ADDING = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
+ADDITIONS = re.findall(r"^\| \[(.+?)\]\(#.*\| `(tests/.+?)` \|$", ADDING, re.MULTILINE)
 WALK = re.findall(r"^\d+\. `([\w/]+)\.py` `([\w.]+)`", ARCHITECTURE, re.MULTILINE)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = "api|benchmarks|data|docs|orchestrator|rag|tests"
@@ -77,7 +80,9 @@ def test_every_frame_of_the_flow_vocabulary_stands_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and_an_example(kind: str) -> None:
+def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and_an_example(
+    kind: str,
+) -> None:
     (row,) = [line for line in FLOWS.splitlines() if line.startswith(f"| `{kind}` |")]
     for setting in msgspec.structs.fields(KINDS[kind].config):
         assert f"`{setting.name}`" in row
@@ -101,7 +106,9 @@ def test_the_examples_of_the_page_about_flows_can_be_executed(block: str) -> Non
 def test_every_route_stands_in_the_reference() -> None:
     for route in create_app(Settings()).routes:
         path = route.path.replace(":str}", "}")
-        if path.startswith("/schema/") and path != "/schema/asyncapi.json":  # files of the documentation's page
+        if (
+            path.startswith("/schema/") and path != "/schema/asyncapi.json"
+        ):  # files of the documentation's page
             continue
         if isinstance(route, HTTPRoute):
             for method in set(route.methods) - {"OPTIONS", "HEAD"}:
@@ -154,9 +161,25 @@ def test_the_page_of_frames_is_what_the_registry_says() -> None:
 
 
 def test_the_vocabulary_that_the_page_shows_is_the_one_that_is_tested() -> None:
-    page = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
     toy = (ROOT / "tests/api/dialects/toy.py").read_text(encoding="utf-8")
-    assert f"```python\n{toy}```" in page
+    assert f"```python\n{toy}```" in ADDING
+
+
+def test_the_page_about_adding_has_a_section_for_each_row_of_its_table_in_that_order() -> None:
+    sections = re.findall(r"^## (.+)$", ADDING, re.MULTILINE)
+    assert [row.capitalize() for row, _ in ADDITIONS] == sections
+    assert len(sections) == 6
+
+
+@pytest.mark.parametrize(("row", "test"), ADDITIONS)
+def test_what_the_page_about_adding_shows_is_compared_by_a_test(row: str, test: str) -> None:
+    section = ADDING.partition(f"\n## {row.capitalize()}\n")[2].partition("\n## ")[0]
+    assert section.count("```python\n") >= 2  # the file, and the row
+    assert "docs/adding.md" in (ROOT / test).read_text(encoding="utf-8")
+
+
+def test_the_row_of_the_backend_that_the_page_shows_is_in_its_table() -> None:
+    assert f'"memory": "{BACKENDS["memory"]}",' in ADDING
 
 
 @pytest.mark.parametrize(
