@@ -48,9 +48,21 @@ def test_every_error_code_stands_in_the_reference(code: str) -> None:
     assert f"`{code}`" in REFERENCE
 
 
-@pytest.mark.parametrize("event", [event.__struct_config__.tag for event in EVENT_TYPES])
-def test_every_event_stands_in_the_reference(event: str) -> None:
-    assert f"`{event}`" in REFERENCE
+@pytest.mark.parametrize("event", EVENT_TYPES, ids=lambda event: event.__struct_config__.tag)
+def test_every_event_stands_in_the_reference_with_its_fields(event: type[msgspec.Struct]) -> None:
+    events = REFERENCE.partition("\n## Events\n")[2].partition("\n## ")[0]
+    cell = rf"\|.*`{event.__struct_config__.tag}`.* \| (.*) \|$"
+    [fields] = re.findall(f"^{cell}", events, re.MULTILINE)
+    names = [field.name for field in msgspec.structs.fields(event)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", fields)] == []
+
+
+@pytest.mark.parametrize(
+    "row", re.findall(r"^\| (`[A-Z_`, ]+`) \| (\d+) \|", REFERENCE, re.MULTILINE)
+)
+def test_the_reference_has_the_http_status_of_a_code(row: tuple[str, str]) -> None:
+    codes, status = row
+    assert {CODES[code].status for code in re.findall("[A-Z_]+", codes)} == {int(status)}
 
 
 @pytest.mark.parametrize("setting", [field.name for field in msgspec.structs.fields(Settings)])
