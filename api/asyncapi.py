@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,17 +15,26 @@ from antiphon.api.dialects.base import Dialect
 from antiphon.api.problems import CODES
 from antiphon.api.schemas import Schema, name_of, schemas_of
 
-Frames = Sequence[type[msgspec.Struct]]
-
 SECURITY: dict[str, Schema] = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "For clients with headers."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "For clients with headers.",
+    },
     "subprotocol": {
         "type": "httpApiKey",
         "in": "header",
         "name": "Sec-WebSocket-Protocol",
-        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the second is never echoed.",
+        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the first is selected."
+        " A token that is offered alone is selected itself, so it stands in the answer's headers.",
     },
-    "token": {"type": "httpApiKey", "in": "query", "name": "token", "description": "The JWT in the address."},
+    "token": {
+        "type": "httpApiKey",
+        "in": "query",
+        "name": "token",
+        "description": "The JWT in the address.",
+    },
     "ticket": {
         "type": "httpApiKey",
         "in": "query",
@@ -64,19 +73,26 @@ def asyncapi(channels: Iterable[Channel], dialects: Mapping[str, Dialect]) -> Sc
     """The document. Messages are components, named by their classes; channels call them by their `type`."""
     channels = list(channels)
     spoken = [dialects[name] for name in dict.fromkeys(channel.dialect for channel in channels)]
-    frames = list(dict.fromkeys(frame for dialect in spoken for frame in (*dialect.frames, *dialect.asks)))
+    frames = list(
+        dict.fromkeys(frame for dialect in spoken for frame in (*dialect.sends, *dialect.asks))
+    )
     payloads, components = schemas_of(frames)
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Antiphon", "version": "1", "description": _description()},
         "defaultContentType": "application/json",
-        "channels": {channel.name: _channel(channel, dialects[channel.dialect]) for channel in channels},
+        "channels": {
+            channel.name: _channel(channel, dialects[channel.dialect]) for channel in channels
+        },
         "operations": dict(
-            operation for channel in channels for operation in _operations(channel, dialects[channel.dialect])
+            operation
+            for channel in channels
+            for operation in _operations(channel, dialects[channel.dialect])
         ),
         "components": {
             "messages": {
-                frame.__name__: _message(frame, payload) for frame, payload in zip(frames, payloads, strict=True)
+                frame.__name__: _message(frame, payload)
+                for frame, payload in zip(frames, payloads, strict=True)
             },
             "schemas": _plain(components),
             "securitySchemes": SECURITY,
@@ -94,7 +110,9 @@ def _channel(channel: Channel, dialect: Dialect) -> Schema:
             for side in ("send", "receive")
             for key, frame in _keys(dialect, side).items()
         },
-        "parameters": {name: {"description": "The client's own name, up to 128 characters."} for name in names},
+        "parameters": {
+            name: {"description": "The client's own name, up to 128 characters."} for name in names
+        },
         "bindings": {"ws": {"method": "GET", "query": QUERY, "bindingVersion": "0.1.0"}},
         "tags": [{"name": dialect.name}],
     }
@@ -116,11 +134,17 @@ def _operations(channel: Channel, dialect: Dialect) -> Iterable[tuple[str, Schem
 
 def _keys(dialect: Dialect, side: str) -> dict[str, type[msgspec.Struct]]:
     """The messages of one direction; a type may be on both."""
-    return {f"{side}_{name_of(frame)}": frame for frame in (dialect.frames if side == "send" else dialect.asks)}
+    frames = dialect.sends if side == "send" else dialect.asks
+    return {f"{side}_{name_of(frame)}": frame for frame in frames}
 
 
 def _message(frame: type[msgspec.Struct], payload: Schema) -> Schema:
-    return {"name": name_of(frame), "title": frame.__name__, "summary": frame.__doc__ or "", "payload": payload}
+    return {
+        "name": name_of(frame),
+        "title": frame.__name__,
+        "summary": frame.__doc__ or "",
+        "payload": payload,
+    }
 
 
 def _plain(schema: Any) -> Any:

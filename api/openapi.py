@@ -7,7 +7,7 @@ the dialect's frames. A route says more by `responses=`, and by `refuses` in its
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -25,21 +25,28 @@ from antiphon.api.problems import CODES
 from antiphon.api.schemas import Schema, event_schema, payload_type, problem_type, schemas_of
 
 JSON = "application/json"
-STREAM = ResponseSpec(dict, description="The events of the run, to its end.", media_type=sse.MEDIA_TYPE)
+STREAM = ResponseSpec(
+    dict, description="The events of the run, to its end.", media_type=sse.MEDIA_TYPE
+)
 """What a route declares that streams only on request."""
 ALWAYS = {403, 429, 500, 503}
 """The door, the limits, and what is our own fault."""
 REFUSALS: dict[str, set[int]] = {
     "principal": {401},
-    "data": {400, 413},
     "key": {400, 422},
     "last_event_id": {410},
 }
 """Statuses by what a handler takes."""
 SECURITY: dict[str, Schema] = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-    "token": {"type": "apiKey", "in": "query", "name": "token", "description": "The same JWT, for an EventSource."},
+    "token": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "The same JWT, for an EventSource.",
+    },
 }
+UNSAID = "Counts if the body leaves it out."
 HEADERS: dict[int, Schema] = {
     401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
     429: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds."}},
@@ -73,7 +80,9 @@ def _cached(request: Request[Any, Any, Any], document: Schema) -> Schema:
 
 def document_of(app: Litestar) -> Schema:
     """The document of an application that need not run."""
-    made: Schema = decode_json(encode_json(completed(app.openapi_schema.to_schema(), app.routes, DIALECTS)))
+    made: Schema = decode_json(
+        encode_json(completed(app.openapi_schema.to_schema(), app.routes, DIALECTS))
+    )
     return made
 
 
@@ -84,7 +93,11 @@ def dialect_of(opt: Mapping[str, Any]) -> str:
 
 def opts_at(routes: Iterable[BaseRoute], path: str) -> list[Mapping[str, Any]]:
     """What handlers at a path say of themselves; literal paths stand before those with parameters."""
-    fitting = [route for route in routes if re.fullmatch(re.sub(r"{\w+}", "[^/]+", route.path_format), path)]
+    fitting = [
+        route
+        for route in routes
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", route.path_format), path)
+    ]
     fitting.sort(key=lambda route: route.path_format.count("{"))
     handlers: list[BaseRouteHandler] = []
     for route in fitting:
@@ -93,11 +106,13 @@ def opts_at(routes: Iterable[BaseRoute], path: str) -> list[Mapping[str, Any]]:
     return [handler.opt for handler in handlers]
 
 
-def completed(document: Schema, routes: Iterable[BaseRoute], dialects: Mapping[str, Dialect]) -> Schema:
+def completed(
+    document: Schema, routes: Iterable[BaseRoute], dialects: Mapping[str, Dialect]
+) -> Schema:
     """Litestar's document with exact bodies: every frame of every dialect, every answer and refusal of every route."""
     schemas = _Schemas()
     for dialect in dialects.values():
-        for frame in (*dialect.frames, *dialect.asks):
+        for frame in (*dialect.sends, *dialect.asks):
             schemas.of(frame)
     problems = {name: problem_type(dialect) for name, dialect in dialects.items()}
     handlers = {
@@ -108,7 +123,9 @@ def completed(document: Schema, routes: Iterable[BaseRoute], dialects: Mapping[s
     }
     paths = {
         path: {
-            method: _operation(operation, _Route(handlers[path, method], path, dialects, problems), schemas)
+            method: _operation(
+                operation, _Route(handlers[path, method], path, dialects, problems), schemas
+            )
             for method, operation in item.items()
         }
         for path, item in document["paths"].items()
@@ -148,30 +165,52 @@ class _Route:
         problems: Mapping[str, type[msgspec.Struct]],
     ) -> None:
         signature = handler.parsed_fn_signature
+        data = signature.parameters.get("data")
+        self.body = data.raw if data is not None else handler.opt.get("body")
         self.handler = handler
         self.takes = signature.parameters
         self.dialect = dialects[dialect_of(handler.opt)]
         self.problem = problems[self.dialect.name]
         self.refusals = set(ALWAYS | set(handler.opt.get("refuses", ())))
         self.refusals.update(*(codes for name, codes in REFUSALS.items() if name in self.takes))
+        if self.body is not None:
+            self.refusals |= {400, 413}
         if "{" in path:
             self.refusals.add(404)
         if 400 in self.refusals:
-            self.refusals = self.refusals - {400} | {handler.opt.get("bad_request", 400)}
+            self.refusals = self.refusals - {400} | {self.dialect.bad_request}
         kind = signature.return_type.annotation
-        self.gives = (get_args(kind) or (Any,))[0] if get_origin(kind) is Response or kind is Response else kind
+        self.gives = (
+            (get_args(kind) or (Any,))[0]
+            if get_origin(kind) is Response or kind is Response
+            else kind
+        )
 
 
 def _operation(operation: Schema, route: _Route, schemas: _Schemas) -> Schema:
     done = {**operation, "responses": _responses(operation["responses"], route, schemas)}
-    if "data" in route.takes:
-        body = schemas.of(route.takes["data"].raw)
+    if route.body is not None:
+        body = schemas.of(route.body)
         done["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    if "dialect" in route.handler.opt and (more := list(_parameters(route, schemas))):
+        done["parameters"] = [*operation.get("parameters", ()), *more]
     if "dialect" in route.handler.opt:
         done["tags"] = [route.dialect.name]
     if "principal" in route.takes:
         done["security"] = [{name: []} for name in SECURITY]
     return done
+
+
+def _parameters(route: _Route, schemas: _Schemas) -> Iterator[Schema]:
+    """Yield parameters that no handler takes by itself: fields in the query, headers without effect."""
+    query = route.handler.opt.get("query")
+    if query and route.body is not None:
+        for field in msgspec.structs.fields(route.body):
+            if field.name in query:
+                schema = schemas.of(field.type)
+                yield {"name": field.name, "in": "query", "schema": schema, "description": UNSAID}
+    for name, about in route.dialect.request_headers.items():
+        yield {"name": name, "in": "header", "schema": {"type": "string"}, "description": about}
 
 
 def _responses(told: Schema, route: _Route, schemas: _Schemas) -> Schema:
@@ -181,7 +220,11 @@ def _responses(told: Schema, route: _Route, schemas: _Schemas) -> Schema:
         responses[str(code)] = _answer(told[str(code)], route, spec.data_container, schemas)
     for code in sorted(route.refusals - {int(known) for known in responses}):
         content = {JSON: {"schema": schemas.of(route.problem)}}
-        responses[str(code)] = {"description": _codes(code), "content": content, "headers": HEADERS.get(code, {})}
+        responses[str(code)] = {
+            "description": _codes(code),
+            "content": content,
+            "headers": HEADERS.get(code, {}),
+        }
     return responses
 
 
@@ -191,8 +234,14 @@ def _answer(told: Schema, route: _Route, kind: Any, schemas: _Schemas) -> Schema
     if JSON in content:
         content[JSON] = {"schema": schemas.of(kind)}
     if sse.MEDIA_TYPE in content:
-        content[sse.MEDIA_TYPE] = {"schema": event_schema(route.dialect, schemas.of(payload_type(route.dialect)))}
-    return {"description": told["description"], "content": content} if content else {"description": told["description"]}
+        content[sse.MEDIA_TYPE] = {
+            "schema": event_schema(route.dialect, schemas.of(payload_type(route.dialect)))
+        }
+    return (
+        {"description": told["description"], "content": content}
+        if content
+        else {"description": told["description"]}
+    )
 
 
 def _codes(status: int) -> str:

@@ -16,7 +16,8 @@ from litestar import Request as HttpRequest
 from msgspec.structs import replace
 
 from antiphon.api.auth import Authenticator
-from antiphon.api.limits import Limits
+from antiphon.api.dialects.words import read_name
+from antiphon.api.limits import ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
@@ -24,7 +25,7 @@ from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
 from antiphon.data import reads, transactions
 from antiphon.data.errors import AntiphonError, NotFound, StorageError
-from antiphon.data.records import Thread, may
+from antiphon.data.records import Message, Thread, may
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
@@ -50,10 +51,12 @@ class Services:
     engine: Engine
     authenticator: Authenticator
     settings: Settings
-    limits: Limits
+    limits: ClientLimits
     metrics: Metrics
     clock: Clock = now_ms
-    positions: OrderedDict[tuple[str, str, str], tuple[str, float]] = field(default_factory=OrderedDict)
+    positions: OrderedDict[tuple[str, str, str], tuple[str, float]] = field(
+        default_factory=OrderedDict
+    )
 
     @property
     def flows(self) -> FlowLibrary:
@@ -87,10 +90,14 @@ class Services:
             self.limits.tokens(await self.engine.tokens_used_today(by.id))
         name = request.thread_name
         if name is not None and await self._own_thread(name, by) is not None:
-            request = replace(request, thread_id=name, thread_name=None)  # the client had no name for its thread
+            request = replace(
+                request, thread_id=name, thread_name=None
+            )  # the client had no name for its thread
         return await self.engine.accept(request, by)
 
-    async def start_requested(self, http: HttpRequest[Any, Any, Any], request: Request, by: Principal) -> Run:
+    async def start_requested(
+        self, http: HttpRequest[Any, Any, Any], request: Request, by: Principal
+    ) -> Run:
         """Accept a message that came over HTTP: headers may name a key and a trace. Raises as `start` does."""
         key = idempotency_key(http) or request.idempotency_key
         trace = http.headers.get("traceparent")
@@ -98,11 +105,18 @@ class Services:
 
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
         """The thread that `start` would find by a client's name for it. Raises `NotFound`."""
+        read_name(name, "session_id")
         thread = await self._own_thread(name, principal)
         thread = thread or await self.engine.database.fetch(reads.named_thread, principal.id, dialect, name)
         if thread is None:
             raise NotFound
         return thread
+
+    async def last_message(self, run: Run) -> Message | None:
+        """Return what a run has stored last: its answer, or its question; None if nothing."""
+        messages = await self.engine.messages(run.thread_id, run.user_id)
+        replies = [one for one in messages if one.run_id == run.id and one.role == "assistant"]
+        return replies[-1] if replies else None
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
         thread = await self.engine.database.fetch(reads.thread, name) if len(name) == UUID_LENGTH else None
@@ -120,7 +134,9 @@ class Services:
 
     async def redeem_ticket(self, ticket: str) -> Principal:
         """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
-        holder = await self.engine.database.write(transactions.redeem_ticket, _digest(ticket), self.clock())
+        holder = await self.engine.database.write(
+            transactions.redeem_ticket, _digest(ticket), self.clock()
+        )
         if holder is None:
             raise Problem("AUTH_INVALID", "The ticket is not valid.")
         return msgspec.json.decode(holder, type=Principal)
@@ -134,21 +150,33 @@ class Services:
                 log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)
 
-    async def resumed(self, request: HttpRequest[Any, Any, Any], principal: Principal) -> tuple[Run, Cursor] | None:
-        """The run and the place that a request resumes; None for a request that begins something.
+    async def resumed(
+        self, request: HttpRequest[Any, Any, Any], principal: Principal, dialect: str
+    ) -> tuple[Run, Cursor] | None:
+        """Return the run and the place that a request resumes; None if it begins something.
 
-        `Last-Event-ID` counts more than `?last_event_id=`. Raises `Problem` CURSOR_GONE.
+        `Last-Event-ID` counts more than `?last_event_id=`. Raises `NotFound` if the path's thread is
+        not the caller's, `Problem` CURSOR_GONE if the cursor is of no run in the path's conversation.
         """
         text = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
         if not text:
             return None
+        place = request.path_params
+        if "thread_id" in place:
+            await self.engine.thread(place["thread_id"], principal.id)
         cursor = read_cursor(text)
         self.metrics.resumes.labels("sse").inc()
         try:
             run = await self.engine.run(cursor.run_id, principal.id)
         except NotFound:
-            raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.") from None
+            gone = "This is no event that the stream can be resumed from."
+            raise Problem("CURSOR_GONE", gone) from None
         await check_cursor(self.engine, run.thread_id, cursor, principal.id)
+        thread_id = place.get("thread_id", run.thread_id)
+        if "session_id" in place:
+            thread_id = (await self.thread_called(place["session_id"], principal, dialect)).id
+        if run.thread_id != thread_id:
+            raise Problem("CURSOR_GONE", "This event is not of this conversation.")
         return run, cursor
 
 

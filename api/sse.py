@@ -18,7 +18,11 @@ HEARTBEAT = b": hb\n"
 RETRY = b"retry: 2000\n"
 """Goes with the first event: how long an EventSource waits before it reconnects, in milliseconds."""
 
-_SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+_SEPARATORS = (
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+    (b"\xc2\x85", b"\\u0085"),
+)
 
 
 def encode(data: bytes, cursor: str, event: str | None = None) -> bytes:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
-import msgspec
-
 from antiphon.api import sse
-from antiphon.api.dialects.base import ALL_FRAMES, Dialect, Fold, Frame, place
+from antiphon.api.dialects.base import ALL_FRAMES, Dialect, Fold, Frame, encoded, place
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.engine.engine import Engine
 from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.events import Recorded
+
+Frames = list[tuple[str, Frame]]
+"""Frames with their cursors."""
 
 
 class Cursor(NamedTuple):
@@ -29,7 +31,7 @@ START = Cursor("", 0, ALL_FRAMES)
 
 
 def cursor_at(seq: float) -> Cursor:
-    """The cursor of a frame's `seq`, as WebSocket clients give it."""
+    """Return the cursor of a frame's `seq`, as WebSocket clients give it."""
     return Cursor("", *place(seq))
 
 
@@ -37,7 +39,10 @@ _CURSOR = re.compile(r"([0-9a-f-]{36}|-):(\d{1,15})\.(\d{1,6})")
 
 
 def read_cursor(text: str) -> Cursor:
-    """A cursor from the wire. Raises `Problem` CURSOR_GONE: a client cannot repair one, only begin anew."""
+    """Return a cursor from the wire.
+
+    Raises `Problem` CURSOR_GONE: a client cannot repair one, only begin anew.
+    """
     match = _CURSOR.fullmatch(text.strip())
     if match is None:
         raise Problem("CURSOR_GONE", "This is no event that the stream can be resumed from.")
@@ -45,88 +50,109 @@ def read_cursor(text: str) -> Cursor:
 
 
 async def check_cursor(engine: Engine, thread_id: str, cursor: Cursor, user: str) -> None:
-    """Raise `Problem` CURSOR_GONE for a place that the log has not reached (another log, or a lost one)."""
+    """Raise `Problem` CURSOR_GONE for a place that the log has not reached: it is another log's."""
     thread = await engine.thread(thread_id, user)
     if cursor.seq > thread.last_seq:
         raise Problem("CURSOR_GONE", f"Events 1 to {thread.last_seq} can be resumed.")
 
 
 class Framer:
-    """Turns recorded events into the frames behind a cursor. Runs that stand mixed in a thread have a fold each."""
+    """Turns recorded events into the frames after a cursor. Runs mixed in a thread have a fold each."""
 
     def __init__(self, dialect: Dialect, after: Cursor) -> None:
         self._dialect = dialect
         self._after = (after.seq, after.frame)
         self._folds: dict[str | None, Fold] = {}
 
-    def frames(self, batch: list[Recorded]) -> list[tuple[str, Frame]]:
-        """`(cursor, frame)` of everything in a batch that the client does not have."""
-        found: list[tuple[str, Frame]] = []
+    def frames(self, batch: list[Recorded]) -> Frames:
+        """Return everything in a batch that the client does not have."""
+        missing: Frames = []
         for recorded in batch:
             fold = self._folds.get(recorded.run_id)
             if fold is None:
                 fold = self._folds[recorded.run_id] = self._dialect.fold()
             for k, frame in enumerate(fold.feed(recorded)):
                 if (recorded.seq, k) > self._after:
-                    found.append((f"{recorded.run_id or '-'}:{recorded.seq}.{k}", frame))
+                    missing.append((f"{recorded.run_id or '-'}:{recorded.seq}.{k}", frame))
             if recorded.ends_run:
                 del self._folds[recorded.run_id]
-        return found
+        return missing
 
 
-async def run_frames(
+def run_frames(
     run: Run, dialect: Dialect, after: Cursor, tick: float
-) -> AsyncGenerator[list[tuple[str, Frame]] | None]:
-    """A run's frames behind a cursor, in lists; None every `tick` seconds. The fold begins at the run's start."""
-    framer = Framer(dialect, after)
+) -> AsyncGenerator[Frames | None]:
+    """Return a run's frames after a cursor, in lists; None every `tick` seconds."""
+    frames = _run_frames(run, Framer(dialect, after), tick)
+    return _first_turn(frames, dialect) if dialect.one_turn else frames
+
+
+async def _run_frames(run: Run, framer: Framer, tick: float) -> AsyncGenerator[Frames | None]:
+    """The fold begins at the run's start, wherever the client goes on."""
     async for batch in run.batches(tick=tick):
         yield framer.frames(batch) if batch else None
 
 
+async def _first_turn(
+    frames: AsyncGenerator[Frames | None], dialect: Dialect
+) -> AsyncGenerator[Frames | None]:
+    """What follows a question belongs to the next message."""
+    async with aclosing(frames):
+        async for batch in frames:
+            ends = [k for k, (_, frame) in enumerate(batch or ()) if dialect.ends_turn(frame.data)]
+            if batch and ends:
+                yield batch[: ends[0] + 1]
+                return
+            yield batch
+
+
 async def thread_frames(
     engine: Engine, thread_id: str, dialect: Dialect, after: Cursor, tick: float
-) -> AsyncIterator[list[tuple[str, Frame]] | None]:
-    """A thread's frames behind a cursor, for ever. For dialects whose fold needs no past."""
+) -> AsyncIterator[Frames | None]:
+    """Yield a thread's frames after a cursor, for ever. For dialects whose fold needs no past."""
     framer = Framer(dialect, after)
     async for batch in engine.follow(thread_id, after.seq - 1 if after.seq else 0, tick=tick):
         yield framer.frames(batch) if batch else None
 
 
 async def sse_body(
-    frames: AsyncIterator[list[tuple[str, Frame]] | None],
+    frames: AsyncIterator[Frames | None],
     ticks: int = 1,
     may_read: Callable[[], bool] = lambda: True,
     in_a_hurry: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[bytes]:
-    """The bytes of an SSE response. Several events that are there at once go out together, but for those with a pause.
+    """Yield the bytes of an SSE response.
 
-    Every `ticks`-th tick is a heartbeat; at each tick, and before each piece, the reader must still be allowed to read.
-    There are no pauses any more while the server is `in_a_hurry`.
+    Several events that are there at once go out together, but for those with a pause. Every `ticks`-th
+    tick is a heartbeat; at each tick, and before each piece, the reader must still be allowed to read.
+    While the server is `in_a_hurry`, there are no pauses.
     """
     yield sse.OPEN
     first = True
     ticked = 0
     clock, due = asyncio.get_running_loop().time, 0.0
-    async for some in frames:
+    async for batch in frames:
         if not may_read():
             return
-        if some is None:
+        if batch is None:
             ticked += 1
             if ticked % ticks == 0:
                 yield sse.HEARTBEAT
-        for together in _groups(some or []):
-            if (pause := together[0][1].pause) and not in_a_hurry():
+        for group in _groups(batch or []):
+            if (pause := group[0][1].pause) and not in_a_hurry():
                 await asyncio.sleep(due - clock())
                 if not may_read():
                     return
                 due = clock() + pause / 1000
-            body = b"".join(sse.encode(msgspec.json.encode(f.data), cursor, f.event) for cursor, f in together)
+            body = b"".join(
+                sse.encode(encoded(frame.data), cursor, frame.event) for cursor, frame in group
+            )
             yield sse.RETRY + body if first else body
             first = False
 
 
 def _groups(frames: Sequence[tuple[str, Frame]]) -> Iterator[Sequence[tuple[str, Frame]]]:
-    """Frames that may go out together: one with a pause begins a group."""
+    """Yield frames that may go out together: one with a pause begins a group."""
     begin = 0
     for at in range(1, len(frames) + 1):
         if at == len(frames) or frames[at][1].pause:

@@ -74,7 +74,7 @@ class System:
 @contextmanager
 def model_server(port: int, tokens: int, delay_ms: float) -> Iterator[System]:
     """Start the stand-in for a model. Asked directly, it is the baseline."""
-    command = ["tests/support/model_server.py", "--port", str(port), "--tokens", str(tokens)]
+    command = ["-m", "tests.support.model_server", "--port", str(port), "--tokens", str(tokens)]
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     command += ["--delay-ms", str(delay_ms)]
     with _process(command, {}, stdout=subprocess.DEVNULL) as process:

@@ -24,8 +24,8 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
     """Open the database at `url`: `sqlite:///path.db`, relative or absolute, or `memory://`.
 
     `beat_seconds` is the time between this process's signs of life, a fraction of a lease. Raises
-    `ValueError` for a scheme that is not in `BACKENDS`, and `antiphon.data.errors.StorageError` if
-    the database cannot be used.
+    `ValueError` for a URL that is none or whose scheme is not in `BACKENDS`, and
+    `antiphon.data.errors.StorageError` if the database cannot be used.
     """
     import importlib
 
@@ -34,7 +34,10 @@ async def open_database(url: str, *, beat_seconds: float = 2.0) -> Database:
     scheme = url.partition(":")[0]
     if scheme not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
-        raise ValueError(f"no database backend for {scheme!r}: known schemes are {known}")
+        # The URL itself is not quoted: it may hold a password.
+        raise ValueError(
+            f"no database backend for {scheme!r}: known are {known}, as in sqlite:///chat.db"
+        )
     module, _, name = BACKENDS[scheme].partition(":")
     backend = getattr(importlib.import_module(module), name)
     return Database(await backend.open(url), beat_seconds)

@@ -41,12 +41,13 @@ class SqliteBackend:
 
     @classmethod
     async def open(cls, url: str) -> SqliteBackend:
-        """Open or create the file of `sqlite:///path`. Raises `StorageError`."""
+        """Open or create the file of `sqlite:///path`. Raises `StorageError` or `ValueError`."""
         path = _path_of(url)
         try:
             return cls(path, await asyncio.to_thread(_set_up, path))
         except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-            raise StorageError(f"cannot open {path}: {error}") from error
+            reason = getattr(error, "orig", None) or error  # SQLAlchemy adds its statement to it
+            raise StorageError(f"cannot open {path}: {reason}") from error
 
     def connect(self) -> SqliteConnection:
         """Open the connection that writes."""
@@ -138,7 +139,10 @@ def _only_reads(engine: SqlEngine) -> None:
 
 
 def _path_of(url: str) -> Path:
-    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+    path = url.removeprefix("sqlite:///")
+    if path in ("", url):
+        raise ValueError("the database's URL names no file: it looks like sqlite:///chat.db")
+    return Path(path).expanduser().absolute()
 
 
 def _set_up(path: Path) -> WorkerLock:

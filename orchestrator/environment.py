@@ -49,6 +49,8 @@ class Environment:
     """The URL of that endpoint; None for OpenAI's."""
     model_seconds: float = READ_SECONDS
     """How long a model may be silent before its answer counts as lost."""
+    model_trims: bool = True
+    """Whether a conversation that is too long for its model loses its older half, or fails."""
     retriever: Search | None = None
     """What the team searches; None for the knowledge beside the database."""
     observe: Observe = unobserved

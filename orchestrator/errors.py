@@ -22,6 +22,12 @@ AntiphonError
 ├── AnswerInvalid
 ├── AnswerLost
 ├── ModelCut
+├── ModelReportedError
+├── NoCompletion
+├── ModelLength
+├── ModelFiltered
+├── ModelQuota
+├── ContextTooLong
 ├── NoAnswer
 │   └── RunFailed                  antiphon.orchestrator.engine.run
 ├── CrashLoop
@@ -99,6 +105,10 @@ CODES: dict[str, Code] = {
     "MODEL_AUTH": Code(refuses=False),
     "MODEL_NOT_FOUND": Code(refuses=False),
     "MODEL_REFUSED": Code(refuses=False),
+    "MODEL_LENGTH": Code(refuses=False),
+    "MODEL_FILTERED": Code(refuses=False),
+    "MODEL_QUOTA": Code(refuses=False),
+    "MODEL_CONTEXT": Code(refuses=False),
     "RECURSION_LIMIT": Code(refuses=False),
     "AGENT_TIMEOUT": Code(retryable=True, refuses=False),
     "AGENT_FAILED": Code(refuses=False),
@@ -201,6 +211,52 @@ class ModelCut(AntiphonError):
     message = "The model stopped in the middle of its answer."
 
 
+class ModelReportedError(AntiphonError):
+    """The model's endpoint reported an error in the middle of an answer."""
+
+    code = "MODEL_UNAVAILABLE"
+    message = "The model reported an error."
+
+
+class NoCompletion(AntiphonError):
+    """The model's endpoint sent something that is no completion; `detail` is for the log."""
+
+    code = "MODEL_GARBAGE"
+    message = "The model sent something that is not an answer."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self.detail = detail
+
+
+class ModelLength(AntiphonError):
+    """The model reached its limit of tokens before it had written anything of its answer."""
+
+    code = "MODEL_LENGTH"
+    message = "The model used up its tokens before it began to answer."
+
+
+class ModelFiltered(AntiphonError):
+    """A filter of the model's provider withheld the answer, or refused the question."""
+
+    code = "MODEL_FILTERED"
+    message = "The model's provider filtered the answer."
+
+
+class ModelQuota(AntiphonError):
+    """The account at the model's provider is out of credit."""
+
+    code = "MODEL_QUOTA"
+    message = "The account at the model's provider is used up."
+
+
+class ContextTooLong(AntiphonError):
+    """The conversation is longer than the model can read, also after its older part was left out."""
+
+    code = "MODEL_CONTEXT"
+    message = "The conversation is too long for the model."
+
+
 class NoAnswer(AntiphonError):
     """The graph ended without a text and without an output."""
 
@@ -278,6 +334,8 @@ _BY_NAME = {
     "PermissionDeniedError": ("MODEL_AUTH", "The model refused the server's credentials."),
     "NotFoundError": ("MODEL_NOT_FOUND", "The configured model does not exist."),
     "BadRequestError": ("MODEL_REFUSED", "The model refused the request."),
+    "UnprocessableEntityError": ("MODEL_REFUSED", "The model refused the request."),
+    "APIStatusError": ("MODEL_REFUSED", "The model refused the request."),
     "GraphRecursionError": ("RECURSION_LIMIT", "The graph took more steps than it may."),
     "NodeTimeoutError": ("AGENT_TIMEOUT", "An agent took longer than it may."),
 }

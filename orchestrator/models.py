@@ -13,7 +13,6 @@ from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from antiphon.orchestrator.budget import AnswerCut
@@ -22,7 +21,6 @@ from antiphon.orchestrator.structured import find_object
 
 log = logging.getLogger("antiphon.model")
 
-CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 """The default silence of a model after which its answer is lost."""
 ATTEMPTS = 3
@@ -39,10 +37,12 @@ def chat_model(
     api_key: str | None = None,
     base_url: str | None = None,
     seconds: float = READ_SECONDS,
+    trims: bool = True,
 ) -> BaseChatModel:
     """Return a chat model by its spec. Raises `ValueError` for an unknown spec.
 
-    `seconds` is the silence after which an answer is lost. `openai:<model>` uses the endpoint
+    `seconds` is the silence after which an answer is lost. `trims` says whether a conversation that
+    is too long for the model loses its older half, or fails. `openai:<model>` uses the endpoint
     `base_url`, or OpenAI itself if None. Its client is imported only if needed: the import takes
     half a second and tens of megabytes.
     """
@@ -52,25 +52,10 @@ def chat_model(
 
         return OfflineModel()
     if kind == "openai" and name:
-        return _openai(name, api_key, base_url, seconds)
+        from antiphon.orchestrator.endpoint.client import open_model
+
+        return open_model(name, api_key, base_url, seconds, trims=trims)
     raise ValueError(f"unknown model {spec!r}: use 'offline' or 'openai:<model>'")
-
-
-def _openai(name: str, api_key: str | None, base_url: str | None, seconds: float) -> BaseChatModel:
-    import httpx2
-    from langchain_openai import ChatOpenAI
-
-    return ChatOpenAI(
-        model=name,
-        api_key=SecretStr(api_key or "none"),
-        base_url=base_url,
-        timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
-        max_retries=3,
-        streaming=True,
-        stream_usage=True,
-        stream_chunk_timeout=None,
-        use_responses_api=False,
-    )
 
 
 MODEL_CUT = "model_cut"
@@ -122,8 +107,6 @@ class StructuredOutput:
         self._schema = schema
         is_openai = model._llm_type == "openai-chat"
         self._ways = ["json_schema", "function_calling", "json_mode"] if is_openai else ["any_tool"]
-        self._limits = ["max_completion_tokens", "max_tokens", ""] if is_openai else ["max_tokens"]
-        """Names of the parameter that bounds an answer. An endpoint knows one of them, or none."""
 
     async def ask(
         self, messages: Sequence[BaseMessage], config: RunnableConfig
@@ -145,46 +128,39 @@ class StructuredOutput:
     async def _ask(
         self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig
     ) -> dict[str, Any] | None:
-        """Return the object of one way, if any. Refused ways and limits are not tried again."""
-        for limit in list(self._limits):
-            try:
-                return await _read_object(self._request(way, limit), messages, config)
-            except (_TooLong, TimeoutError):
+        """Return the object that one way gives, if any. A refused way is not tried again."""
+        try:
+            return await _read_object(self._request(way), messages, config)
+        except (_TooLong, TimeoutError):
+            raise
+        except Exception as error:
+            code = describe(error).code
+            if code not in NO_STRUCTURE:
                 raise
-            except Exception as error:
-                code = describe(error).code
-                if code not in NO_STRUCTURE:
-                    raise
-                if code in REFUSED and _is_about_limit(error):
-                    if limit and not _is_about_length(error):
-                        self._limits = [other for other in self._limits if other != limit]
-                    continue
-                if code in REFUSED:
-                    self._ways = [other for other in self._ways if other != way]
-                return None
-        return None
+            if code in REFUSED:
+                self._ways = [other for other in self._ways if other != way]
+            return None
 
-    def _request(self, way: str, limit: str) -> Runnable[Any, Any]:
-        """Return the model, bound to the parameters of one way.
+    def _request(self, way: str) -> Runnable[Any, Any]:
+        """Return the model, bound to what one way sends.
 
         Formats are written into the body directly; as an argument of the client, they would make it
         parse the whole answer again with each piece.
         """
         schema, name = self._schema, self._schema["title"]
         if way == "any_tool":
-            model = self._model.bind_tools([schema], tool_choice="any")
-            return model.bind(**{limit: OBJECT_TOKENS})
-        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
-        if limit:
-            body[limit] = OBJECT_TOKENS
+            return self._model.bind_tools([schema], tool_choice="any").bind(
+                max_tokens=OBJECT_TOKENS
+            )
         if way == "function_calling":
-            return self._model.bind_tools([schema], tool_choice=name).bind(extra_body=body)
+            return self._model.bind_tools([schema], tool_choice=name).bind(max_tokens=OBJECT_TOKENS)
+        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
         body["response_format"] = {"type": "json_object"}
         if way == "json_schema":
             description = schema.get("description", "")
             described = {"name": name, "description": description, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": described}
-        return self._model.bind(extra_body=body)
+        return self._model.bind(extra_body=body, max_tokens=OBJECT_TOKENS)
 
 
 OBJECT_TOKENS = 4096
@@ -240,14 +216,3 @@ def _take_arguments(message: AIMessage) -> str:
         return "".join(json.dumps(call["args"]) for call in message.tool_calls)
     pieces, message.tool_call_chunks = message.tool_call_chunks, []
     return "".join(piece["args"] or "" for piece in pieces)
-
-
-def _is_about_limit(error: Exception) -> bool:
-    """Return whether a request was refused because of its limit, not because of its way."""
-    text = str(error)
-    return "max_tokens" in text or "max_completion_tokens" in text or _is_about_length(error)
-
-
-def _is_about_length(error: Exception) -> bool:
-    """Return whether prompt and limit exceed the model's context, which depends on the prompt."""
-    return "context length" in str(error)

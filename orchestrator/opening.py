@@ -94,6 +94,7 @@ def _open_model(model: str | Any, environment: Environment, closing: AsyncExitSt
         api_key=environment.api_key,
         base_url=environment.base_url,
         seconds=environment.model_seconds,
+        trims=environment.model_trims,
     )
     client = getattr(chat, "root_async_client", None)
     if client is not None:
@@ -136,6 +137,15 @@ def check(model: str, graphs: Iterable[str | Any]) -> list[ServedGraph]:
     for graph in served:
         check_config(graph.store)
     return served
+
+
+async def check_database(url: str) -> None:
+    """Open a database and its knowledge, and close them again.
+
+    Raises `StorageError`, `ValueError` or `OSError` if that is impossible.
+    """
+    await (await open_database(url)).close()
+    await asyncio.to_thread(lambda: open_store(knowledge_url(url)).close())
 
 
 def _store_config(served: Iterable[ServedGraph]) -> Mapping[str, Any] | None:

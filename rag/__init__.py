@@ -41,12 +41,15 @@ def knowledge_url(database: str) -> str:
     """Return the URL of the store that belongs to a database.
 
     For `sqlite:///chat.db` that is the file `chat-knowledge.db` beside it, so that indexing never
-    delays the database; for `memory://` it is in memory. Raises `ValueError` for other schemes.
+    delays the database; for `memory://` it is in memory. Raises `ValueError` for other URLs.
     """
     scheme = database.partition(":")[0]
     if scheme == "memory":
         return "memory://"
     if scheme != "sqlite":
         raise ValueError(f"no knowledge store belongs to a database of {scheme!r}")
-    path = Path(database.removeprefix("sqlite:///"))
+    file = database.removeprefix("sqlite:///")
+    if file in ("", database):
+        raise ValueError("the database's URL names no file: it looks like sqlite:///chat.db")
+    path = Path(file)
     return f"sqlite:///{path.with_name(f'{path.stem}-knowledge.db')}"

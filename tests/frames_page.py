@@ -8,7 +8,7 @@ from inspect import cleandoc
 from typing import Any
 
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Dialect
+from antiphon.api.dialects.base import Dialect, tag
 from antiphon.api.schemas import Schema, name_of, schemas_of
 from antiphon.orchestrator.events import EVENT_TYPES
 from tests.api.dialects.samples import FIXED, recorded
@@ -26,7 +26,7 @@ As it comes out of fixed sample runs; `–` where a vocabulary is silent, or kee
 
 def page() -> str:
     """The whole page."""
-    every = [frame for dialect in DIALECTS.values() for frame in (*dialect.frames, *dialect.asks)]
+    every = [frame for dialect in DIALECTS.values() for frame in (*dialect.sends, *dialect.asks)]
     _, schemas = schemas_of(every)
     dialects = [line for dialect in DIALECTS.values() for line in _dialect(dialect, schemas)]
     parts = {name: schemas[name] for name in sorted(set(schemas) - {frame.__name__ for frame in every})}
@@ -49,7 +49,7 @@ def _given(dialect: Dialect) -> dict[str, list[str]]:
     for events in FIXED.values():
         fold = dialect.fold()
         for one in recorded(events):
-            found.setdefault(one.event.type, []).extend(frame.data["type"] for frame in fold.feed(one))
+            found.setdefault(one.event.type, []).extend(tag(type(frame.data)) or "" for frame in fold.feed(one))
     return {event: list(dict.fromkeys(types)) for event, types in found.items()}
 
 
@@ -59,7 +59,7 @@ def _dialect(dialect: Dialect, schemas: dict[str, Schema]) -> Iterator[str]:
     if text := cleandoc(type(dialect).__doc__ or ""):
         yield text
         yield ""
-    for title, frames in (("the server sends", dialect.frames), ("the client sends, on a WebSocket", dialect.asks)):
+    for title, frames in (("the server sends", dialect.sends), ("the client sends, on a WebSocket", dialect.asks)):
         if frames:
             yield f"### {dialect.name}: {title}"
             yield ""

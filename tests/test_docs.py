@@ -118,6 +118,12 @@ def test_the_page_of_frames_is_what_the_registry_says() -> None:
     assert path.read_text(encoding="utf-8") == page()
 
 
+def test_the_vocabulary_that_the_page_shows_is_the_one_that_is_tested() -> None:
+    page = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
+    toy = (ROOT / "tests/api/dialects/toy.py").read_text(encoding="utf-8")
+    assert f"```python\n{toy}```" in page
+
+
 @pytest.mark.parametrize(
     "page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.name
 )

@@ -1,4 +1,4 @@
-"""The vocabularies that clients speak, one file each. A new one is a file and a row in this table."""
+"""The vocabularies that clients speak, one file each. A new one is a file and a row here."""
 
 from __future__ import annotations
 

@@ -1,65 +1,61 @@
-"""The flow vocabulary (seed 000): elements that start and complete, chunks of text, one final output.
+"""The flow vocabulary (seed 000): elements that start and complete, chunks, one final output.
 
-Order of a turn: status, `flow_started`, elements (which may interleave; `status` anywhere), `final_output`,
-`flow_completed`; or `flow_error` in place of what is missing. Every frame is `{type, data, timestamp}`.
+Order of a turn: status, `flow_started`, elements (which may interleave; `status` anywhere),
+`final_output`, `flow_completed`; or `flow_error` in place of what is missing. Every frame is
+`{type, data, timestamp}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from antiphon.api.dialects.base import (
-    GOING_ON,
-    STOPPED,
+from antiphon.api.dialects import base
+from antiphon.api.dialects.base import TOOL_EVENTS, Dialect, Fold, Questions
+from antiphon.api.dialects.flow_elements import Element, Elements
+from antiphon.api.dialects.flow_frames import (
+    FRAMES,
+    ChunkData,
+    CompletedData,
+    ElementCompleted,
+    ElementData,
+    ElementStarted,
+    ErrorData,
+    FinalOutput,
+    FinalText,
+    FlowChunk,
+    FlowCompleted,
+    FlowEndData,
+    FlowError,
+    FlowFrame,
+    FlowStarted,
+    FlowStatus,
+    OutputData,
+    StartedData,
+    State,
+    StatusData,
+)
+from antiphon.api.dialects.shown import News
+from antiphon.api.dialects.words import (
     Ask,
-    Cancel,
+    ClientAuth,
+    ClientCancel,
+    ClientDisconnect,
+    ClientPing,
+    ClientResume,
     Command,
-    Dialect,
-    Frame,
-    Leave,
-    Login,
-    Ping,
-    Questions,
-    Received,
-    Resume,
-    Sent,
-    ShownText,
-    built,
-    name_field,
-    number_field,
-    numbered,
-    text_field,
+    Message,
+    Name,
+    Text,
 )
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.orchestrator.events import (
-    AgentChunk,
-    AgentComplete,
-    AgentError,
-    AgentStart,
-    AnyEvent,
-    Hit,
-    Interaction,
-    Interrupt,
-    InterruptAnswered,
-    Progress,
-    Recorded,
-    RunAttempt,
-    RunCancelled,
-    RunComplete,
-    RunError,
-    RunStart,
-    Sources,
-    WorkflowUpdate,
-)
+from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.recording.view import RECOVERED
 from antiphon.orchestrator.request import HistoryMessage, Request
 
-State = Literal["connected", "authenticated", "retrieving", "preparing", "executing"]
 STATES: dict[str, State] = {
     "starting": "preparing",
     "agent_routing": "preparing",
@@ -67,141 +63,167 @@ STATES: dict[str, State] = {
     "generating": "executing",
 }
 TIMEOUTS = ("AGENT_TIMEOUT", "MODEL_TIMEOUT", "BUDGET_EXCEEDED")
-FIELDS = {"message", "user_id", "session_id", "conversation_history", "initial_inputs", "agent_id"}
 HISTORY = 200
 """Messages of a client's own history that are taken, the last ones."""
 
 
-class FlowFrame(Sent, frozen=True, kw_only=True):
-    """What all frames of this vocabulary have; the time is in seconds since the epoch."""
+class FlowFold(Fold):
+    """Agents as elements, with what each gave; a status for what is going on."""
 
-    timestamp: float = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self._flow_id = ""
+        self._agent_id = ""
+        self._verbose = False
+        self._started = 0
+        self._state: State | None = None
+        self._speaker = ""
+        """The element that the last piece of the answer is from."""
+        self._elements = Elements()
+
+    def stamp(self, at: int) -> dict[str, Any]:
+        """Return the time of the event in seconds."""
+        return {"timestamp": at / 1000}
+
+    def frames(self, recorded: ev.Recorded, news: list[News]) -> list[FlowFrame]:
+        """Return the frames of an event."""
+        chunks: list[FlowFrame] = [self._chunk(piece.agent, piece.text) for piece in news]
+        if news:
+            self._speaker = news[-1].agent
+        return [*chunks, *self._of_event(recorded.event, recorded)]
+
+    def _of_event(self, event: ev.AnyEvent, recorded: ev.Recorded) -> list[FlowFrame]:
+        match event:
+            case ev.RunStart():
+                self._begin(event, recorded)
+                status = _status("Preparing the flow…", "preparing")
+                return [status, self._flow_started(recorded.at)]
+            case ev.InterruptAnswered():
+                self._elements.begin_anew()
+                status = _status("Going on with your answer…", "executing")
+                return [status, self._flow_started(recorded.at)]
+            case ev.AgentStart():
+                element = self._elements.begin(event)
+                return [ElementStarted(ElementData(**self._fields(element)))]
+            case ev.AgentChunk(channel="draft") if self._verbose:
+                return [self._chunk(event.agent, event.text, channel="draft")]
+            case ev.AgentComplete():
+                return self._element_completed(event)
+            case ev.Interaction() | ev.Sources():
+                self._elements.see(event)
+            case ev.Interrupt() | ev.RunComplete() | ev.RunError() | ev.RunCancelled():
+                return self._end(event, recorded.at)
+            case ev.RunAttempt(reason=reason) if reason == RECOVERED:
+                self._elements.begin_anew(event.supersedes.spans)
+        return self._going_on(event)
+
+    def _going_on(self, event: ev.AnyEvent) -> list[FlowFrame]:
+        """Return what people are to know of the work."""
+        message = ""
+        match event:
+            case ev.Progress():
+                return self._progress(event)
+            case ev.WorkflowUpdate():
+                message = event.message
+            case ev.RunAttempt():
+                message = base.attempt_message(event)
+            case ev.AgentError(recoverable=True):
+                message = f"{event.agent}: {event.message}"
+        return [_status(message, self._state or "executing")] if message else []
+
+    def _begin(self, event: ev.RunStart, recorded: ev.Recorded) -> None:
+        options = event.input.get("options", {})
+        self._flow_id = recorded.run_id or ""
+        self._agent_id = str(options.get("agent_id") or event.graph)
+        self._verbose = bool(options.get("verbose"))
+        self._state = "preparing"
+
+    def _flow_started(self, at: int) -> FlowStarted:
+        self._started = at
+        started = StartedData(flow_id=self._flow_id, agent_id=self._agent_id, start_time=at / 1000)
+        return FlowStarted(started)
+
+    def _progress(self, event: ev.Progress) -> list[FlowFrame]:
+        """Return a status for each new state, each at most once in a row."""
+        state = STATES.get(event.stage)
+        if state is None or state == self._state:
+            return []
+        self._state = state
+        return [_status(event.message or event.stage, state)]
+
+    def _fields(self, element: Element) -> dict[str, Any]:
+        return {"flow_id": self._flow_id, **msgspec.structs.asdict(element)}
+
+    def _chunk(self, element_id: str, text: str, **metadata: Any) -> FlowChunk:
+        chunk = ChunkData(
+            flow_id=self._flow_id, element_id=element_id, content=text, metadata=metadata
+        )
+        return FlowChunk(chunk)
+
+    def _element_completed(self, event: ev.AgentComplete) -> list[FlowFrame]:
+        element = self._elements.complete(event)
+        if element is None:
+            return []
+        completed = CompletedData(
+            **self._fields(element),
+            outputs=self._elements.outputs[element.element_id],
+            execution_time=event.duration_ms / 1000,
+        )
+        return [ElementCompleted(completed)]
+
+    def _end(
+        self, event: ev.Interrupt | ev.RunComplete | ev.RunError | ev.RunCancelled, at: int
+    ) -> list[FlowFrame]:
+        match event:
+            case ev.Interrupt():
+                waiting = _status("Waiting for your answer.", self._state or "executing")
+                return [waiting, *self._completed(event, self._elements.asking, at)]
+            case ev.RunComplete():
+                return self._completed(event, event.primary_agent or "", at)
+            case ev.RunError():
+                code = "TIMEOUT" if event.code in TIMEOUTS else "EXECUTION_ERROR"
+                error = ErrorData(error=event.message, code=code, reason=event.code)
+            case ev.RunCancelled():
+                error = ErrorData(error="The flow was cancelled.", code="CANCELLED")
+        if event.partial_text and self._speaker:
+            # what there is of an answer is its element's output so far
+            self._elements.outputs.setdefault(self._speaker, {"output": event.partial_text})
+        done = msgspec.structs.replace(
+            error,
+            flow_id=self._flow_id,
+            partial_execution_order=self._elements.order,
+            partial_outputs=dict(self._elements.outputs),
+            execution_time=self._seconds(at),
+        )
+        return [FlowError(done)]
+
+    def _completed(
+        self, event: ev.Interrupt | ev.RunComplete, speaker: str, at: int
+    ) -> list[FlowFrame]:
+        """Return what was not shown yet, and the end: chunks add up to the final output."""
+        text = self.shown.final(event)
+        rest = self.shown.rest(text)
+        chunks: list[FlowFrame] = [self._chunk(speaker or self._speaker, rest)] if rest else []
+        completed = FlowEndData(
+            flow_id=self._flow_id,
+            execution_order=self._elements.order,
+            element_outputs=dict(self._elements.outputs),
+            final_output=FinalText(text_output=text),
+            execution_time=self._seconds(at),
+            interrupt=Questions.of(event) if isinstance(event, ev.Interrupt) else UNSET,
+        )
+        output = OutputData(flow_id=self._flow_id, text_output=text)
+        return [*chunks, FinalOutput(output), FlowCompleted(completed)]
+
+    def _seconds(self, at: int) -> float:
+        return max(0, at - self._started) / 1000
 
 
-class StatusData(msgspec.Struct, frozen=True, kw_only=True):
-    """What is going on, for people."""
-
-    message: str
-    state: State
+def _status(message: str, state: State, timestamp: float = 0) -> FlowStatus:
+    return FlowStatus(StatusData(message, state), timestamp=timestamp)
 
 
-class FlowStatus(FlowFrame, frozen=True, kw_only=True, tag="status"):
-    """What is going on."""
-
-    data: StatusData
-
-
-class StartedData(msgspec.Struct, frozen=True, kw_only=True):
-    """`flow_id` is this execution's."""
-
-    flow_id: str
-    agent_id: str
-    start_time: float
-
-
-class FlowStarted(FlowFrame, frozen=True, kw_only=True, tag="flow_started"):
-    """The flow begins."""
-
-    data: StartedData
-
-
-class ElementData(msgspec.Struct, frozen=True, kw_only=True):
-    """One node of the flow."""
-
-    flow_id: str
-    element_id: str
-    element_type: str
-    element_name: str
-    backtracking: bool = False
-
-
-class ElementStarted(FlowFrame, frozen=True, kw_only=True, tag="element_started"):
-    """An element begins."""
-
-    data: ElementData
-
-
-class ChunkData(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of text; `metadata.channel` is `draft` where it is not the answer's."""
-
-    flow_id: str
-    element_id: str
-    content: str
-    metadata: dict[str, Any] = {}
-
-
-class FlowChunk(FlowFrame, frozen=True, kw_only=True, tag="llm_chunk"):
-    """A piece of the answer; with `?verbose=1` of other elements' texts as well."""
-
-    data: ChunkData
-
-
-class CompletedData(ElementData, frozen=True, kw_only=True):
-    """What an element gave: `output`, and `sources` where it searched; the time is in seconds."""
-
-    outputs: dict[str, Any] = {}
-    execution_time: float = 0.0
-
-
-class ElementCompleted(FlowFrame, frozen=True, kw_only=True, tag="element_completed"):
-    """An element is done."""
-
-    data: CompletedData
-
-
-class OutputData(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
-
-    flow_id: str
-    text_output: str
-    proposed_transaction: None = None
-
-
-class FinalOutput(FlowFrame, frozen=True, kw_only=True, tag="final_output"):
-    """The whole answer, or a question to the human."""
-
-    data: OutputData
-
-
-class FinalText(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer once more."""
-
-    text_output: str
-
-
-class FlowEndData(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done, in order, and what each element gave; the time is in seconds."""
-
-    flow_id: str
-    execution_order: list[str]
-    element_outputs: dict[str, Any]
-    final_output: FinalText
-    execution_time: float
-    interrupt: Questions | UnsetType = UNSET
-
-
-class FlowCompleted(FlowFrame, frozen=True, kw_only=True, tag="flow_completed"):
-    """The flow is done; the last frame of a turn."""
-
-    data: FlowEndData
-
-
-class ErrorData(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, and what was done before; `reason` is the code behind EXECUTION_ERROR and TIMEOUT."""
-
-    error: str
-    code: str
-    flow_id: str | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    partial_execution_order: list[str] = []
-    partial_outputs: dict[str, Any] = {}
-    execution_time: float = 0.0
-
-
-class FlowError(FlowFrame, frozen=True, kw_only=True, tag="flow_error"):
-    """Something went wrong; the last frame of a turn."""
-
-    data: ErrorData
+# -- what clients send -----------------------------------------------------------------------------
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
@@ -211,330 +233,108 @@ class HistoryItem(msgspec.Struct, frozen=True):
     content: str
 
 
-class FlowMessage(Received, frozen=True, kw_only=True, tag="message"):
-    """A message; the tag may be left out. The first one may log in, by `token`.
+class FlowMessage(Message, frozen=True, kw_only=True, tag="message"):
+    """A message; the `type` may be left out. The first one may log in, by `token`.
 
-    `user_id` says who asks where the server asks for no login. `initial_inputs` are values for elements, by element.
+    `user_id` is the client's name for itself, for servers with auth off. `initial_inputs` are
+    values for elements, by element. `agent_id` has no effect: the address names the flow.
     """
 
-    message: str
-    user_id: str | None = None
+    text_field = "message"
+
+    message: Text
+    user_id: Name | None = None
     token: str | None = None
-    session_id: str | None = None
+    session_id: Name | None = None
     conversation_history: list[HistoryItem] | None = None
     initial_inputs: dict[str, dict[str, Any]] | None = None
-    agent_id: str | None = None
+    agent_id: Any = None
+
+    def request(self) -> Request:
+        """Return the message in the engine's terms."""
+        latest = (self.conversation_history or [])[-HISTORY:]
+        return Request(
+            message=self.message,
+            thread_name=self.session_id or None,
+            inputs=self.initial_inputs or {},
+            history=tuple(
+                HistoryMessage(role=item.role, content=item.content)
+                for item in latest
+                if item.role in ("user", "assistant")
+            ),
+        )
+
+    def command(self) -> Command:
+        """Return `Ask`."""
+        return Ask(request=self.request(), token=self.token, user=self.user_id or None)
 
 
-class FlowPing(Received, frozen=True, kw_only=True, tag="ping"):
-    """A sign of life is wanted."""
+class FlowResume(ClientResume, frozen=True, kw_only=True, tag="resume"):
+    """Go on after frame `last_seq` of a run. It may log in as a message may."""
 
-
-class FlowCancel(Received, frozen=True, kw_only=True, tag="cancel"):
-    """Stop the flow under way."""
-
-
-class FlowResume(Received, frozen=True, kw_only=True, tag="resume"):
-    """Go on behind frame `last_seq` of a run. It may log in as a message may, by `token` or `user_id`."""
-
-    run_id: str
-    last_seq: float = 0
     token: str | None = None
-    user_id: str | None = None
+    user_id: Name | None = None
+
+    def command(self) -> Command:
+        """Return `Resume`."""
+        resume = super().command()
+        return msgspec.structs.replace(resume, token=self.token, user=self.user_id or None)
 
 
-class FlowDisconnect(Received, frozen=True, kw_only=True, tag="disconnect"):
-    """Goodbye."""
-
-
-class _Element(msgspec.Struct):
-    """What is known of one agent at work."""
-
-    id: str
-    type: str
-    name: str
-
-
-class _FlowFold:
-    def __init__(self) -> None:
-        self._flow_id = ""
-        self._agent_id = ""
-        self._verbose = False
-        self._started = 0
-        self._state: State | None = None
-        self._shown = ShownText()
-        self._speaker = ""
-        """The element that said something of the answer last."""
-        self._elements: dict[str, _Element] = {}
-        self._searcher = ""
-        self._found: dict[str, list[Hit]] = {}
-        self._chosen: dict[str, str] = {}
-        """What classifiers chose."""
-        self._order: dict[str, str] = {}
-        """Elements in the order in which they began, by span."""
-        self._asking: list[str] = []
-        """Spans that ended with a question, whose elements begin anew with the answer."""
-        self._outputs: dict[str, Any] = {}
-
-    def feed(self, recorded: Recorded) -> list[Frame]:
-        """The frames of an event."""
-        frames = numbered(self._frames(recorded), recorded)
-        return [Frame(data=frame | {"timestamp": recorded.at / 1000}) for frame in frames]
-
-    def _frames(self, recorded: Recorded) -> list[FlowFrame]:
-        news = self._shown.feed(recorded.event)
-        if news:
-            self._speaker = news[-1].agent
-        return [*(self._chunk(one.agent, one.text) for one in news), *self._of_event(recorded)]
-
-    def _of_event(self, recorded: Recorded) -> list[FlowFrame]:
-        event = recorded.event
-        match event:
-            case RunStart():
-                options = event.input.get("options", {})
-                self._flow_id = recorded.run_id or ""
-                self._agent_id = str(options.get("agent_id") or event.graph)
-                self._verbose = bool(options.get("verbose"))
-                self._state = "preparing"
-                return [_status("Preparing the flow…", "preparing"), self._begun(recorded.at)]
-            case InterruptAnswered():
-                self._begin_anew(self._asking)
-                self._asking = []
-                return [_status("Going on with your answer…", "executing"), self._begun(recorded.at)]
-            case AgentStart():
-                element = self._elements[event.span] = _element(event)
-                self._order[event.span] = element.id
-                return [ElementStarted(data=ElementData(**self._of(element)))]
-            case AgentChunk(channel="draft") if self._verbose:
-                return [self._chunk(event.agent, event.text, channel="draft")]
-            case AgentComplete():
-                return self._completed(event)
-            case Interaction(kind="route"):
-                self._chosen[event.source] = event.target
-            case Interaction(kind="retrieve"):
-                self._searcher = event.source
-            case Sources():
-                self._found.setdefault(self._searcher, []).extend(event.hits)
-            case Interrupt():
-                return self._question(event, recorded.at)
-            case RunComplete():
-                return self._end(event.text, event.primary_agent or "", recorded.at)
-            case RunError():
-                code = "TIMEOUT" if event.code in TIMEOUTS else "EXECUTION_ERROR"
-                self._keep_part(event.partial_text)
-                return [self._error(event.message, code, recorded.at, event.code)]
-            case RunCancelled():
-                self._keep_part(event.partial_text)
-                return [self._error("The flow was cancelled.", "CANCELLED", recorded.at)]
-            case RunAttempt(reason=reason) if reason == RECOVERED:
-                self._begin_anew(event.supersedes.spans)
-        return self._told(event)
-
-    def _told(self, event: AnyEvent) -> list[FlowFrame]:
-        """What is only told to people."""
-        message = ""
-        match event:
-            case Progress():
-                return self._progress(event)
-            case WorkflowUpdate():
-                message = event.message
-            case RunAttempt():
-                message = "Going on…" if event.reason in GOING_ON else "Regenerating the answer…"
-            case AgentError(recoverable=True):
-                message = f"{event.agent}: {event.message}"
-        return [_status(message, self._state or "executing")] if message else []
-
-    def _begun(self, at: int) -> FlowStarted:
-        self._started = at
-        return FlowStarted(data=StartedData(flow_id=self._flow_id, agent_id=self._agent_id, start_time=at / 1000))
-
-    def _progress(self, event: Progress) -> list[FlowFrame]:
-        """A status for each new state, each at most once in a row."""
-        state = STATES.get(event.stage)
-        if state is None or state == self._state:
-            return []
-        self._state = state
-        return [_status(event.message or event.stage, state)]
-
-    def _of(self, element: _Element) -> dict[str, Any]:
-        return {
-            "flow_id": self._flow_id,
-            "element_id": element.id,
-            "element_type": element.type,
-            "element_name": element.name,
-        }
-
-    def _begin_anew(self, spans: Sequence[str]) -> None:
-        """These elements did not come to their end, and are executed once more."""
-        for span in spans:
-            self._order.pop(span, None)
-
-    def _keep_part(self, text: str) -> None:
-        """What was said of an answer that never came to its end is its element's output so far."""
-        if text and self._speaker:
-            self._outputs.setdefault(self._speaker, {"output": text})
-
-    def _chunk(self, element_id: str, text: str, **metadata: Any) -> FlowChunk:
-        data = ChunkData(flow_id=self._flow_id, element_id=element_id, content=text, metadata=metadata)
-        return FlowChunk(data=data)
-
-    def _completed(self, event: AgentComplete) -> list[FlowFrame]:
-        if event.finish_reason in STOPPED:
-            if event.finish_reason == "interrupted":
-                self._asking.append(event.span)
-            return []
-        element = self._elements.get(event.span) or _Element(event.agent, event.role, event.agent)
-        outputs: dict[str, Any] = {}
-        given = event.outputs.get("outputs")
-        if event.text:
-            outputs["output"] = event.text
-        elif isinstance(given, dict) and element.id in given:
-            outputs["output"] = given[element.id]
-        elif chosen := self._chosen.pop(element.id, None):
-            outputs["output"] = chosen
-        if found := self._found.pop(element.id, None):
-            outputs["sources"] = [msgspec.to_builtins(hit) for hit in found]
-        self._outputs[element.id] = outputs
-        seconds = event.duration_ms / 1000
-        return [ElementCompleted(data=CompletedData(**self._of(element), outputs=outputs, execution_time=seconds))]
-
-    def _question(self, event: Interrupt, at: int) -> list[FlowFrame]:
-        """A question to the human ends the turn, behind what was said in it; the client's next message answers it."""
-        asking = self._elements[self._asking[-1]].id if self._asking else ""
-        details = Questions.of(event)
-        waiting = _status("Waiting for your answer.", self._state or "executing")
-        return [waiting, *self._end(self._shown.asked(event.text), asking, at, details)]
-
-    def _end(self, text: str, speaker: str, at: int, question: Questions | UnsetType = UNSET) -> list[FlowFrame]:
-        """What was not shown yet, and the end: the chunks of a turn add up to its final output."""
-        rest = self._shown.rest(text)
-        completed = FlowEndData(
-            flow_id=self._flow_id,
-            execution_order=list(self._order.values()),
-            element_outputs=dict(self._outputs),
-            final_output=FinalText(text_output=text),
-            execution_time=self._seconds(at),
-            interrupt=question,
-        )
-        return [
-            *([self._chunk(speaker or self._speaker, rest)] if rest else []),
-            FinalOutput(data=OutputData(flow_id=self._flow_id, text_output=text)),
-            FlowCompleted(data=completed),
-        ]
-
-    def _error(self, message: str, code: str, at: int, reason: str | UnsetType = UNSET) -> FlowError:
-        return FlowError(
-            data=ErrorData(
-                error=message,
-                code=code,
-                flow_id=self._flow_id,
-                reason=reason,
-                partial_execution_order=list(self._order.values()),
-                partial_outputs=dict(self._outputs),
-                execution_time=self._seconds(at),
-            )
-        )
-
-    def _seconds(self, at: int) -> float:
-        return max(0, at - self._started) / 1000
-
-
-def _element(event: AgentStart) -> _Element:
-    kind = event.kind or ("agent" if event.role in ("primary", "supporting") else event.role)
-    return _Element(event.agent, kind, event.title or event.agent)
-
-
-def _status(message: str, state: State) -> FlowStatus:
-    return FlowStatus(data=StatusData(message=message, state=state))
+# -- the vocabulary --------------------------------------------------------------------------------
 
 
 class Flows(Dialect):
     """The vocabulary of `/api/chat/execute/{agent_id}`."""
 
     name = "flows"
-    frames = (
-        FlowStatus,
-        FlowStarted,
-        ElementStarted,
-        FlowChunk,
-        ElementCompleted,
-        FinalOutput,
-        FlowCompleted,
-        FlowError,
+    fold = FlowFold
+    frames = FRAMES
+    asks = (ClientAuth, FlowMessage, ClientPing, ClientCancel, FlowResume, ClientDisconnect)
+    final = (FlowCompleted, FlowError)
+    order = (
+        r"(status )*flow_started ((status|element_started|element_completed|llm_chunk) )*"
+        r"(final_output flow_completed |flow_error )|flow_error "
     )
-    asks = (FlowMessage, FlowPing, FlowCancel, FlowResume, FlowDisconnect)
-
-    def fold(self) -> _FlowFold:
-        """A fresh fold."""
-        return _FlowFold()
-
-    def read(self, frame: dict[str, Any]) -> Command:
-        """A message, with or without a type; beyond the document `auth`, `ping`, `cancel`, `resume`, `disconnect`."""
-        match frame.get("type"):
-            case "auth":
-                return Login(token=str(frame.get("token") or ""))
-            case "ping":
-                return Ping()
-            case "cancel":
-                return Cancel()
-            case "disconnect":
-                return Leave()
-            case "resume":
-                return Resume(
-                    run_id=name_field(frame, "run_id"),
-                    after=number_field(frame, "last_seq", "after"),
-                    token=_token(frame),
-                    user=name_field(frame, "user_id"),
-                )
-            case "message" | None:
-                if "message" not in frame and isinstance(frame.get("token"), str):
-                    return Login(token=frame["token"])
-                if frame.get("type") == "message" or FIELDS & frame.keys():
-                    return Ask(request=read_message(frame), token=_token(frame), user=name_field(frame, "user_id"))
-        raise Problem("UNKNOWN_TYPE", "There is no such message type.")
-
-    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
-        """A `status`: connected, or authenticated where the client said who it is."""
-        known = principal.expires_at is not None
-        status = _status("Authenticated.", "authenticated") if known else _status("Connected.", "connected")
-        return built(status) | {"timestamp": at / 1000}
-
-    def pong(self, at: int) -> dict[str, Any]:
-        """A `status`: the document has no other word for it."""
-        return built(_status("pong", "connected")) | {"timestamp": at / 1000}
-
-    def problem(self, problem: Problem, at: int) -> dict[str, Any]:
-        """A `flow_error`."""
-        return built(FlowError(data=ErrorData(error=problem.message, code=problem.code), timestamp=at / 1000))
-
-
-def read_message(frame: dict[str, Any]) -> Request:
-    """A message of this vocabulary. Raises `Problem`."""
-    message = text_field(frame, "message")
-    inputs = frame.get("initial_inputs")
-    if inputs is not None and not (isinstance(inputs, dict) and all(isinstance(one, dict) for one in inputs.values())):
-        raise Problem("BAD_REQUEST", "initial_inputs must be an object of objects.")
-    return Request(
-        dialect=Flows.name,
-        message="" if message is None else message,
-        thread_name=name_field(frame, "session_id"),
-        inputs=inputs or {},
-        history=_history(frame.get("conversation_history")),
+    silent = frozenset({"message_saved", "interaction", "sources", "custom", *TOOL_EVENTS})
+    reading = base.Reading(
+        piece="llm_chunk.data.content",
+        whole="flow_completed.data.final_output.text_output",
+        question="flow_completed.data.interrupt",
+        aside="data.metadata.channel",
+    )
+    doors = (
+        base.Talk(
+            path="/api/chat/execute/{agent_id}",
+            about="Execute a flow, or a graph of the server's, for each message."
+            " `?verbose=1` shows all elements' texts.",
+            closes_when_idle=True,
+        ),
     )
 
+    def named(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Return a message or a login without a `type` under its own."""
+        kind = frame.get("type")
+        if kind not in ("message", None):
+            return frame
+        if "message" not in frame and isinstance(frame.get("token"), str):
+            return {**frame, "type": "auth"}
+        if kind is None and frame.keys() & set(FlowMessage.__struct_fields__):
+            return {**frame, "type": "message"}
+        return frame
 
-def _token(frame: dict[str, Any]) -> str | None:
-    token = frame.get("token")
-    return token if isinstance(token, str) else None
+    def welcome(
+        self, connection_id: str, principal: Principal, asked: bool, at: int
+    ) -> msgspec.Struct | None:
+        """Return a `status`: authenticated, or connected with auth off."""
+        if principal.expires_at is None:
+            return _status("Connected.", "connected", at / 1000)
+        return _status("Authenticated.", "authenticated", at / 1000)
 
+    def pong(self, at: int) -> msgspec.Struct:
+        """Return a `status`: the document has no other word for it."""
+        return _status("pong", "connected", at / 1000)
 
-def _history(listed: Any) -> tuple[HistoryMessage, ...]:
-    if listed is None:
-        return ()
-    try:
-        items = msgspec.convert(listed, list[HistoryItem])
-    except msgspec.ValidationError:
-        message = "conversation_history must be a list of objects with role and content."
-        raise Problem("BAD_REQUEST", message) from None
-    kept = [item for item in items[-HISTORY:] if item.role in ("user", "assistant")]
-    return tuple(HistoryMessage(role=item.role, content=item.content) for item in kept)
+    def problem(self, problem: Problem, at: int) -> msgspec.Struct:
+        """Return `flow_error`."""
+        return FlowError(ErrorData(error=problem.message, code=problem.code), timestamp=at / 1000)

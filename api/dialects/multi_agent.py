@@ -1,305 +1,133 @@
-"""The multi-agent vocabulary (seed 002): agents at work, their interactions, progress from 0 to 1, one `complete`.
+"""The multi-agent vocabulary (seed 002): agents at work, progress from 0 to 1, one `complete`.
 
-Order: progress, then agents' frames in any order, progress 1.0, `complete`. An error is `error`, followed by a partial
-`complete` where there is any text. Agents who do not answer themselves are marked `internal`.
+Order: progress, then agents' frames in any order, progress 1.0, `complete`. An error is `error`,
+followed by a partial `complete` if there is any text. Agents who do not answer themselves are
+marked `internal`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from antiphon.api.dialects.base import (
-    GOING_ON,
-    Ask,
-    Cancel,
-    Command,
-    Dialect,
-    Frame,
-    Leave,
-    Login,
+from antiphon.api.dialects import base
+from antiphon.api.dialects.base import TOOL_EVENTS, Dialect, Fold, Questions, iso
+from antiphon.api.dialects.shown import News
+from antiphon.api.dialects.team_frames import (
+    InteractionMetadata,
+    PastInteraction,
+    TeamAgentChunk,
+    TeamAgentComplete,
+    TeamAgentMetadata,
+    TeamAgentStart,
+    TeamComplete,
+    TeamConnected,
+    TeamError,
+    TeamFrame,
+    TeamInteraction,
+    TeamMetadata,
+    TeamPong,
+    TeamProgress,
+    TeamSource,
+)
+from antiphon.api.dialects.words import (
+    ClientAuth,
+    ClientCancel,
+    ClientDisconnect,
+    ClientPing,
+    ClientResume,
+    Message,
     Mode,
     Name,
     Names,
-    Ping,
-    Questions,
-    Received,
-    Resume,
-    Sent,
-    ShownText,
     Text,
-    built,
-    iso,
-    name_field,
-    names_field,
-    number_field,
-    numbered,
-    text_field,
+    first,
+    needs,
 )
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.orchestrator.events import (
-    AgentChunk,
-    AgentComplete,
-    AgentError,
-    AgentStart,
-    Hit,
-    Interaction,
-    Interrupt,
-    Progress,
-    Recorded,
-    RunAttempt,
-    RunCancelled,
-    RunComplete,
-    RunError,
-    RunStart,
-    Sources,
-    Usage,
-    WorkflowUpdate,
-)
+from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.request import Request
 
 INTERNAL_ROLES = ("classifier", "retriever", "supporting")
 
 
-class TeamFrame(Sent, frozen=True, kw_only=True):
-    """What all frames of this vocabulary have."""
+class MultiAgentFold(Fold):
+    """Agents' starts, chunks and completions, and all interactions once more at the end."""
 
-    timestamp: str = ""
+    names_events = True
 
-
-class TeamProgress(TeamFrame, frozen=True, kw_only=True, tag="progress"):
-    """How far the run is: 0 to 1, never back."""
-
-    progress: float
-    message: str
-
-
-class TeamAgentStart(TeamFrame, frozen=True, kw_only=True, tag="agent_start"):
-    """An agent begins. `internal` agents do not answer themselves."""
-
-    agent: str
-    query: str
-    message: str
-    internal: bool | UnsetType = UNSET
-
-
-class TeamAgentChunk(TeamFrame, frozen=True, kw_only=True, tag="agent_chunk"):
-    """A piece of an agent's text; `content` is another name of `chunk`."""
-
-    agent: str
-    chunk: str
-    content: str
-    internal: bool | UnsetType = UNSET
-
-
-class TeamAgentMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """How an agent's work went."""
-
-    duration_ms: int
-    finish_reason: str | None = None
-    usage: Usage | UnsetType = UNSET
-
-
-class TeamAgentComplete(TeamFrame, frozen=True, kw_only=True, tag="agent_complete"):
-    """An agent is done."""
-
-    agent: str
-    response: str
-    metadata: TeamAgentMetadata
-    internal: bool | UnsetType = UNSET
-
-
-class InteractionMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of interaction it is, and why."""
-
-    kind: str
-    reason: str | None = None
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """An interaction as `complete` repeats it."""
-
-    from_agent: str
-    to_agent: str
-    query: str
-    response: str
-    metadata: InteractionMetadata
-    timestamp: str
-
-
-class TeamInteraction(TeamFrame, frozen=True, kw_only=True, tag="interaction"):
-    """One agent turns to another, or to the user."""
-
-    from_agent: str
-    to_agent: str
-    query: str
-    response: str
-    metadata: InteractionMetadata
-    message: str
-
-
-class TeamSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A passage that the answer rests on."""
-
-    id: str
-    title: str
-    uri: str | None
-    score: float
-    snippet: str
-
-
-class TeamMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer rests on; `partial` where the run did not come to its end."""
-
-    primary_agent: str | UnsetType | None = UNSET
-    confidence: float | UnsetType | None = UNSET
-    sources: list[TeamSource] | UnsetType = UNSET
-    usage: Usage | UnsetType = UNSET
-    partial: bool | UnsetType = UNSET
-    interrupt: Questions | UnsetType = UNSET
-
-
-class TeamComplete(TeamFrame, frozen=True, kw_only=True, tag="complete"):
-    """The whole answer, once; always the last frame."""
-
-    response: str
-    interactions: list[Told]
-    metadata: TeamMetadata
-
-
-class TeamError(TeamFrame, frozen=True, kw_only=True, tag="error"):
-    """Something went wrong; where `recoverable`, it may go on."""
-
-    error: str
-    code: str
-    agent: str | None = None
-    recoverable: bool = False
-
-
-class TeamConnected(TeamFrame, frozen=True, kw_only=True, tag="connected"):
-    """The login is valid."""
-
-    connection_id: str
-
-
-class TeamPong(TeamFrame, frozen=True, kw_only=True, tag="pong"):
-    """The answer to a ping."""
-
-
-class TeamAuth(Received, frozen=True, kw_only=True, tag="auth"):
-    """Log in."""
-
-    token: str
-
-
-class TeamContextOptions(msgspec.Struct, frozen=True):
-    """`session_id` names the conversation; `stream_supporting` shows the supporting agents' text as well."""
-
-    session_id: Name | None = None
-    stream_supporting: bool = False
-
-
-class TeamQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A question for the team; `message` and `content` are other names of `query`."""
-
-    query: Text | None = None
-    message: Text | None = None
-    content: Text | None = None
-    coordination_mode: Mode | None = None
-    primary_agent: Name | None = None
-    supporting_agents: Names = []
-    context: TeamContextOptions | None = None
-
-
-class TeamRequest(Received, frozen=True, kw_only=True, tag="multi_agent_request"):
-    """Ask the team."""
-
-    request: TeamQuery
-
-
-class TeamPing(Received, frozen=True, kw_only=True, tag="ping"):
-    """A sign of life is wanted."""
-
-
-class TeamCancel(Received, frozen=True, kw_only=True, tag="cancel"):
-    """Stop the run under way."""
-
-
-class TeamDisconnect(Received, frozen=True, kw_only=True, tag="disconnect"):
-    """Goodbye."""
-
-
-class TeamResume(Received, frozen=True, kw_only=True, tag="resume"):
-    """Go on behind frame `last_seq` of a run."""
-
-    run_id: str
-    last_seq: float = 0
-
-
-class _MultiAgentFold:
     def __init__(self) -> None:
+        super().__init__()
         self._query = ""
         self._drafts_wanted = False
         self._progress = 0.0
-        self._shown = ShownText()
-        self._interactions: list[Told] = []
-        self._hits: dict[str, Hit] = {}
+        self._interactions: list[PastInteraction] = []
 
-    def feed(self, recorded: Recorded) -> list[Frame]:
-        """The frames of an event."""
-        at = iso(recorded.at)
-        frames = numbered(self._frames(recorded), recorded)
-        return [Frame(event=frame["type"], data=frame | {"timestamp": at}) for frame in frames]
+    def stamp(self, at: int) -> dict[str, Any]:
+        """Return the time of the event."""
+        return {"timestamp": iso(at)}
 
-    def _frames(self, recorded: Recorded) -> list[TeamFrame]:
-        news = self._shown.feed(recorded.event)
-        said = [TeamAgentChunk(agent=one.agent, chunk=one.text, content=one.text) for one in news]
-        return [*said, *self._told(recorded)]
+    def frames(self, recorded: ev.Recorded, news: list[News]) -> list[TeamFrame]:
+        """Return the frames of an event."""
+        chunks = [TeamAgentChunk(piece.agent, piece.text, piece.text) for piece in news]
+        return [*chunks, *self._of_event(recorded.event, recorded.at)]
 
-    def _told(self, recorded: Recorded) -> list[TeamFrame]:
-        event = recorded.event
+    def _of_event(self, event: ev.AnyEvent, at: int) -> list[TeamFrame]:
         match event:
-            case RunStart():
+            case ev.RunStart():
+                options = event.input.get("options", {})
                 self._query = str(event.input.get("message", ""))
-                self._drafts_wanted = bool(event.input.get("options", {}).get("stream_supporting"))
-                return [_progress(0.0, "Accepted")]
-            case Progress():
+                self._drafts_wanted = bool(options.get("stream_supporting"))
+                return [TeamProgress(0.0, "Accepted")]
+            case ev.Progress():
                 self._progress = event.value
-                return [_progress(event.value, event.message or event.stage)]
-            case RunAttempt(reason=reason):
-                message = "Going on…" if reason in GOING_ON else "Regenerating the answer…"
-                return [_progress(self._progress, message)]
-            case WorkflowUpdate():
-                return [_progress(self._progress, event.message or f"{event.step}: {event.status}")]
-            case AgentStart():
-                message = f"{event.agent} is working…"
-                internal = _internal(event.role)
-                return [TeamAgentStart(agent=event.agent, query=self._query, message=message, internal=internal)]
-            case AgentChunk(channel="draft") if self._drafts_wanted:
-                return [TeamAgentChunk(agent=event.agent, chunk=event.text, content=event.text, internal=True)]
-            case AgentComplete():
+                return [TeamProgress(event.value, event.message or event.stage)]
+            case ev.RunAttempt():
+                return [TeamProgress(self._progress, base.attempt_message(event))]
+            case ev.WorkflowUpdate():
+                message = event.message or f"{event.step}: {event.status}"
+                return [TeamProgress(self._progress, message)]
+            case ev.AgentStart(agent=agent):
+                message = f"{agent} is working…"
+                return [TeamAgentStart(agent, self._query, message, _internal(event.role))]
+            case ev.AgentChunk(channel="draft") if self._drafts_wanted:
+                return [TeamAgentChunk(event.agent, event.text, event.text, True)]
+            case ev.AgentComplete():
                 return [_completion(event)]
-            case AgentError(recoverable=True):
-                return [_error(event.message, event.code, event.agent, True)]
-            case Interaction():
-                return [self._interaction(event, recorded.at)]
-            case Sources():
-                self._hits.update({hit.id: hit for hit in event.hits})
-            case Interrupt():
-                return self._question(event, recorded.at)
-            case RunComplete():
-                return [self._answer(event)]
-            case RunError():
-                return [_error(event.message, event.code, None, event.retryable), *self._partial(event.partial_text)]
-            case RunCancelled():
-                return [_error("The run was cancelled.", "CANCELLED", None, False), *self._partial(event.partial_text)]
+            case ev.AgentError(recoverable=True):
+                return [TeamError(event.message, event.code, event.agent, True)]
+            case ev.Interaction():
+                return [self._interaction(event, at)]
+        return self._end(event, at)
+
+    def _end(self, event: ev.AnyEvent, at: int) -> list[TeamFrame]:
+        match event:
+            case ev.Interrupt():
+                asked = ev.Interaction(
+                    source="team",
+                    target="user",
+                    kind="handoff",
+                    query=event.text,
+                    reason=event.reason,
+                )
+                interaction = self._interaction(asked, at)
+                metadata = TeamMetadata(interrupt=Questions.of(event))
+                return [interaction, self._complete(self.shown.final(event), metadata)]
+            case ev.RunComplete():
+                return [self._complete(event.text or "There is no answer.", _metadata(event))]
+            case ev.RunError():
+                error = TeamError(event.message, event.code, None, event.retryable)
+                return [error, *self._partial(event.partial_text)]
+            case ev.RunCancelled():
+                error = TeamError("The run was cancelled.", "CANCELLED")
+                return [error, *self._partial(event.partial_text)]
         return []
 
-    def _interaction(self, event: Interaction, at: int) -> TeamInteraction:
-        told = Told(
+    def _interaction(self, event: ev.Interaction, at: int) -> TeamInteraction:
+        past = PastInteraction(
             from_agent=event.source,
             to_agent=event.target,
             query=event.query,
@@ -307,63 +135,116 @@ class _MultiAgentFold:
             metadata=InteractionMetadata(kind=event.kind, reason=event.reason),
             timestamp=iso(at),
         )
-        self._interactions.append(told)
+        self._interactions.append(past)
         return TeamInteraction(
-            **msgspec.structs.asdict(told), message=f"{event.source} → {event.target}: {event.query}"
+            past.from_agent,
+            past.to_agent,
+            past.query,
+            past.response,
+            past.metadata,
+            f"{event.source} → {event.target}: {event.query}",
         )
-
-    def _question(self, event: Interrupt, at: int) -> list[TeamFrame]:
-        """A question to the human ends the turn; the client's next message answers it."""
-        asked = Interaction(source="team", target="user", kind="handoff", query=event.text, reason=event.reason)
-        details = Questions.of(event)
-        interaction = self._interaction(asked, at)
-        return [interaction, self._complete(self._shown.asked(event.text), TeamMetadata(interrupt=details))]
-
-    def _answer(self, event: RunComplete) -> TeamComplete:
-        metadata = TeamMetadata(
-            primary_agent=event.primary_agent,
-            confidence=event.confidence,
-            sources=[
-                TeamSource(id=hit.id, title=hit.title, uri=hit.uri, score=hit.score, snippet=hit.snippet)
-                for hit in event.sources
-            ],
-            usage=event.usage,
-        )
-        return self._complete(event.text or "There is no answer.", metadata)
 
     def _partial(self, text: str) -> list[TeamFrame]:
         metadata = TeamMetadata(primary_agent=None, confidence=None, sources=[], partial=True)
         return [self._complete(text, metadata)] if text else []
 
     def _complete(self, response: str, metadata: TeamMetadata) -> TeamComplete:
-        return TeamComplete(response=response, interactions=list(self._interactions), metadata=metadata)
+        return TeamComplete(response, list(self._interactions), metadata)
 
 
-def _progress(value: float, message: str) -> TeamProgress:
-    return TeamProgress(progress=value, message=message)
+def _metadata(event: ev.RunComplete) -> TeamMetadata:
+    sources = [
+        TeamSource(id=hit.id, title=hit.title, uri=hit.uri, score=hit.score, snippet=hit.snippet)
+        for hit in event.sources
+    ]
+    return TeamMetadata(
+        primary_agent=event.primary_agent,
+        confidence=event.confidence,
+        sources=sources,
+        usage=event.usage,
+    )
 
 
-def _error(message: str, code: str, agent: str | None, recoverable: bool) -> TeamError:
-    return TeamError(error=message, code=code, agent=agent, recoverable=recoverable)
-
-
-def _completion(event: AgentComplete) -> TeamAgentComplete:
+def _completion(event: ev.AgentComplete) -> TeamAgentComplete:
     metadata = TeamAgentMetadata(
         duration_ms=event.duration_ms,
         finish_reason=event.finish_reason,
         usage=UNSET if event.usage is None else event.usage,
     )
-    return TeamAgentComplete(agent=event.agent, response=event.text, metadata=metadata, internal=_internal(event.role))
+    return TeamAgentComplete(event.agent, event.text, metadata, _internal(event.role))
 
 
 def _internal(role: str) -> bool | UnsetType:
     return True if role in INTERNAL_ROLES else UNSET
 
 
+# -- what clients send -----------------------------------------------------------------------------
+
+
+class TeamContextOptions(msgspec.Struct, frozen=True):
+    """`session_id` names the conversation; `stream_supporting` shows supporting agents' text."""
+
+    session_id: Name | None = None
+    stream_supporting: bool | None = None
+
+
+class MultiAgentRequest(Message, frozen=True, kw_only=True):
+    """A question for the team; `message` and `content` are other names of `query`.
+
+    `session_id` may stand here or in `context`. `product_id` and `user_id` have no effect: who
+    asks, the token alone says.
+    """
+
+    query: Text | None = None
+    message: Text | None = None
+    content: Text | None = None
+    coordination_mode: Mode | None = None
+    primary_agent: Name | None = None
+    supporting_agents: Names | None = None
+    context: TeamContextOptions | None = None
+    session_id: Name | None = None
+    product_id: str | int | None = None
+    user_id: str | int | None = None
+
+    def request(self) -> Request:
+        """Return the question in the engine's terms."""
+        context = self.context or TeamContextOptions()
+        return Request(
+            message=first(self.query, self.message, self.content, ""),
+            thread_name=context.session_id or self.session_id or None,
+            primary=self.primary_agent or None,
+            supporting=tuple(self.supporting_agents or ()),
+            mode=self.coordination_mode or None,
+            options={"stream_supporting": True} if context.stream_supporting else {},
+        )
+
+
+Query = Annotated[MultiAgentRequest, needs("query", "message", "content")]
+
+
+class TeamRequest(Message, frozen=True, kw_only=True, tag="multi_agent_request"):
+    """Ask the team. The `type` may be `request` or `message` as well, or be left out."""
+
+    ask: Query = msgspec.field(name="request")
+
+    def request(self) -> Request:
+        """Return the question in the engine's terms."""
+        return self.ask.request()
+
+
+class TeamMessage(MultiAgentRequest, frozen=True, kw_only=True, tag="message"):
+    """Ask the team by fields of the frame itself; the `type` may be left out."""
+
+
+# -- the vocabulary --------------------------------------------------------------------------------
+
+
 class MultiAgent(Dialect):
-    """The vocabulary of `/api/streaming/multi-agent/stream` and `/api/streaming/ws/{connection_id}`."""
+    """The vocabulary of `/api/streaming/multi-agent/stream`, and of its WebSocket."""
 
     name = "multi_agent"
+    fold = MultiAgentFold
     frames = (
         TeamProgress,
         TeamAgentStart,
@@ -372,64 +253,81 @@ class MultiAgent(Dialect):
         TeamInteraction,
         TeamComplete,
         TeamError,
-        TeamConnected,
-        TeamPong,
     )
-    asks = (TeamAuth, TeamRequest, TeamPing, TeamCancel, TeamDisconnect, TeamResume)
-
-    def fold(self) -> _MultiAgentFold:
-        """A fresh fold."""
-        return _MultiAgentFold()
-
-    def read(self, frame: dict[str, Any]) -> Command:
-        """`auth`, `multi_agent_request` (or `request`, `message`, a bare query), `ping`, `cancel`, `disconnect`."""
-        match frame.get("type"):
-            case "auth":
-                return Login(token=str(frame.get("token") or ""))
-            case "ping":
-                return Ping()
-            case "cancel":
-                return Cancel()
-            case "disconnect":
-                return Leave()
-            case "resume":
-                return Resume(run_id=name_field(frame, "run_id"), after=number_field(frame, "last_seq", "after"))
-            case "multi_agent_request" | "request" | "message" | None:
-                request = frame.get("request")
-                if request is not None and not isinstance(request, dict):
-                    raise Problem("BAD_REQUEST", "request must be an object.")
-                if frame.get("type") is None and request is None and text_field(frame, "query") is None:
-                    raise Problem("UNKNOWN_TYPE", "A frame needs a type, or a query.")
-                return Ask(request=read_request(frame if request is None else request))
-        raise Problem("UNKNOWN_TYPE", "There is no such message type.")
-
-    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
-        """`connected`."""
-        return built(TeamConnected(connection_id=connection_id, timestamp=iso(at)))
-
-    def pong(self, at: int) -> dict[str, Any]:
-        """`pong`."""
-        return built(TeamPong(timestamp=iso(at)))
-
-    def problem(self, problem: Problem, at: int) -> dict[str, Any]:
-        """`error`."""
-        return built(TeamError(error=problem.message, code=problem.code, timestamp=iso(at)))
-
-
-def read_request(request: dict[str, Any]) -> Request:
-    """A request body of this vocabulary. Raises `Problem`."""
-    context = request.get("context")
-    if context is not None and not isinstance(context, dict):
-        raise Problem("BAD_REQUEST", "context must be an object.")
-    context = context or {}
-    stream_supporting = context.get("stream_supporting") is True
-    message = text_field(request, "query", "message", "content")
-    return Request(
-        dialect=MultiAgent.name,
-        message="" if message is None else message,
-        thread_name=name_field(context, "session_id") or name_field(request, "session_id"),
-        primary=name_field(request, "primary_agent"),
-        supporting=names_field(request, "supporting_agents"),
-        mode=name_field(request, "coordination_mode"),
-        options={"stream_supporting": True} if stream_supporting else {},
+    replies = (TeamConnected, TeamPong)
+    asks = (
+        ClientAuth,
+        TeamRequest,
+        TeamMessage,
+        ClientPing,
+        ClientCancel,
+        ClientDisconnect,
+        ClientResume,
     )
+    final = (TeamComplete, TeamError)
+    order = (
+        r"((progress|agent_start|agent_chunk|agent_complete|interaction|error) )*"
+        r"(complete |error )"
+    )
+    silent = frozenset(
+        {
+            *("message_saved", "interrupt_answered", "custom"),
+            "sources",  # they come with `complete`
+            *TOOL_EVENTS,
+        }
+    )
+    reading = base.Reading(
+        piece="agent_chunk.chunk",
+        whole="complete.response",
+        question="complete.metadata.interrupt",
+        asks_in_pieces=False,
+        aside="internal",
+    )
+    doors = (
+        base.Stream(
+            path="/api/streaming/multi-agent/stream",
+            about="Ask the team; the response is an SSE stream of agents' events that ends with"
+            " `complete`.",
+            body=Query,
+        ),
+        base.Wait(
+            path="/api/multi-agent/process",
+            about="Ask the team and wait: the response is the frame that would end the stream.",
+            body=Query,
+            answer=TeamComplete,
+            failure=TeamError,
+        ),
+        base.Talk(
+            path="/api/streaming/ws/{connection_id}",
+            about="The same over WebSocket. A client that comes back with its connection id gets"
+            " what it has missed.",
+        ),
+    )
+
+    def named(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Return a question under any of its names as `multi_agent_request` or `message`."""
+        if frame.get("type") not in ("multi_agent_request", "request", "message", None):
+            return frame
+        if frame.get("request") is not None:
+            return {"type": "multi_agent_request", "request": frame["request"]}
+        if frame.get("type") is None and frame.get("query") is None:
+            raise Problem("UNKNOWN_TYPE", "A frame needs a type, or a query.")
+        return {**frame, "type": "message"}
+
+    def answer(self, turn: base.Turn) -> msgspec.Struct | None:
+        """Return the frame that would end the stream."""
+        return turn.last if isinstance(turn.last, self.final) else None
+
+    def welcome(
+        self, connection_id: str, principal: Principal, asked: bool, at: int
+    ) -> msgspec.Struct | None:
+        """Return `connected`."""
+        return TeamConnected(connection_id, timestamp=iso(at))
+
+    def pong(self, at: int) -> msgspec.Struct:
+        """Return `pong`."""
+        return TeamPong(timestamp=iso(at))
+
+    def problem(self, problem: Problem, at: int) -> msgspec.Struct:
+        """Return `error`."""
+        return TeamError(problem.message, problem.code, timestamp=iso(at))

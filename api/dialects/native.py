@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from inspect import cleandoc
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from antiphon.api.dialects.base import (
+from antiphon.api.dialects.base import Dialect, Fold, Frame, Sent, Talk
+from antiphon.api.dialects.shown import News
+from antiphon.api.dialects.words import (
     AnswerQuestion,
     Ask,
-    Cancel,
+    ClientAuth,
+    ClientCancel,
+    ClientDisconnect,
+    ClientPing,
     Command,
-    Dialect,
-    Frame,
-    Leave,
-    Login,
+    Id,
+    Message,
     Mode,
     Name,
     Names,
-    Ping,
+    Place,
     Received,
     Resume,
-    Sent,
     Text,
-    built,
-    name_field,
-    names_field,
-    number_field,
-    object_field,
-    text_field,
 )
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
+from antiphon.data.records import OnBusy
+from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.bounds import STEPS_LIMIT, TAG_LIMIT, TAGS_LIMIT
-from antiphon.orchestrator.events import EVENT_TYPES, Event, Recorded
 from antiphon.orchestrator.request import Request
 
-StepLimit = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": STEPS_LIMIT})]
-Tags = Annotated[
-    list[str],
-    msgspec.Meta(extra_json_schema={"maxItems": TAGS_LIMIT, "items": {"type": "string", "maxLength": TAG_LIMIT}}),
-]
+StepLimit = Annotated[int, msgspec.Meta(ge=1, le=STEPS_LIMIT)]
+Tag = Annotated[str, msgspec.Meta(max_length=TAG_LIMIT)]
+Tags = Annotated[list[Tag], msgspec.Meta(max_length=TAGS_LIMIT)]
+
+
+# -- what the server sends -------------------------------------------------------------------------
 
 
 class NativeAuthSuccess(Sent, frozen=True, kw_only=True, tag="auth_success"):
@@ -84,73 +84,6 @@ class NativeReset(Sent, frozen=True, kw_only=True, tag="stream_reset"):
     at: int
 
 
-class NativeAuth(Received, frozen=True, kw_only=True, tag="auth"):
-    """Log in."""
-
-    token: str
-
-
-class NativeAgents(msgspec.Struct, frozen=True):
-    """Who is to answer, and who is to help."""
-
-    primary: Name | None = None
-    supporting: Names = []
-
-
-class RunConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What reaches the graph as its LangGraph config."""
-
-    configurable: dict[str, Any] | None = None
-    recursion_limit: StepLimit | None = None
-    tags: Tags | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class NativeMessage(Received, frozen=True, kw_only=True, tag="message"):
-    """A message."""
-
-    message: Text
-    thread_id: Name | None = None
-    graph: Name | None = None
-    agents: NativeAgents | None = None
-    mode: Mode | None = None
-    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
-    inputs: dict[str, Any] | None = None
-    context: dict[str, Any] | None = None
-    config: RunConfig | None = None
-    idempotency_key: str | None = None
-
-
-class NativeResume(Received, frozen=True, kw_only=True, tag="resume"):
-    """Go on behind event `after` of a run, or of a thread."""
-
-    run_id: str | None = None
-    thread_id: str | None = None
-    after: float = 0
-
-
-class NativeCancel(Received, frozen=True, kw_only=True, tag="cancel"):
-    """Stop a run."""
-
-    run_id: str
-
-
-class NativeAnswer(Received, frozen=True, kw_only=True, tag="answer"):
-    """Answer a question that a run waits with: the one with this `id`, or the oldest one."""
-
-    run_id: str
-    answer: Any
-    id: str | None = None
-
-
-class NativePing(Received, frozen=True, kw_only=True, tag="ping"):
-    """A sign of life is wanted."""
-
-
-class NativeDisconnect(Received, frozen=True, kw_only=True, tag="disconnect"):
-    """Goodbye."""
-
-
 _ENVELOPE: list[tuple[str, Any]] = [
     ("thread_id", str),
     ("seq", int),
@@ -160,8 +93,8 @@ _ENVELOPE: list[tuple[str, Any]] = [
 ]
 
 
-def _flat(event: type[Event]) -> type[msgspec.Struct]:
-    """An event as it is sent: its own fields behind those of its place in the log."""
+def _flat(event: type[ev.Event]) -> type[Any]:
+    """Return the class of an event as it is sent: its place in the log, then its own fields."""
     hints = get_type_hints(event)
     fields: list[Any] = []
     for field in msgspec.structs.fields(event):
@@ -178,23 +111,124 @@ def _flat(event: type[Event]) -> type[msgspec.Struct]:
         namespace={"__doc__": cleandoc(event.__doc__ or "")},
         kw_only=True,
         frozen=True,
+        omit_defaults=event.__struct_config__.omit_defaults,
         tag_field="type",
         tag=event.__struct_config__.tag,
         forbid_unknown_fields=True,
     )
 
 
-class _NativeFold:
-    def feed(self, recorded: Recorded) -> list[Frame]:
-        """The event, flat, behind its envelope."""
-        envelope = {
-            "thread_id": recorded.thread_id,
-            "seq": recorded.seq,
-            "run_id": recorded.run_id,
-            "attempt": recorded.attempt,
-            "at": recorded.at,
-        }
-        return [Frame(event=recorded.event.type, data=envelope | msgspec.to_builtins(recorded.event))]
+_ENDS = "run_complete |run_error |run_cancelled |interrupt "
+_FLAT = {event: _flat(event) for event in ev.EVENT_TYPES}
+
+
+class NativeFold(Fold):
+    """The events themselves."""
+
+    names_events = True
+
+    def feed(self, recorded: ev.Recorded) -> list[Frame]:
+        """Return the event, flat, after its place in the log."""
+        event = recorded.event
+        fields = {name: getattr(recorded, name) for name, _ in _ENVELOPE}
+        fields |= {name: getattr(event, name) for name in event.__struct_fields__}
+        flat = _FLAT[type(event)](**fields)
+        return [Frame(data=flat, seq=recorded.seq, event=event.type)]
+
+    def frames(self, recorded: ev.Recorded, news: list[News]) -> Sequence[Sent | str]:
+        """Return nothing: `feed` needs neither numbers nor the shown text."""
+        return []
+
+
+# -- what clients send -----------------------------------------------------------------------------
+
+
+class NativeAgents(msgspec.Struct, frozen=True):
+    """Who is to answer, and who is to help."""
+
+    primary: Name | None = None
+    supporting: Names | None = None
+
+
+class RunConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What reaches the graph as its LangGraph config."""
+
+    configurable: dict[str, Any] | None = None
+    recursion_limit: StepLimit | None = None
+    tags: Tags | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class RunRequest(Message, frozen=True, kw_only=True):
+    """A message. `inputs` are values for the graph's other inputs, `context` for its schema."""
+
+    text_field = "message"
+
+    message: Text
+    thread_id: Name | None = None
+    graph: Name | None = None
+    agents: NativeAgents | None = None
+    mode: Mode | None = None
+    on_busy: OnBusy | None = None
+    inputs: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+    config: RunConfig | None = None
+
+    def request(self) -> Request:
+        """Return the message in the engine's terms."""
+        agents = self.agents or NativeAgents()
+        return Request(
+            message=self.message,
+            thread_id=self.thread_id or None,
+            graph=self.graph or None,
+            primary=agents.primary or None,
+            supporting=tuple(agents.supporting or ()),
+            mode=self.mode or None,
+            on_busy=self.on_busy or "enqueue",
+            inputs=self.inputs or {},
+            context=self.context or {},
+            config=msgspec.to_builtins(self.config) or None,
+        )
+
+
+class NativeMessage(RunRequest, frozen=True, kw_only=True, tag="message"):
+    """A message. Repeating it with the same `idempotency_key` is safe."""
+
+    idempotency_key: Name | None = None
+
+    def command(self) -> Command:
+        """Return `Ask`."""
+        return Ask(request=replace(self.request(), idempotency_key=self.idempotency_key or None))
+
+
+class NativeResume(Received, frozen=True, kw_only=True, tag="resume"):
+    """Go on after event `after` of a run, or of a thread: one of both is named."""
+
+    run_id: Name | None = None
+    thread_id: Name | None = None
+    after: Place | None = None
+
+    def command(self) -> Command:
+        """Return `Resume`. Raises `Problem` BAD_REQUEST if not exactly one is named."""
+        if bool(self.run_id) == bool(self.thread_id):
+            raise Problem("BAD_REQUEST", "resume takes either run_id or thread_id.")
+        run_id, thread_id = self.run_id or None, self.thread_id or None
+        return Resume(run_id=run_id, thread_id=thread_id, after=self.after or 0)
+
+
+class NativeAnswer(Received, frozen=True, kw_only=True, tag="answer"):
+    """Answer a question that a run waits with: the one with this `id`, or the oldest one."""
+
+    run_id: Id
+    answer: Any
+    id: Name | None = None
+
+    def command(self) -> Command:
+        """Return `AnswerQuestion`."""
+        return AnswerQuestion(run_id=self.run_id, answer=self.answer, id=self.id or None)
+
+
+# -- the vocabulary --------------------------------------------------------------------------------
 
 
 class Native(Dialect):
@@ -202,86 +236,44 @@ class Native(Dialect):
 
     name = "native"
     serial = False
-    frames = (
-        *map(_flat, EVENT_TYPES),
-        NativeAuthSuccess,
-        NativeAuthError,
-        NativePong,
-        NativeError,
-        NativeReset,
+    fold = NativeFold
+    frames = tuple(_FLAT.values())
+    replies = (NativeAuthSuccess, NativeAuthError, NativePong, NativeError, NativeReset)
+    asks = (
+        ClientAuth,
+        NativeMessage,
+        NativeResume,
+        ClientCancel,
+        NativeAnswer,
+        ClientPing,
+        ClientDisconnect,
     )
-    asks = (NativeAuth, NativeMessage, NativeResume, NativeCancel, NativeAnswer, NativePing, NativeDisconnect)
+    final = tuple(
+        _FLAT[event] for event in (ev.RunComplete, ev.RunError, ev.RunCancelled, ev.Interrupt)
+    )
+    order = rf"(run_start message_saved )?((?!{_ENDS}|run_start )\w+ )*({_ENDS})"
+    silent = frozenset()
+    doors = (Talk(path="/api/v1/ws", about="The native wire over WebSocket."),)
 
-    def fold(self) -> _NativeFold:
-        """A fresh fold."""
-        return _NativeFold()
+    def welcome(
+        self, connection_id: str, principal: Principal, asked: bool, at: int
+    ) -> msgspec.Struct | None:
+        """Return `auth_success`, if the client sent a login as a message."""
+        return NativeAuthSuccess(user={"id": principal.id}, at=at) if asked else None
 
-    def read(self, frame: dict[str, Any]) -> Command:
-        """`auth`, `message`, `resume`, `cancel`, `answer`, `ping`."""
-        match frame.get("type"):
-            case "auth":
-                return Login(token=str(frame.get("token") or ""))
-            case "message":
-                return Ask(request=read_request(frame))
-            case "resume":
-                run_id, thread_id = name_field(frame, "run_id"), name_field(frame, "thread_id")
-                if (run_id is None) == (thread_id is None):
-                    raise Problem("BAD_REQUEST", "resume takes either run_id or thread_id.")
-                return Resume(run_id=run_id, thread_id=thread_id, after=number_field(frame, "after"))
-            case "cancel":
-                return Cancel(run_id=name_field(frame, "run_id"))
-            case "answer":
-                run_id = name_field(frame, "run_id")
-                if run_id is None or "answer" not in frame:
-                    raise Problem("BAD_REQUEST", "answer takes run_id and answer.")
-                return AnswerQuestion(run_id=run_id, answer=frame["answer"], id=name_field(frame, "id"))
-            case "ping":
-                return Ping()
-            case "disconnect":
-                return Leave()
-        raise Problem("UNKNOWN_TYPE", "There is no such message type.")
+    def refused(self, problem: Problem, at: int) -> msgspec.Struct:
+        """Return `auth_error`."""
+        return NativeAuthError(code=problem.code, message=problem.message, at=at)
 
-    def welcome(self, connection_id: str, principal: Principal, asked: bool, at: int) -> dict[str, Any] | None:
-        """`auth_success`."""
-        return built(NativeAuthSuccess(user={"id": principal.id}, at=at)) if asked else None
+    def pong(self, at: int) -> msgspec.Struct:
+        """Return `pong`."""
+        return NativePong(at=at)
 
-    def refused(self, problem: Problem, at: int) -> dict[str, Any]:
-        """`auth_error`."""
-        return built(NativeAuthError(code=problem.code, message=problem.message, at=at))
-
-    def pong(self, at: int) -> dict[str, Any]:
-        """`pong`."""
-        return built(NativePong(at=at))
-
-    def problem(self, problem: Problem, at: int) -> dict[str, Any]:
-        """`error`."""
+    def problem(self, problem: Problem, at: int) -> msgspec.Struct:
+        """Return `error`."""
         errors = list(problem.details) or UNSET
-        return built(NativeError(code=problem.code, message=problem.message, at=at, errors=errors))
+        return NativeError(code=problem.code, message=problem.message, at=at, errors=errors)
 
-    def reset(self, first: int, last: int, at: int) -> dict[str, Any]:
-        """`stream_reset`."""
-        return built(NativeReset(first=first, last=last, at=at))
-
-
-def read_request(frame: dict[str, Any]) -> Request:
-    """A message of the native wire, over HTTP or WebSocket. Raises `Problem`."""
-    agents = frame.get("agents")
-    if agents is not None and not isinstance(agents, dict):
-        raise Problem("BAD_REQUEST", "agents must be an object with primary and supporting.")
-    on_busy: Any = frame.get("on_busy") or "enqueue"
-    if on_busy not in ("enqueue", "reject", "interrupt", "rollback"):
-        raise Problem("BAD_REQUEST", "on_busy must be enqueue, reject, interrupt or rollback.")
-    return Request(
-        dialect=Native.name,
-        message=text_field(frame, "message") if "message" in frame else "",
-        thread_id=name_field(frame, "thread_id"),
-        graph=name_field(frame, "graph"),
-        primary=name_field(agents or {}, "primary"),
-        supporting=names_field(agents or {}, "supporting"),
-        mode=name_field(frame, "mode"),
-        on_busy=on_busy,
-        inputs=object_field(frame, "inputs"),
-        context=object_field(frame, "context"),
-        config=object_field(frame, "config") or None,
-        idempotency_key=name_field(frame, "idempotency_key"),
-    )
+    def reset(self, first: int, last: int, at: int) -> msgspec.Struct:
+        """Return `stream_reset`."""
+        return NativeReset(first=first, last=last, at=at)

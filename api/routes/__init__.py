@@ -1,22 +1,31 @@
-"""Routes, by vocabulary: they parse, call the engine and write bytes. Nothing here looks at event types."""
+"""The routes: doors that dialects list, and resources that are written by hand.
+
+They parse, call the engine and write bytes; nothing here looks at events or at the types of frames.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from litestar.types import ControllerRouterHandler
 
-from antiphon.api.routes import access, chat, documents, flows, health, multi_agent, native, profile, sessions, threads
-
-ROUTES: Sequence[ControllerRouterHandler] = (
-    *native.ROUTES,
-    *multi_agent.ROUTES,
-    *chat.ROUTES,
-    *flows.ROUTES,
-    *threads.ROUTES,
-    *sessions.ROUTES,
-    *access.ROUTES,
-    *profile.ROUTES,
-    *health.ROUTES,
-    *documents.ROUTES,
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.routes import (
+    access,
+    chat,
+    documents,
+    doors,
+    flows,
+    health,
+    native,
+    profile,
+    sessions,
+    threads,
 )
+
+RESOURCES = (access, chat, documents, flows, health, native, profile, sessions, threads)
+
+
+def routes() -> list[ControllerRouterHandler]:
+    """Return the handlers of all routes."""
+    rows = [(dialect, door) for dialect in DIALECTS.values() for door in dialect.doors]
+    resources = [handler for room in RESOURCES for handler in room.ROUTES]
+    return [*(doors.handler(dialect, door) for dialect, door in rows), *resources]

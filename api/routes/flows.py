@@ -1,11 +1,11 @@
-"""Seed 000's route, `WS /api/chat/execute/{agent_id}`, and the flows themselves, `/api/v1/flows`."""
+"""Flows: `/api/v1/flows`, and how a WebSocket executes one."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 import msgspec
-from litestar import MediaType, Request, Response, WebSocket, delete, get, post, put, websocket
+from litestar import MediaType, Request, Response, WebSocket, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery
@@ -13,8 +13,8 @@ from litestar.params import FromPath, FromQuery
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.api.routes.native import IdempotencyKey
-from antiphon.api.routes.socket import converse
+from antiphon.api.routes.headers import IdempotencyKey
+from antiphon.api.routes.socket import Adapt
 from antiphon.api.services import Services, idempotency_key
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id, same_id
@@ -30,30 +30,29 @@ DEFINED = {"dialect": "native", "refuses": (400, 413, 422)}
 OPT = {"dialect": "native"}
 
 
-@websocket("/api/chat/execute/{agent_id:str}", opt={"dialect": FLOWS.name})
-async def execute_socket(
-    socket: WebSocket[Any, Any, Any], agent_id: FromPath[str], services: NamedDependency[Services]
-) -> None:
-    """Execute a flow, or a graph of the server's, for each message. `?verbose=1` shows all elements' texts."""
-    verbose = socket.query_params.get("verbose") in ("1", "true")
-    thread = f"socket:{new_id()}"  # a client without a session talks in one thread for as long as it is connected
+def executing(socket: WebSocket[Any, Any, Any], services: Services) -> Adapt:
+    """Return what makes a flow, or a graph of the server's, answer the messages of a WebSocket.
+
+    `?verbose=1` shows all elements' texts. A client without a session talks in one thread for as long
+    as it is connected.
+    """
+    agent_id: str = socket.path_params["agent_id"]
+    options: dict[str, Any] = {"agent_id": agent_id}
+    if socket.query_params.get("verbose") in ("1", "true"):
+        options["verbose"] = True
+    own_thread = f"socket:{new_id()}"
 
     async def adapt(request: AskedRequest, principal: Principal) -> AskedRequest:
-        name = f"{agent_id}/{request.thread_name}" if request.thread_name else thread
+        name = f"{agent_id}/{request.thread_name}" if request.thread_name else own_thread
         try:
             graph = await services.flows.agent(agent_id, principal.id)
         except NotFound:
             if not await services.engine.waits(principal.id, (FLOWS.name, name)):
                 raise Problem("AGENT_NOT_FOUND", "There is no such agent.") from None
             graph = None  # a run that has begun goes on, whatever became of the flow
-        return msgspec.structs.replace(
-            request,
-            graph=graph,
-            thread_name=name,
-            options={"agent_id": agent_id, **({"verbose": True} if verbose else {})},
-        )
+        return msgspec.structs.replace(request, graph=graph, thread_name=name, options=options)
 
-    await converse(socket, FLOWS, services, adapt=adapt, idle_seconds=services.settings.idle_seconds)
+    return adapt
 
 
 class FlowInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +83,9 @@ class FlowVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/api/v1/flows", opt=OPT)
-async def list_flows(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> FlowListing:
+async def list_flows(
+    services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> FlowListing:
     """The caller's flows, the last changed first."""
     return FlowListing(flows=[_info(flow) for flow in await services.flows.mine(principal.id)])
 
@@ -109,7 +110,10 @@ async def create_flow(
 async def _earlier(flows: FlowLibrary, agent_id: str, user: str, body: bytes) -> FlowRecord | None:
     """The flow that the same request has made before. Raises `Problem` where it was another one."""
     try:
-        flow, definition = await flows.record(agent_id, user), await flows.definition(agent_id, user)
+        flow, definition = (
+            await flows.record(agent_id, user),
+            await flows.definition(agent_id, user),
+        )
     except NotFound:
         return None
     if msgspec.json.decode(flows.check(body)) != definition:
@@ -130,7 +134,9 @@ async def save_flow(
 
 @post("/api/v1/flows/check", status_code=200, opt=DEFINED)
 async def check_flow(
-    request: Request[Any, Any, Any], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    request: Request[Any, Any, Any],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> FlowVerdict:
     """Check a definition, JSON or YAML, without storing it. 422 with the place of each error."""
     services.flows.check(await request.body())
@@ -164,7 +170,9 @@ async def read_flow(
 
 @post("/api/v1/flows/{agent_id:str}/publish", status_code=200, opt=OPT)
 async def publish_flow(
-    agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    agent_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> FlowInfo:
     """Let others run the draft as it is now."""
     return _info(await services.flows.publish(agent_id, principal.id))
@@ -172,7 +180,9 @@ async def publish_flow(
 
 @delete("/api/v1/flows/{agent_id:str}/publish", status_code=200, opt=OPT)
 async def withdraw_flow(
-    agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    agent_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> FlowInfo:
     """Let only the owner run it."""
     return _info(await services.flows.publish(agent_id, principal.id, published=False))
@@ -180,14 +190,15 @@ async def withdraw_flow(
 
 @delete("/api/v1/flows/{agent_id:str}", status_code=204, opt=OPT)
 async def delete_flow(
-    agent_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    agent_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> None:
     """Forget a flow. Runs of it go on."""
     await services.flows.delete(agent_id, principal.id)
 
 
 ROUTES = (
-    execute_socket,
     list_flows,
     create_flow,
     save_flow,

@@ -1,26 +1,34 @@
-"""The native wire: `/api/v1/runs`, `/api/v1/threads`, `WS /api/v1/ws`."""
+"""The native wire over HTTP: `/api/v1/runs` and `/api/v1/threads`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from litestar import Request, Response, WebSocket, get, post, websocket
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Mode, Name, Names, Text, needs
-from antiphon.api.dialects.native import RunConfig, read_request
+from antiphon.api.dialects.native import RunRequest
+from antiphon.api.dialects.words import Name, read_body
 from antiphon.api.openapi import STREAM
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
+from antiphon.api.routes.headers import IdempotencyKey, LastEventId
 from antiphon.api.routes.responses import event_stream
-from antiphon.api.routes.socket import converse
-from antiphon.api.services import KEY_LIMIT, Services, idempotency_key, start_of
-from antiphon.api.streams import START, Cursor, check_cursor, cursor_at, read_cursor, run_frames, thread_frames
+from antiphon.api.services import Services, idempotency_key, start_of
+from antiphon.api.streams import (
+    START,
+    Cursor,
+    check_cursor,
+    cursor_at,
+    read_cursor,
+    run_frames,
+    thread_frames,
+)
 from antiphon.data.errors import NotFound
 from antiphon.data.records import Message, RunStatus, Thread
 from antiphon.orchestrator.engine.run import Run
@@ -28,40 +36,6 @@ from antiphon.orchestrator.events import Usage
 
 NATIVE = DIALECTS["native"]
 OPT = {"dialect": NATIVE.name}
-IdempotencyKey = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        description="Repeating a request with the same key is safe.",
-        schema_extra={"min_length": 1, "max_length": KEY_LIMIT},
-    ),
-]
-LastEventId = Annotated[
-    str | None, HeaderParameter(name="Last-Event-ID", description="Resume behind this event: `<run_id>:<seq>.<k>`.")
-]
-
-
-class Agents(msgspec.Struct, frozen=True, kw_only=True):
-    """Which specialists are to answer."""
-
-    primary: Name | None = None
-    supporting: Names | None = None
-
-
-class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to be answered. `mode` is sequential, parallel, collaborative or debate."""
-
-    message: Text = ""
-    thread_id: Name | None = None
-    graph: Name | None = None
-    agents: Agents | None = None
-    mode: Mode | None = None
-    on_busy: Literal["enqueue", "reject", "interrupt", "rollback"] | None = None
-    inputs: dict[str, Any] | None = None
-    """Values for other fields of the graph's input than the one that takes the message."""
-    context: dict[str, Any] | None = None
-    """Values for the graph's `context_schema`."""
-    config: RunConfig | None = None
 
 
 class AnswerRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +48,7 @@ class AnswerRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: Name | None = None
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+class AcceptedRun(msgspec.Struct, frozen=True, kw_only=True):
     """The message and its run are stored."""
 
     run_id: str
@@ -124,7 +98,7 @@ class ThreadState(msgspec.Struct, frozen=True, kw_only=True):
     head_message_id: str | None
 
 
-class Threads(msgspec.Struct, frozen=True, kw_only=True):
+class ThreadStates(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's threads."""
 
     threads: list[ThreadState]
@@ -136,14 +110,18 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[Message]
 
 
-ACCEPTED = {202: ResponseSpec(Accepted, description="The message is stored."), 200: STREAM}
+ACCEPTED = {202: ResponseSpec(AcceptedRun, description="The message is stored."), 200: STREAM}
 GONE_BY = {204: ResponseSpec(None, description="Nothing is left.")}
 
 
-@post("/api/v1/runs", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (404, 409)})
+@post(
+    "/api/v1/runs",
+    status_code=202,
+    responses=ACCEPTED,
+    opt=OPT | {"body": RunRequest, "refuses": (404, 409)},
+)
 async def start_run(
     request: Request[Any, Any, Any],
-    data: JSONBody[Annotated[RunRequest, needs("message")]],
     services: NamedDependency[Services],
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
@@ -151,13 +129,16 @@ async def start_run(
     """Store a message and begin to answer it. With `Accept: text/event-stream`, the run's events are the response."""
     if _wants_stream(request):
         services.limits.check_connections(principal.id)
-    if resumed := await services.resumed(request, principal):
+    if resumed := await services.resumed(request, principal, NATIVE.name):
         run, cursor = resumed
     else:
-        run = await services.start_requested(request, read_request(msgspec.to_builtins(data)), principal)
+        message = read_body(await request.body(), RunRequest)
+        run = await services.start_requested(request, NATIVE.request(message), principal)
         cursor = start_of(run)
     if _wants_stream(request):
-        return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))
+        return event_stream(
+            services, principal, NATIVE, lambda tick: run_frames(run, NATIVE, cursor, tick)
+        )
     return Response(_accepted(run), status_code=202)
 
 
@@ -165,13 +146,15 @@ def _wants_stream(request: Request[Any, Any, Any]) -> bool:
     return "text/event-stream" in request.headers.get("accept", "")
 
 
-def _accepted(run: Run) -> Accepted:
-    return Accepted(run_id=run.id, thread_id=run.thread_id, message_id=run.message_id)
+def _accepted(run: Run) -> AcceptedRun:
+    return AcceptedRun(run_id=run.id, thread_id=run.thread_id, message_id=run.message_id)
 
 
 @get("/api/v1/runs/{run_id:str}", opt=OPT)
 async def read_run(
-    run_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    run_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> RunState:
     """Where a run stands: status, text, usage."""
     record = await services.engine.record(run_id, principal.id)
@@ -186,7 +169,9 @@ async def read_run(
         attempt=max(record.attempt, 1),
         text=end.get("text") if record.status == "completed" else end.get("partial_text"),
         usage=msgspec.convert(end.get("usage"), Usage | None),
-        error=RunFailure(code=end["code"], message=end["message"]) if record.status == "failed" else None,
+        error=RunFailure(code=end["code"], message=end["message"])
+        if record.status == "failed"
+        else None,
         created_at=record.created_at,
         finished_at=record.finished_at,
     )
@@ -214,14 +199,22 @@ async def run_events(
     if not await services.engine.is_left(record, cursor.seq):
         return Response(None, status_code=204)
     run = Run(services.engine, record)
-    return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, cursor, tick))
+    return event_stream(
+        services, principal, NATIVE, lambda tick: run_frames(run, NATIVE, cursor, tick)
+    )
 
 
 def _cursor(request: Request[Any, Any, Any], after: str | None) -> Cursor:
-    text = request.headers.get("last-event-id") or request.query_params.get("last_event_id") or after
+    text = (
+        request.headers.get("last-event-id") or request.query_params.get("last_event_id") or after
+    )
     if not text:
         return START
-    return cursor_at(int(text)) if text.isascii() and text.isdigit() and len(text) < 16 else read_cursor(text)
+    return (
+        cursor_at(int(text))
+        if text.isascii() and text.isdigit() and len(text) < 16
+        else read_cursor(text)
+    )
 
 
 @post("/api/v1/runs/{run_id:str}/cancel", status_code=202, opt=OPT)
@@ -233,10 +226,17 @@ async def cancel_run(
 ) -> Stopped:
     """Stop a run. What was said so far is kept. A run that has ended stays as it is."""
     await services.engine.cancel(run_id, principal.id)
-    return Stopped(run_id=run_id, status=(await services.engine.record(run_id, principal.id)).status)
+    return Stopped(
+        run_id=run_id, status=(await services.engine.record(run_id, principal.id)).status
+    )
 
 
-@post("/api/v1/runs/{run_id:str}/resume", status_code=202, responses=ACCEPTED, opt=OPT | {"refuses": (409, 422)})
+@post(
+    "/api/v1/runs/{run_id:str}/resume",
+    status_code=202,
+    responses=ACCEPTED,
+    opt=OPT | {"refuses": (409, 422)},
+)
 async def resume_run(
     request: Request[Any, Any, Any],
     run_id: FromPath[str],
@@ -249,23 +249,33 @@ async def resume_run(
     if _wants_stream(request):
         services.limits.check_connections(principal.id)
     run = await services.engine.answer(
-        run_id, data.answer, principal.id, question=data.id or None, idempotency_key=idempotency_key(request)
+        run_id,
+        data.answer,
+        principal.id,
+        question=data.id or None,
+        idempotency_key=idempotency_key(request),
     )
     if _wants_stream(request):
-        return event_stream(services, principal, lambda tick: run_frames(run, NATIVE, start_of(run), tick))
+        return event_stream(
+            services, principal, NATIVE, lambda tick: run_frames(run, NATIVE, start_of(run), tick)
+        )
     return Response(_accepted(run), status_code=202)
 
 
 @get("/api/v1/threads", opt=OPT)
-async def list_threads(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> Threads:
+async def list_threads(
+    services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> ThreadStates:
     """The caller's threads, the newest first."""
     threads = await services.engine.threads(principal.id)
-    return Threads(threads=[_shown(thread) for thread in threads])
+    return ThreadStates(threads=[_shown(thread) for thread in threads])
 
 
 @get("/api/v1/threads/{thread_id:str}", opt=OPT)
 async def read_thread(
-    thread_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    thread_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> ThreadState:
     """One thread."""
     return _shown(await services.engine.thread(thread_id, principal.id))
@@ -273,7 +283,9 @@ async def read_thread(
 
 @get("/api/v1/threads/{thread_id:str}/messages", opt=OPT)
 async def read_messages(
-    thread_id: FromPath[str], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    thread_id: FromPath[str],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> Messages:
     """A thread's messages, the oldest first."""
     return Messages(messages=list(await services.engine.messages(thread_id, principal.id)))
@@ -296,11 +308,16 @@ async def thread_events(
     services.limits.check_connections(principal.id)
     await services.engine.thread(thread_id, principal.id)
     cursor = _cursor(request, after)
-    if cursor.run_id not in ("", "-") and not await _stands_in(services, cursor.run_id, thread_id, principal):
+    if cursor.run_id not in ("", "-") and not await _stands_in(
+        services, cursor.run_id, thread_id, principal
+    ):
         raise Problem("CURSOR_GONE", "This event is not of this thread.")
     await check_cursor(services.engine, thread_id, cursor, principal.id)
     return event_stream(
-        services, principal, lambda tick: thread_frames(services.engine, thread_id, NATIVE, cursor, tick)
+        services,
+        principal,
+        NATIVE,
+        lambda tick: thread_frames(services.engine, thread_id, NATIVE, cursor, tick),
     )
 
 
@@ -309,12 +326,6 @@ async def _stands_in(services: Services, run_id: str, thread_id: str, principal:
         return (await services.engine.run(run_id, principal.id)).thread_id == thread_id
     except NotFound:
         return False
-
-
-@websocket("/api/v1/ws", opt=OPT)
-async def native_socket(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
-    """The native wire over WebSocket."""
-    await converse(socket, NATIVE, services)
 
 
 ROUTES = (
@@ -327,5 +338,4 @@ ROUTES = (
     read_thread,
     read_messages,
     thread_events,
-    native_socket,
 )

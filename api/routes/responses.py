@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -17,16 +17,14 @@ from litestar.response import Stream
 
 from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Frame
-from antiphon.api.openapi import opts_at
+from antiphon.api.dialects.base import Dialect
+from antiphon.api.openapi import dialect_of, opts_at
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.services import TICK_SECONDS, Services, as_problem
-from antiphon.api.streams import sse_body
+from antiphon.api.streams import Frames, sse_body
 
 audit = logging.getLogger("antiphon.audit")
-T = TypeVar("T")
-Frames = AsyncIterator[list[tuple[str, Frame]] | None]
 
 _BY_STATUS = {
     400: Problem("BAD_REQUEST", "The request is not valid."),
@@ -42,10 +40,10 @@ _BY_STATUS = {
 def event_stream(
     services: Services,
     principal: Principal,
-    frames: Callable[[float], Frames],
-    headers: Mapping[str, str] = sse.HEADERS,
+    dialect: Dialect,
+    frames: Callable[[float], AsyncIterator[Frames | None]],
 ) -> Stream:
-    """An SSE response: `frames(tick)` are its frames, with None every `tick` seconds.
+    """Return an SSE response: `frames(tick)` are its frames, with None every `tick` seconds.
 
     It ends when the reader's token expires or is revoked; the run goes on.
     """
@@ -63,32 +61,34 @@ def event_stream(
         return services.engine.draining
 
     async def body() -> AsyncIterator[bytes]:
-        with services.limits.connection(principal.id), services.metrics.streams.labels("sse").track_inprogress():
+        streams = services.metrics.streams.labels("sse")
+        with services.limits.connection(principal.id), streams.track_inprogress():
             async for piece in sse_body(frames(heartbeat / ticks), ticks, may_read, in_a_hurry):
                 yield piece
 
+    headers = {**sse.HEADERS, **dialect.response_headers}
     return Stream(body(), media_type=sse.MEDIA_TYPE, status_code=200, headers=headers)
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Every error of every route, in the vocabulary of the client that the route serves.
-
-    A route may say by what status its clients know a bad request (`opt={"bad_request": 422}`).
-    """
+    """Return any error of any route, in the vocabulary of the client that the route serves."""
     problem = _problem(error)
     services: Services = request.app.state.services
     services.metrics.refusals.labels(problem.code).inc()
     if problem.status in (401, 403, 429):
         client = request.client.host if request.client else None
-        audit.warning("refused a request", extra={"code": problem.code, "path": request.url.path, "client": client})
+        where = {"code": problem.code, "path": request.url.path, "client": client}
+        audit.warning("refused a request", extra=where)
     if problem.code == "INTERNAL":
-        request.app.state.log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    dialect = DIALECTS[_opt(request, "dialect", "native")]
-    status = _opt(request, "bad_request", 400) if problem.status == 400 else problem.status
+        what = "%s %s failed"
+        request.app.state.log.error(what, request.method, request.url.path, exc_info=error)
+    dialect = DIALECTS[_dialect(request)]
+    status = dialect.bad_request if problem.status == 400 else problem.status
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, MethodNotAllowedException):
-        told = (error.headers or {}).get("allow", "").split(", ")
-        headers["Allow"] = ", ".join(sorted(method for method in told if method.isupper()))  # no `websocket`
+        methods = (error.headers or {}).get("allow", "").split(", ")
+        # no `websocket`
+        headers["Allow"] = ", ".join(sorted(method for method in methods if method.isupper()))
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after is not None or problem.status == 503:
@@ -97,11 +97,13 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
-def _opt(request: Request[Any, Any, Any], name: str, default: T) -> T:
-    """What the route says of itself; where a request fits no handler (405), what the handlers at its path say."""
+def _dialect(request: Request[Any, Any, Any]) -> str:
+    """Return the vocabulary of the route; if no handler fits (405), of the handlers at its path."""
     handler = request.scope.get("route_handler")
-    opts = [handler.opt] if handler is not None else opts_at(request.app.routes, request.url.path)
-    return next((opt[name] for opt in opts if name in opt), default)
+    if handler is not None:
+        return dialect_of(handler.opt)
+    opts = opts_at(request.app.routes, request.url.path)
+    return next((dialect_of(opt) for opt in opts if "dialect" in opt), "native")
 
 
 def _problem(error: Exception) -> Problem:
@@ -117,9 +119,12 @@ def _problem(error: Exception) -> Problem:
 
 
 def _what_is_wrong(error: ValidationException) -> str:
-    """Which field is wrong and why, in the validator's own words; nothing of the server is in them."""
-    extra = error.extra if isinstance(error.extra, list) else []
-    if [one.get("message") for one in extra if isinstance(one, dict)] == ["'data'"]:
+    """Return which field is wrong and why, in the validator's own words; nothing internal is in them."""
+    listed = error.extra if isinstance(error.extra, list) else []
+    extra = [entry for entry in listed if isinstance(entry, dict)]
+    if [entry.get("message") for entry in extra] == ["'data'"]:
         return "The body is empty."
-    told = [f"{one.get('key', 'body')}: {one.get('message', 'is not valid')}" for one in extra if isinstance(one, dict)]
-    return "; ".join(told) or "The request is not valid."
+    reasons = [
+        f"{entry.get('key', 'body')}: {entry.get('message', 'is not valid')}" for entry in extra
+    ]
+    return "; ".join(reasons) or "The request is not valid."

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from antiphon.rag.types import Chunk, Document, ScoredChunk
 
@@ -34,8 +34,12 @@ FROM chunks WHERE chunks MATCH ? ORDER BY score DESC, document, ordinal LIMIT ?
 """
 
 
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
 @retry(
-    retry=retry_if_exception_type(sqlite3.OperationalError),
+    retry=retry_if_exception(_is_locked),
     stop=stop_after_delay(BUSY_SECONDS),
     wait=wait_fixed(0.05),
     reraise=True,
@@ -51,14 +55,17 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 
 class SqliteStore:
-    """`antiphon.rag.stores.base.Store` at `sqlite:///path` or `memory://`."""
+    """`antiphon.rag.stores.base.Store` at `sqlite:///path` or `memory://`.
+
+    Raises `OSError` if the file cannot be opened.
+    """
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            _location(url), isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-        )
-        _set_up(self._connection)
+        try:
+            self._connection = _opened(url)
+        except (OSError, sqlite3.Error) as error:
+            raise OSError(f"cannot open {url}: {error}") from error
 
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
         """Replace a document, in one transaction."""
@@ -114,6 +121,19 @@ class SqliteStore:
         """Close the connection, and with it a store in memory."""
         with self._lock:
             self._connection.close()
+
+
+def _opened(url: str) -> sqlite3.Connection:
+    """Return a connection on which the tables exist."""
+    connection = sqlite3.connect(
+        _location(url), isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+    )
+    try:
+        _set_up(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _location(url: str) -> Path | str:

@@ -1,22 +1,86 @@
-"""In which order the frames of a run may come, for each vocabulary: small automata over whole streams."""
+"""What the frames of a run must be like: the order that each vocabulary declares, and what its texts add up to."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Dialect, Reading
 
 Frames = Sequence[dict[str, Any]]
 STEPS = ["starting", "agent_routing", "rag_retrieval", "generating"]
 TERMINAL = {"run_complete", "run_error", "run_cancelled"}
 
 
-def check_native(frames: Frames, *, superseded: bool = False) -> None:
-    """One terminal event, the last one; every span ends once; an agent's text is the sum of its standing chunks."""
-    types = [frame["type"] for frame in frames]
-    assert types[:2] == ["run_start", "message_saved"]
-    assert not TERMINAL & set(types[:-1])
-    assert types[-1] in {*TERMINAL, "interrupt"}
+def check_run(dialect: Dialect, frames: Sequence[Any], *, superseded: bool = False) -> None:
+    """The frames of a run are in order, and what a client appends is the whole; raw texts stand as they are.
+
+    `superseded` if text that was shown was replaced by another one.
+    """
+    check_turns(dialect, frames, superseded=superseded)
+    more = MORE.get(dialect.name)
+    if more is not None:
+        more(frames, superseded)
+
+
+def check_turns(dialect: Dialect, frames: Sequence[Any], *, superseded: bool = False) -> None:
+    """The same of any turns of a run."""
+    for turn in turns(dialect, frames):
+        if dialect.reading is not None and not superseded:
+            _check_text(dialect.reading, [frame for frame in turn if isinstance(frame, dict)])
+
+
+def turns(dialect: Dialect, frames: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The turns of a run, which a question to the human divides."""
+    words = "".join(f"{frame if isinstance(frame, str) else frame['type']} " for frame in frames)
+    assert re.fullmatch(f"(?:{dialect.order})+", words), words
+    begin = 0
+    for turn in re.finditer(dialect.order, words):
+        end = begin + turn[0].count(" ")
+        yield frames[begin:end]
+        begin = end
+
+
+def _check_text(reading: Reading, turn: Frames) -> None:
+    whole, question = last_at(reading.whole, turn), last_at(reading.question, turn)
+    failed = any("error" in frame["type"] for frame in turn)
+    if whole is not None and not failed and (reading.asks_in_pieces or question is None):
+        assert pieces(reading, turn) == whole
+
+
+def pieces(reading: Reading, frames: Frames) -> str:
+    """What a client has that appends every piece of the answer."""
+    own = [frame for frame in frames if reading.aside is None or inner(frame, reading.aside) is None]
+    return "".join(at(reading.piece, frame) or "" for frame in own)
+
+
+def last_at(path: str | None, frames: Frames) -> Any:
+    """What the last frame that has it has at a path."""
+    values = [at(path, frame) for frame in frames] if path is not None else []
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def at(path: str, frame: dict[str, Any]) -> Any:
+    """What a frame has at `<type>.<field>.…`."""
+    kind, _, fields = path.partition(".")
+    return inner(frame, fields) if frame["type"] == kind else None
+
+
+def inner(value: Any, fields: str) -> Any:
+    for field in fields.split("."):
+        value = value.get(field) if isinstance(value, dict) else None
+    return value
+
+
+# ------------------------------------------------------------------------------------- what order alone does not say
+
+
+def _more_native(frames: Frames, superseded: bool) -> None:
+    """Every span ends once; an agent's text is the sum of its standing chunks."""
+    assert frames[0]["type"] == "run_start"
+    assert not TERMINAL & {frame["type"] for frame in frames[:-1]}
     assert [frame["seq"] for frame in frames] == sorted({frame["seq"] for frame in frames})
     texts: dict[str, dict[int, str]] = {}
     lost: set[str] = set()
@@ -41,13 +105,10 @@ def check_native(frames: Frames, *, superseded: bool = False) -> None:
     assert set(texts) <= lost
 
 
-def check_chat(frames: Frames, *, superseded: bool = False) -> None:
-    """S3: the four steps in order, then tokens, then `complete` or `error`; tokens add up to what is repeated."""
-    turns = _turns(frames, {"complete", "error"})
-    for turn in turns:
+def _more_chat(frames: Frames, superseded: bool) -> None:
+    """The four steps in order and none left out before a token; tokens add up to what is repeated."""
+    for turn in turns(DIALECTS["chat"], frames):
         shown = ""
-        letters = "".join({"progress": "p", "token": "t", "complete": "c", "error": "e"}[f["type"]] for f in turn)
-        assert re.fullmatch("p*t*[ce]", letters)
         steps = [frame["step"] for frame in turn if frame["type"] == "progress"]
         assert steps == STEPS[: len(steps)]
         for frame in turn:
@@ -57,31 +118,27 @@ def check_chat(frames: Frames, *, superseded: bool = False) -> None:
                 assert frame["partial_response"] == shown
         last = turn[-1]
         assert len(steps) == len(STEPS) or not (shown or last["type"] == "complete")
-        if last["type"] == "complete":
-            assert set(last) >= {"response", "session_id", "metadata"}
-            if "interrupt" not in last["metadata"]:
-                assert isinstance(last["metadata"]["confidence"], float)
-                assert all(isinstance(source, str) for source in last["metadata"]["context"]["sources"])
-                assert superseded or shown == last["response"]
-        else:
+        if last["type"] == "error":
             assert last["error"]
             assert last["code"] in {"PROCESSING_ERROR", "CANCELLED"}
+            continue
+        assert set(last) >= {"response", "session_id", "metadata"}
+        if "interrupt" not in last["metadata"]:
+            assert isinstance(last["metadata"]["confidence"], float)
+            assert all(isinstance(source, str) for source in last["metadata"]["context"]["sources"])
 
 
-def check_multi_agent(frames: Frames, *, superseded: bool = False) -> None:
-    """S2: progress first and never back, 1.0 before `complete`, which is last and not empty; or `error`, then that."""
+def _more_multi_agent(frames: Frames, superseded: bool) -> None:
+    """Progress first and never back, 1.0 before `complete`, which is not empty and repeats the interactions."""
     assert frames[0]["type"] == "progress"
-    told = [frame["progress"] for frame in frames if frame["type"] == "progress"]
-    assert told == sorted(told)
-    assert 0 <= told[0] <= told[-1] <= 1
+    values = [frame["progress"] for frame in frames if frame["type"] == "progress"]
+    assert values == sorted(values)
+    assert 0 <= values[0] <= values[-1] <= 1
     assert all(frame["message"] for frame in frames if frame["type"] == "progress")
-    for turn in _turns(frames, {"complete"}):
-        *before, last = turn
-        assert "complete" not in {frame["type"] for frame in before}
+    for *before, last in turns(DIALECTS["multi_agent"], frames):
         if last["type"] == "complete":
             _check_complete(before, last, superseded)
         else:
-            assert last["type"] == "error"
             assert last["agent"] is None
     for frame in frames:
         if frame["type"] == "agent_chunk":
@@ -95,9 +152,11 @@ def check_multi_agent(frames: Frames, *, superseded: bool = False) -> None:
 
 def _check_complete(before: Frames, last: dict[str, Any], superseded: bool) -> None:
     assert last["response"]
-    interactions = [frame for frame in before if frame["type"] == "interaction"]
-    told = [(one["from_agent"], one["to_agent"], one["query"]) for one in last["interactions"]]
-    assert told[len(told) - len(interactions) :] == [(i["from_agent"], i["to_agent"], i["query"]) for i in interactions]
+    shown = [
+        (frame["from_agent"], frame["to_agent"], frame["query"]) for frame in before if frame["type"] == "interaction"
+    ]
+    repeated = [(one["from_agent"], one["to_agent"], one["query"]) for one in last["interactions"]]
+    assert repeated[len(repeated) - len(shown) :] == shown
     if "interrupt" in last["metadata"]:
         return
     if last["metadata"].get("partial"):
@@ -108,16 +167,13 @@ def _check_complete(before: Frames, last: dict[str, Any], superseded: bool) -> N
     assert superseded or "".join(chunks) == last["response"]
 
 
-def check_flows(frames: Frames, *, superseded: bool = False) -> None:
-    """S0: status, `flow_started`, elements that start before they complete, `final_output`, `flow_completed`."""
-    turn: list[str] = []
+def _more_flows(frames: Frames, superseded: bool) -> None:
+    """Elements start before they complete; the output is said twice, and its elements are in the order."""
     open_elements: list[str] = []
-    shown = said = ""
+    said = ""
     for frame in frames:
         kind, data = frame["type"], frame["data"]
         assert isinstance(frame["timestamp"], float)
-        if kind != "status":
-            turn.append(kind)
         match kind:
             case "status":
                 assert data["message"]
@@ -125,68 +181,40 @@ def check_flows(frames: Frames, *, superseded: bool = False) -> None:
                 open_elements.append(data["element_id"])
             case "element_completed":
                 open_elements.remove(data["element_id"])
-            case "llm_chunk":
-                shown += data["content"] if "channel" not in data["metadata"] else ""
-            case "flow_completed" | "flow_error":
-                letters = "".join(LETTERS[one] for one in turn)
-                assert re.fullmatch("s[aco]*(fe|x)", letters)
-                turn = []
-                if kind == "flow_completed":
-                    assert superseded or shown == said == data["final_output"]["text_output"]
-                    assert set(data["element_outputs"]) <= set(data["execution_order"])
-                shown = ""
             case "final_output":
                 said = data["text_output"]
-    assert frames[0]["type"] == "status"
-    assert turn == []
+            case "flow_completed":
+                assert superseded or said == data["final_output"]["text_output"]
+                assert set(data["element_outputs"]) <= set(data["execution_order"])
 
 
-LETTERS = {
-    "flow_started": "s",
-    "element_started": "a",
-    "element_completed": "o",
-    "llm_chunk": "c",
-    "final_output": "f",
-    "flow_completed": "e",
-    "flow_error": "x",
-}
-
-
-def check_threads(frames: Frames, *, superseded: bool = False) -> None:
-    """S1: `connected`, `message_saved`, statuses and pieces, one last `ai_response`, `workflow_complete`, `done`."""
-    letters = {"connected": "c", "message_saved": "m", "workflow_status": "s", "ai_response": "a", "error": "e"}
-    letters |= {"workflow_complete": "w", "done": "d"}
-    told = "".join("F" if f["data"].get("isComplete") else letters[f["type"]] for f in frames)
-    assert re.fullmatch("(cm[sa]*Fd)*(cm[sa]*(Fw?d|ed))?", told), told
-    shown = ""
+def _more_threads(frames: Frames, superseded: bool) -> None:
+    """The last `ai_response` of a turn is empty and has the whole; every stream says how it went."""
+    for turn in turns(DIALECTS["threads"], frames):
+        responses = [frame["data"] for frame in turn if frame["type"] == "ai_response"]
+        failed = "error" in {frame["type"] for frame in turn}
+        outcome = turn[-1]["data"]
+        assert outcome == ({"success": False, "error": True} if failed else {"success": True})
+        for data in responses if failed else responses[:-1]:
+            assert data["content"]
+            assert not data["isComplete"]
+            assert "accumulated" not in data
+        if not failed:
+            assert responses[-1]["isComplete"]
+            assert responses[-1]["content"] == ""
     for frame in frames:
         data = frame["data"]
         match frame["type"]:
-            case "connected":
-                shown = ""
-            case "ai_response" if data["isComplete"]:
-                assert data["content"] == ""
-                assert superseded or data["accumulated"] == shown
-            case "ai_response":
-                assert data["content"]
-                assert "accumulated" not in data
-                shown += data["content"]
             case "workflow_status":
                 assert data["status"] in {"created", "running", "transition", "step_completed"}
                 assert data["message"]
             case "error":
                 assert data["error"] == data["message"] != ""
                 assert data["code"]
-    failed = "error" in {frame["type"] for frame in frames}
-    outcomes = [frame["data"] for frame in frames if frame["type"] == "done"]
-    assert all(one == {"success": True} for one in outcomes[:-1])
-    assert outcomes[-1] == ({"success": False, "error": True} if failed else {"success": True})
 
 
-def check_sessions(frames: Frames, *, superseded: bool = False) -> None:
-    """S4: `start`, tokens, `end` with the same id; or `error` at last. A question to a human has its own end."""
-    letters = "".join({"start": "s", "token": "t", "end": "e", "error": "x"}[frame["type"]] for frame in frames)
-    assert re.fullmatch("(st*e)*(st*[ex]|x)", letters)
+def _more_sessions(frames: Frames, superseded: bool) -> None:
+    """`start` and `end` have the same id."""
     ids = [frame["messageId"] for frame in frames if "messageId" in frame]
     assert all(start == end for start, end in zip(ids[::2], ids[1::2], strict=False))
     for frame in frames:
@@ -197,21 +225,35 @@ def check_sessions(frames: Frames, *, superseded: bool = False) -> None:
             assert frame["code"]
 
 
-def _turns(frames: Frames, ends: set[str]) -> list[list[dict[str, Any]]]:
-    """Frames up to each question to a human, and the rest."""
-    turns: list[list[dict[str, Any]]] = [[]]
-    for frame in frames:
-        turns[-1].append(frame)
-        if frame["type"] in ends and "interrupt" in frame.get("metadata", {}):
-            turns.append([])
-    return [turn for turn in turns if turn]
-
-
-CHECKS: dict[str, Callable[..., None]] = {
-    "native": check_native,
-    "flows": check_flows,
-    "chat": check_chat,
-    "multi_agent": check_multi_agent,
-    "threads": check_threads,
-    "sessions": check_sessions,
+MORE: dict[str, Callable[[Frames, bool], None]] = {
+    "native": _more_native,
+    "flows": _more_flows,
+    "chat": _more_chat,
+    "multi_agent": _more_multi_agent,
+    "threads": _more_threads,
+    "sessions": _more_sessions,
 }
+
+
+def check_native(frames: Frames, *, superseded: bool = False) -> None:
+    check_run(DIALECTS["native"], frames, superseded=superseded)
+
+
+def check_chat(frames: Frames, *, superseded: bool = False) -> None:
+    check_run(DIALECTS["chat"], frames, superseded=superseded)
+
+
+def check_multi_agent(frames: Frames, *, superseded: bool = False) -> None:
+    check_run(DIALECTS["multi_agent"], frames, superseded=superseded)
+
+
+def check_flows(frames: Frames, *, superseded: bool = False) -> None:
+    check_run(DIALECTS["flows"], frames, superseded=superseded)
+
+
+def check_threads(frames: Frames, *, superseded: bool = False) -> None:
+    check_run(DIALECTS["threads"], frames, superseded=superseded)
+
+
+def check_sessions(frames: Frames, *, superseded: bool = False) -> None:
+    check_run(DIALECTS["sessions"], frames, superseded=superseded)

@@ -10,20 +10,23 @@ import msgspec
 from litestar import Litestar
 
 from antiphon.api.app import create_app
-from antiphon.api.dialects import DIALECTS
 from antiphon.api.openapi import dialect_of, opts_at
 from antiphon.api.settings import Settings
+from tests.api.dialects.table import TABLE, registered
 
 
 def check_frame(path: str, text: str) -> None:
     """A frame that a route has sent is one that its dialect may send, field by field."""
+    dialect = TABLE[_dialect(path)]
+    if text in dialect.raw:
+        return
     with suppress(RecursionError):  # a client's own value may be nested as deep as the store takes it
-        _decoder(_dialect(path)).decode(text)
+        _decoder(dialect.name).decode(text)
 
 
 @cache
 def _decoder(dialect: str) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(Union[DIALECTS[dialect].frames])  # noqa: UP007
+    return msgspec.json.Decoder(Union[TABLE[dialect].sends])  # noqa: UP007
 
 
 @cache
@@ -33,4 +36,5 @@ def _dialect(path: str) -> str:
 
 @cache
 def _app() -> Litestar:
-    return create_app(Settings())
+    with registered():
+        return create_app(Settings())

@@ -63,7 +63,7 @@ def test_every_frame_of_a_channel_is_told(document: dict[str, Any], channel: Cha
     assert dialect.asks, "a dialect with a WebSocket says what it understands there"
     told = document["channels"][channel.name]
     assert told["address"] == channel.address
-    for side, classes in (("send", dialect.frames), ("receive", dialect.asks)):
+    for side, classes in (("send", dialect.sends), ("receive", dialect.asks)):
         operation = document["operations"][f"{channel.name}_{side}"]
         assert operation["action"] == side
         keys = [one["$ref"].rpartition("/")[2] for one in operation["messages"]]
@@ -105,7 +105,7 @@ class _Vote(msgspec.Struct, tag_field="type", tag="vote"):
 
 class _Voting:
     name = "voting"
-    frames = (_Vote,)
+    sends = (_Vote,)
     asks = ()
 
 

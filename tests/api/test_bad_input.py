@@ -57,7 +57,8 @@ BODIES: dict[str, tuple[bytes, set[str]]] = {
     "text": (b'"x"', {"BAD_REQUEST"}),
     "wrong types": (b'{"message":{"a":1},"query":[1],"agents":1,"context":"x"}', {"BAD_REQUEST"}),
     "10 MB": (b'{"message":"' + b"x" * 10_000_000 + b'"}', {"TOO_LARGE"}),
-    "BOM": (b"\xef\xbb\xbf{}", {"INVALID_JSON", "BAD_REQUEST"}),
+    "BOM": (b"\xef\xbb\xbf[]", {"BAD_REQUEST"}),
+    "two BOMs": (b"\xef\xbb\xbf\xef\xbb\xbf{}", {"INVALID_JSON"}),
 }
 
 
@@ -243,7 +244,7 @@ async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer,
             for headers in ({}, SSE, {"last-event-id": blocks[3].id}, {"idempotency-key": str(uuid4())}):
                 answers = [
                     await client.request(
-                        method, path.format(id=one), json={"answer": "x"}, headers=bearer("eve") | headers
+                        method, path.format(id=one), json={"answer": "x", "content": "x"}, headers=bearer("eve") | headers
                     )
                     for one in (mine, new_id())
                 ]
@@ -452,3 +453,31 @@ def test_the_documents_pages_stay_below_their_folder(tmp_path: Path, live: LiveS
     with httpx.Client(base_url=live.url, trust_env=False) as client:
         for path in ("/schema/assets/..%2f..%2fsetup.py", "/schema/assets/%2e%2e/%2e%2e/__init__.py"):
             assert client.get(path).status_code in (404, 405)
+
+
+# ------------------------------------------------------------------------------- byte order marks
+
+MARK = b"\xef\xbb\xbf"
+MARKED = {
+    "/api/v1/runs": 202,
+    "/api/v1/chat": 200,
+    "/api/streaming/multi-agent/stream": 200,
+    "/api/multi-agent/process": 200,
+    "/sessions/marked/messages": 200,
+    "/sessions": 201,
+    "/api/v1/flows/check": 200,
+}
+
+
+@pytest.mark.parametrize("path", MARKED)
+async def test_a_byte_order_mark_before_json_is_ignored(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    body: dict[str, Any] = {"message": "hi", "query": "hi", "content": "hi"}
+    if path == "/sessions":
+        body = {"title": "hi"}
+    if path.endswith("check"):
+        body = (await client.get("/api/v1/flows/team")).json()
+    data = MARK + json.dumps(body).encode()
+    answer = await client.post(path, content=data, headers=JSON)
+    assert answer.status_code == MARKED[path], answer.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -38,7 +39,7 @@ def said(frame: Any) -> str:
 
 def code(action: Any) -> str:
     assert isinstance(action, Send)
-    frame = action.frame
+    frame = json.loads(said(action.frame))
     found: str = frame.get("data", frame)["code"]
     return found
 

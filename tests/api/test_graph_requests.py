@@ -10,7 +10,15 @@ import pytest
 
 from tests.api.wire import SSE, socket, sse_all
 from tests.support.deadline import DEADLINE
-from tests.support.server import ROOT, UNLIMITED, LiveServer, bearer, jwt_settings, running_server, token
+from tests.support.server import (
+    ROOT,
+    UNLIMITED,
+    LiveServer,
+    bearer,
+    jwt_settings,
+    running_server,
+    token,
+)
 
 TELLING = ROOT / "tests" / "api" / "telling.py"
 RUNS = "/api/v1/runs"

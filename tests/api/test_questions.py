@@ -1,229 +1,156 @@
 """A question to the human, in every vocabulary: it ends the turn as an answer would, and the client's ordinary next
-message answers it, or `POST /api/v1/runs/{id}/resume`; also at the next server. A new vocabulary is one more row."""
+message answers it, or `POST /api/v1/runs/{id}/resume`; also at the next server. A new row is tested by itself."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from antiphon.api.dialects import DIALECTS
+from antiphon.api.dialects.base import Wait
+from tests.api.dialects.table import TABLE, registered
 from tests.api.graphs import DELETE, PAY
-from tests.api.order import check_flows, check_sessions, check_threads
+from tests.api.order import check_turns
+from tests.api.ways import UNTOLD, WAYS, Said, Server, SocketFrames, decoded, said
 from tests.api.wire import SOON, socket, sse, sse_all
-from tests.support.server import GRAPHS, ProcessServer, server_process
+from tests.support.server import GRAPHS, UNLIMITED, LiveServer, ProcessServer, running_server, server_process
 
 OPTIONS = ["Merula", "other"]
-UNTOLD: dict[str, Any] = {}
-"""The question's details in a vocabulary that tells it as a text alone."""
 
 
-class Turn(NamedTuple):
-    """What a client is told: all that it shows, what it takes for the whole answer, and the question's details."""
-
-    shown: str
-    whole: str
-    question: dict[str, Any] | None
-    run_id: str
-
-
-def http(server: ProcessServer) -> httpx.AsyncClient:
+def http(server: Server) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=server.url, timeout=SOON, trust_env=False)
 
 
-async def flows(server: ProcessServer, session: str, message: str) -> Turn:
-    async with socket(f"{server.ws}/api/chat/execute/asking") as opened:
-        await opened.frame()
-        await opened.send(message=message, session_id=session)
-        frames = await opened.until("flow_completed", "flow_error")
-    check_flows(frames)
-    shown = "".join(one["data"]["content"] for one in frames if one["type"] == "llm_chunk")
-    end = frames[-1]["data"]
-    assert frames[-2]["data"]["text_output"] == end["final_output"]["text_output"]
-    return Turn(shown, end["final_output"]["text_output"], end.get("interrupt"), frames[-1]["run_id"])
+class Voice:
+    """A client of one vocabulary, over one of its doors, that reads by what the vocabulary declares."""
+
+    def __init__(self, name: str) -> None:
+        self.kind, self.dialect, self.door = WAYS[name]
+        self.name = name
+
+    async def say(self, server: Server, session: str, message: str) -> Said:
+        """Say a message in a conversation, and read the turn to its end."""
+        async with http(server) as client:
+            way = self.kind(self.dialect, self.door, server, client, "asking", session)
+            await way.open_conversation()
+            frames = [decoded(frame) for frame in await way.turn(message)]
+            check_turns(self.dialect, frames)
+            turn = said(self.dialect, frames)
+            return turn if turn.whole is not None else await self.stored(client, turn)
+
+    async def stored(self, client: httpx.AsyncClient, turn: Said) -> Said:
+        """Where no frame has the whole text, the stored message has it."""
+        thread = (await client.get(f"/api/v1/runs/{turn.run_id}")).json()["thread_id"]
+        messages = (await client.get(f"/api/v1/threads/{thread}/messages")).json()["messages"]
+        whole = [one["content"] for one in messages if one["role"] == "assistant"][-1]
+        return Said(turn.shown, whole, turn.question, turn.run_id)
+
+    async def refusal(self, server: Server, session: str, message: str) -> str:
+        """Say a message that is refused. Returns the code."""
+        async with http(server) as client:
+            way = self.kind(self.dialect, self.door, server, client, "asking", session)
+            await way.open_conversation()
+            try:
+                async with way.begin(message) as reader:
+                    assert isinstance(reader, SocketFrames)
+                    frame = decoded(str(await reader.next()))
+            except AssertionError as error:  # a response that is no stream
+                status, body = error.args[0]
+                assert status == 422
+                frame = decoded(body.decode())
+        return str(frame.get("data", frame)["code"])
 
 
-async def threads(server: ProcessServer, session: str, message: str) -> Turn:
-    async with http(server) as client:
-        key = {"idempotency-key": session}
-        thread = (await client.post("/chat/threads", json={}, headers=key)).json()["thread"]["id"]
-        path = f"/chat/threads/{thread}/messages/stream"
-        frames = [block.data for block in await sse_all(client, "POST", path, json={"content": message})]
-    check_threads(frames)
-    assert frames[-1]["data"] == {"success": True}
-    texts = [one["data"] for one in frames if one["type"] == "ai_response"]
-    shown = "".join(one["content"] for one in texts)
-    return Turn(shown, texts[-1]["accumulated"], texts[-1].get("interrupt"), frames[0]["run_id"])
+class Waiting(Voice):
+    """A client that waits for the whole answer."""
+
+    def __init__(self) -> None:
+        self.dialect, self.name = TABLE["chat"], "waits"
+        (self.door,) = [door for door in self.dialect.doors if isinstance(door, Wait)]
+
+    async def say(self, server: Server, session: str, message: str) -> Said:
+        body = {"message": message, "session_id": session}
+        async with http(server) as client:
+            answer = (await client.post(self.door.path, json=body)).json()
+        question = answer["metadata"].get("interrupt")
+        return Said(answer["response"], answer["response"], question, answer["run_id"])
+
+    async def refusal(self, server: Server, session: str, message: str) -> str:
+        async with http(server) as client:
+            answer = await client.post(self.door.path, json={"message": message, "session_id": session})
+        assert answer.status_code == 422
+        return str(answer.json()["code"])
 
 
-def agents(frames: list[dict[str, Any]]) -> Turn:
-    end = frames[-1]
-    question = end["metadata"].get("interrupt")
-    if question:
-        assert frames[-2]["type"] == "interaction", "the question is told to those who look at interactions"
-        shown = end["response"]
-    else:
-        shown = "".join(one["chunk"] for one in frames if one["type"] == "agent_chunk")
-    return Turn(shown, end["response"], question, end["run_id"])
-
-
-async def agents_stream(server: ProcessServer, session: str, message: str) -> Turn:
-    body = {"query": message, "context": {"session_id": session}}
-    async with http(server) as client:
-        blocks = await sse_all(client, "POST", "/api/streaming/multi-agent/stream", json=body)
-    return agents([block.data for block in blocks])
-
-
-async def agents_socket(server: ProcessServer, session: str, message: str) -> Turn:
-    async with socket(f"{server.ws}/api/streaming/ws/{uuid4()}") as opened:
-        await opened.frame()
-        request = {"query": message, "context": {"session_id": session}}
-        await opened.send(type="multi_agent_request", request=request)
-        return agents(await opened.until("complete"))
-
-
-async def chat_socket(server: ProcessServer, session: str, message: str) -> Turn:
-    async with socket(f"{server.ws}/ws/chat") as opened:
-        await opened.send(type="message", message=message, session_id=session)
-        frames = await opened.until("complete", "error")
-    end = frames[-1]
-    question = end["metadata"].get("interrupt")
-    tokens = "".join(one["token"] for one in frames if one["type"] == "token")
-    return Turn(end["response"] if question else tokens, end["response"], question, end["run_id"])
-
-
-async def chat_request(server: ProcessServer, session: str, message: str) -> Turn:
-    async with http(server) as client:
-        told = (await client.post("/api/v1/chat", json={"message": message, "session_id": session})).json()
-    return Turn(told["response"], told["response"], told["metadata"].get("interrupt"), told["run_id"])
-
-
-async def sessions(server: ProcessServer, session: str, message: str) -> Turn:
-    async with http(server) as client:
-        path = f"/sessions/{session}/messages"
-        frames = [block.data for block in await sse_all(client, "POST", f"{path}/stream", json={"content": message})]
-        stored = (await client.get(path)).json()["data"]
-    check_sessions(frames)
-    shown = "".join(one["content"] for one in frames if one["type"] == "token")
-    whole = next(one["content"] for one in stored if one["id"] == frames[-1]["messageId"])
-    return Turn(shown, whole, UNTOLD, frames[0]["run_id"])
-
-
-async def flows_refusal(server: ProcessServer, session: str, message: str) -> str:
-    async with socket(f"{server.ws}/api/chat/execute/asking") as opened:
-        await opened.frame()
-        await opened.send(message=message, session_id=session)
-        return str((await opened.until("flow_completed", "flow_error"))[-1]["data"]["code"])
-
-
-async def refusal(server: ProcessServer, path: str, **body: Any) -> str:
-    async with http(server) as client:
-        response = await client.post(path, json=body)
-    assert response.status_code == 422
-    return str(response.json()["code"])
-
-
-async def threads_refusal(server: ProcessServer, session: str, message: str) -> str:
-    async with http(server) as client:
-        key = {"idempotency-key": session}
-        thread = (await client.post("/chat/threads", json={}, headers=key)).json()["thread"]["id"]
-    return await refusal(server, f"/chat/threads/{thread}/messages/stream", content=message)
-
-
-async def agents_refusal(server: ProcessServer, session: str, message: str) -> str:
-    path = "/api/streaming/multi-agent/stream"
-    return await refusal(server, path, query=message, context={"session_id": session})
-
-
-async def agents_socket_refusal(server: ProcessServer, session: str, message: str) -> str:
-    async with socket(f"{server.ws}/api/streaming/ws/{uuid4()}") as opened:
-        await opened.frame()
-        await opened.send(type="multi_agent_request", request={"query": message, "context": {"session_id": session}})
-        return str((await opened.until("complete", "error"))[-1]["code"])
-
-
-async def chat_refusal(server: ProcessServer, session: str, message: str) -> str:
-    async with socket(f"{server.ws}/ws/chat") as opened:
-        await opened.send(type="message", message=message, session_id=session)
-        return str((await opened.until("complete", "error"))[-1]["code"])
-
-
-async def chat_request_refusal(server: ProcessServer, session: str, message: str) -> str:
-    return await refusal(server, "/api/v1/chat", message=message, session_id=session)
-
-
-async def sessions_refusal(server: ProcessServer, session: str, message: str) -> str:
-    return await refusal(server, f"/sessions/{session}/messages/stream", content=message)
-
-
-Say = Callable[[ProcessServer, str, str], Awaitable[Turn]]
-WIRES: list[Say] = [flows, threads, agents_stream, agents_socket, chat_socket, chat_request, sessions]
-"""Each says a message in a conversation, which has the name of `session`, and reads the turn to its end."""
-REFUSALS: dict[Say, Callable[[ProcessServer, str, str], Awaitable[str]]] = {
-    flows: flows_refusal,
-    threads: threads_refusal,
-    agents_stream: agents_refusal,
-    agents_socket: agents_socket_refusal,
-    chat_socket: chat_refusal,
-    chat_request: chat_request_refusal,
-    sessions: sessions_refusal,
+VOICES = {
+    voice.name: voice
+    for voice in (*map(Voice, [name for name in WAYS if WAYS[name][1].reading is not None]), Waiting())
+    if "SameConnection" not in voice.name
 }
-"""Each says a message that is refused, and returns the code."""
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessServer]:
-    """A server whose default graph asks."""
-    with server_process(tmp_path_factory.mktemp("questions"), None, "--graph", f"{GRAPHS}:asking") as process:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server whose default graph asks, with all rows of the table."""
+    folder = tmp_path_factory.mktemp("questions")
+    with registered(), running_server(folder, graphs=(f"{GRAPHS}:asking",), **UNLIMITED) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessServer]:
+    """The same with the product's rows, as a process that can be killed."""
+    with server_process(tmp_path_factory.mktemp("mortal"), None, "--graph", f"{GRAPHS}:asking") as process:
         yield process
 
 
-@pytest.fixture(params=WIRES)
-def say(request: pytest.FixtureRequest) -> Say:
-    wire: Say = request.param
-    return wire
+@pytest.fixture(params=VOICES)
+def voice(request: pytest.FixtureRequest) -> Voice:
+    found: Voice = VOICES[request.param]
+    return found
 
 
-def check_question(turn: Turn) -> None:
+def check_question(turn: Said) -> None:
     assert turn.shown == turn.whole == "Which car?"
-    if turn.question is UNTOLD:
-        return
-    assert turn.question is not None
-    assert (turn.question["question"], turn.question["options"]) == ("Which car?", OPTIONS)
+    if turn.question is not UNTOLD:
+        assert (turn.question["question"], turn.question["options"]) == ("Which car?", OPTIONS)
 
 
-def check_answer(turn: Turn, text: str = "Merula") -> None:
+def check_answer(turn: Said, text: str = "Merula") -> None:
     assert turn.shown == turn.whole == f"So it is: {text} "
     assert turn.question in (None, UNTOLD)
 
 
-async def test_the_clients_next_message_answers(server: ProcessServer, say: Say) -> None:
+async def test_the_clients_next_message_answers(server: LiveServer, voice: Voice) -> None:
     session = str(uuid4())
-    asked = await say(server, session, "ask me")
+    asked = await voice.say(server, session, "ask me")
     check_question(asked)
-    answered = await say(server, session, "Merula")
+    answered = await voice.say(server, session, "Merula")
     check_answer(answered)
     assert answered.run_id == asked.run_id
-    after = await say(server, session, "and on")
+    after = await voice.say(server, session, "and on")
     check_answer(after, "and on")
     assert after.run_id != asked.run_id
 
 
-async def test_another_conversation_is_not_the_answer(server: ProcessServer, say: Say) -> None:
+async def test_another_conversation_is_not_the_answer(server: LiveServer, voice: Voice) -> None:
     session = str(uuid4())
-    check_question(await say(server, session, "ask me"))
-    check_answer(await say(server, str(uuid4()), "elsewhere"), "elsewhere")
-    check_answer(await say(server, session, "Merula"))
+    check_question(await voice.say(server, session, "ask me"))
+    check_answer(await voice.say(server, str(uuid4()), "elsewhere"), "elsewhere")
+    check_answer(await voice.say(server, session, "Merula"))
 
 
-async def test_a_request_of_its_own_answers(server: ProcessServer, say: Say) -> None:
+async def test_a_request_of_its_own_answers(server: LiveServer, voice: Voice) -> None:
     session = str(uuid4())
-    asked = await say(server, session, "ask me")
+    asked = await voice.say(server, session, "ask me")
     async with http(server) as client:
         path = f"/api/v1/runs/{asked.run_id}"
         async with sse(client, "POST", f"{path}/resume", json={"answer": "Merula"}) as reader:
@@ -231,22 +158,23 @@ async def test_a_request_of_its_own_answers(server: ProcessServer, say: Say) -> 
         assert (await client.get(path)).json()["status"] == "completed"
         again = await client.post(f"{path}/resume", json={"answer": "other"})
         assert (again.status_code, again.json()["code"]) == (409, "NOT_INTERRUPTED")
-    check_answer(await say(server, session, "and on"), "and on")
+    check_answer(await voice.say(server, session, "and on"), "and on")
 
 
-async def test_questions_in_all_vocabularies_outlive_their_server(server: ProcessServer) -> None:
-    open_ = [(say, str(uuid4()), by_request) for say in WIRES for by_request in (False, True)]
-    asked = [await say(server, session, "ask me") for say, session, _ in open_]
+async def test_questions_in_all_vocabularies_outlive_their_server(mortal: ProcessServer) -> None:
+    server, voices = mortal, [voice for voice in VOICES.values() if voice.dialect.name in DIALECTS]
+    open_ = [(voice, str(uuid4()), by_request) for voice in voices for by_request in (False, True)]
+    asked = [await voice.say(server, session, "ask me") for voice, session, _ in open_]
     server.kill()
     server.start()
-    for (say, session, by_request), turn in zip(open_, asked, strict=True):
+    for (voice, session, by_request), turn in zip(open_, asked, strict=True):
         check_question(turn)
         if by_request:
             path = f"/api/v1/runs/{turn.run_id}/resume"
             async with http(server) as client, sse(client, "POST", path, json={"answer": "other"}) as reader:
                 assert (await reader.until("run_complete"))[-1].data["text"] == "So it is: other "
         else:
-            answered = await say(server, session, "Merula")
+            answered = await voice.say(server, session, "Merula")
             check_answer(answered)
             assert answered.run_id == turn.run_id
 
@@ -254,7 +182,7 @@ async def test_questions_in_all_vocabularies_outlive_their_server(server: Proces
 # -- several questions at once ----------------------------------------------------------------------
 
 
-def check_both(turn: Turn) -> None:
+def check_both(turn: Said) -> None:
     """Both questions are shown, the oldest first, each with its id."""
     assert turn.shown == turn.whole == f"{PAY}\n\namount: 10\n\nAlso open:\n- {DELETE}"
     if turn.question is UNTOLD:
@@ -266,7 +194,7 @@ def check_both(turn: Turn) -> None:
     assert turn.question["questions"][0]["id"] == turn.question["id"]
 
 
-def check_one(turn: Turn) -> None:
+def check_one(turn: Said) -> None:
     """Only the second question is open."""
     assert turn.shown == turn.whole == DELETE
     if turn.question is not UNTOLD:
@@ -274,21 +202,21 @@ def check_one(turn: Turn) -> None:
         assert (turn.question["question"], turn.question.get("questions")) == (DELETE, None)
 
 
-async def test_one_yes_is_the_answer_to_one_of_two_questions(server: ProcessServer, say: Say) -> None:
+async def test_one_yes_is_the_answer_to_one_of_two_questions(server: LiveServer, voice: Voice) -> None:
     session = str(uuid4())
-    check_both(await say(server, session, "ask both"))
-    check_one(await say(server, session, "yes"))
-    end = await say(server, session, "no")
+    check_both(await voice.say(server, session, "ask both"))
+    check_one(await voice.say(server, session, "yes"))
+    end = await voice.say(server, session, "no")
     assert end.shown == end.whole == "done: paid"
 
 
-async def test_a_message_may_name_the_question_that_it_answers(server: ProcessServer, say: Say) -> None:
+async def test_a_message_may_name_the_question_that_it_answers(server: LiveServer, voice: Voice) -> None:
     session = str(uuid4())
-    asked = await say(server, session, "ask both")
+    asked = await voice.say(server, session, "ask both")
     async with http(server) as client, sse(client, "GET", f"/api/v1/runs/{asked.run_id}/events") as reader:
         [other] = (await reader.until("interrupt"))[-1].data["others"]
-    await say(server, session, f'{{"{other["id"]}": "yes"}}')
-    end = await say(server, session, "no")
+    await voice.say(server, session, f'{{"{other["id"]}": "yes"}}')
+    end = await voice.say(server, session, "no")
     assert end.shown == end.whole == "done: deleted"
 
 
@@ -303,7 +231,7 @@ async def resume(client: httpx.AsyncClient, run_id: str, status: int = 202, **bo
     return dict(blocks[-1].data)
 
 
-async def test_a_request_names_the_question_that_it_answers(server: ProcessServer) -> None:
+async def test_a_request_names_the_question_that_it_answers(server: LiveServer) -> None:
     async with http(server) as client:
         asked = (await sse_all(client, "POST", "/api/v1/runs", json={"message": "ask both"}))[-1].data
         run_id, second = asked["run_id"], asked["others"][0]["id"]
@@ -318,7 +246,7 @@ async def test_a_request_names_the_question_that_it_answers(server: ProcessServe
         assert (await resume(client, run_id, answer="no"))["text"] == "done: deleted"
 
 
-async def test_a_frame_names_the_question_that_it_answers(server: ProcessServer) -> None:
+async def test_a_frame_names_the_question_that_it_answers(server: LiveServer) -> None:
     async with socket(f"{server.ws}/api/v1/ws") as opened:
         await opened.send(type="message", message="ask both")
         asked = (await opened.until("interrupt"))[-1]
@@ -336,34 +264,34 @@ async def test_a_frame_names_the_question_that_it_answers(server: ProcessServer)
 STOPPED = "Dear Bob\n\nThe graph has stopped before `send`. Shall it go on?"
 
 
-def check_breakpoint(turn: Turn) -> None:
+def check_breakpoint(turn: Said) -> None:
     assert turn.shown.endswith(STOPPED)
     if turn.question is not UNTOLD:
         assert turn.question is not None
         assert turn.question["options"] == ["yes", "no"]
 
 
-async def test_a_breakpoint_knows_yes_from_no_and_from_other_words(server: ProcessServer, say: Say) -> None:
+async def test_a_breakpoint_knows_yes_from_no_and_from_other_words(server: LiveServer, voice: Voice) -> None:
     ends = {"yes": "sent: Dear Bob", "no, stop, do not send!": "Stopped before `send`."}
     for answer, end in ends.items():
         session = str(uuid4())
-        asked = await say(server, session, "draft it")
+        asked = await voice.say(server, session, "draft it")
         check_breakpoint(asked)
         for unclear in ("yes but do not send", "What is the weather?"):
-            assert await REFUSALS[say](server, session, unclear) == "ANSWER_UNCLEAR"
-        answered = await say(server, session, answer)
+            assert await voice.refusal(server, session, unclear) == "ANSWER_UNCLEAR"
+        answered = await voice.say(server, session, answer)
         assert answered.shown == answered.whole == end
         assert answered.run_id == asked.run_id
 
 
-async def test_a_review_of_a_tool_call_is_answered_in_words(server: ProcessServer, say: Say) -> None:
+async def test_a_review_of_a_tool_call_is_answered_in_words(server: LiveServer, voice: Voice) -> None:
     for answer, end in {"yes, please": "decided: approve", "no": "decided: reject"}.items():
         session = str(uuid4())
-        asked = await say(server, session, "review it")
+        asked = await voice.say(server, session, "review it")
         assert asked.whole == 'Look at this.\n\nmail(to="ada")\n\nAnswer with approve or reject.'
-        assert await REFUSALS[say](server, session, "who is Ada?") == "ANSWER_UNCLEAR"
-        assert await REFUSALS[say](server, session, '{"type": "edit"}') == "ANSWER_INVALID"
-        answered = await say(server, session, answer)
+        assert await voice.refusal(server, session, "who is Ada?") == "ANSWER_UNCLEAR"
+        assert await voice.refusal(server, session, '{"type": "edit"}') == "ANSWER_INVALID"
+        answered = await voice.say(server, session, answer)
         assert answered.shown == answered.whole == end
 
 

@@ -1,310 +1,124 @@
-"""A connection may break behind any frame: what follows on the next one is exactly what was missed."""
+"""A connection may break after any frame: what follows on the next one is exactly what was missed."""
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
-from uuid import uuid4
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.wire import Block, Socket, SseReader, raw, socket, sse, sse_all
+from tests.api.dialects.table import registered
+from tests.api.ways import WAYS, Reader, SocketFrames, Way
+from tests.api.wire import raw, socket, sse, sse_all
 from tests.support.model_server import Reply
-from tests.support.server import LiveServer, Teller
+from tests.support.server import GRAPHS, UNLIMITED, LiveServer, Teller, model_settings, running_server
 
-ENDS = {"run_complete", "complete", "error", "flow_completed", "flow_error"}
-
-
-class Stream(Protocol):
-    """Frames of a run, however they come."""
-
-    async def next(self) -> str | None:
-        """The next frame as it was sent; None at the end."""
-
-
-class SseStream:
-    """Over SSE: a frame is a whole event, or only its data where it is compared with a WebSocket's."""
-
-    def __init__(self, reader: SseReader, whole: bool) -> None:
-        self._reader = reader
-        self._whole = whole
-
-    async def next(self) -> str | None:
-        block = await self._reader.block()
-        return None if block is None else block.raw.decode() if self._whole else block.text
-
-
-class SocketStream:
-    """Over WebSocket: until the frame that ends the run."""
-
-    def __init__(self, opened: Socket) -> None:
-        self._socket = opened
-        self._ended = False
-
-    async def next(self) -> str | None:
-        if self._ended:
-            return None
-        text = await self._socket.text()
-        self._ended = json.loads(text)["type"] in ENDS
-        return text
-
-
-class Wire:
-    """One way to ask, and one way to come back."""
-
-    def __init__(self, server: LiveServer, client: httpx.AsyncClient) -> None:
-        self.server = server
-        self.client = client
-
-    def begin(self, question: str) -> Any:
-        """An async context with the stream of a new run."""
-        raise NotImplementedError
-
-    def again(self, last: str) -> Any:
-        """An async context with what follows behind the frame `last`."""
-        raise NotImplementedError
-
-
-class NativePost(Wire):
-    path = "/api/v1/runs"
-    whole = True
-
-    def body(self, question: str) -> dict[str, Any]:
-        return {"message": question}
-
-    @asynccontextmanager
-    async def begin(self, question: str) -> AsyncIterator[Stream]:
-        self._body = self.body(question)
-        async with sse(self.client, "POST", self.path, json=self._body) as reader:
-            yield SseStream(reader, self.whole)
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        headers = {"last-event-id": Block(last.encode()).id}
-        async with sse(self.client, "POST", self.path, json=self._body, headers=headers) as reader:
-            yield SseStream(reader, self.whole)
-
-
-class MultiAgentPost(NativePost):
-    path = "/api/streaming/multi-agent/stream"
-
-    def body(self, question: str) -> dict[str, Any]:
-        return {
-            "query": question,
-            "primary_agent": "specs",
-            "supporting_agents": ["maintenance"],
-            "context": {"stream_supporting": True, "session_id": str(uuid4())},
-        }
-
-
-class SessionsPost(NativePost):
-    """At a pace, which the request that resumes does not have to ask for again."""
-
-    def __init__(self, server: LiveServer, client: httpx.AsyncClient) -> None:
-        super().__init__(server, client)
-        self.path = f"/sessions/{uuid4()}/messages/stream"
-
-    def body(self, question: str) -> dict[str, Any]:
-        return {"content": question, "delay_ms": 2}
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        self._body = {}
-        async with super().again(last) as stream:
-            yield stream
-
-
-class NativeGet(NativePost):
-    """Asked by POST, resumed as an EventSource does it."""
-
-    def place(self, block: Block) -> dict[str, Any]:
-        return {"headers": {"last-event-id": block.id}}
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        block = Block(last.encode())
-        path = f"/api/v1/runs/{block.data['run_id']}/events"
-        async with sse(self.client, "GET", path, **self.place(block)) as reader:
-            yield SseStream(reader, self.whole)
-
-
-class NativeAfter(NativeGet):
-    def place(self, block: Block) -> dict[str, Any]:
-        return {"params": {"after": block.id}}
-
-
-class NativeAfterNumber(NativeGet):
-    def place(self, block: Block) -> dict[str, Any]:
-        return {"params": {"after": block.data["seq"]}}
-
-
-class NativeLastEventIdQuery(NativeGet):
-    def place(self, block: Block) -> dict[str, Any]:
-        return {"params": {"last_event_id": block.id}}
-
-
-class NativeSocket(Wire):
-    path = "/api/v1/ws"
-
-    @asynccontextmanager
-    async def begin(self, question: str) -> AsyncIterator[Stream]:
-        async with socket(self.server.ws + self.path) as opened:
-            await opened.send(**self.message(question))
-            yield SocketStream(opened)
-
-    def message(self, question: str) -> dict[str, Any]:
-        return {"type": "message", "message": question}
-
-    def resumption(self, frame: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "resume", "run_id": frame["run_id"], "after": frame["seq"]}
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        async with socket(self.server.ws + self.path) as opened:
-            await opened.send(**self.resumption(json.loads(last)))
-            yield SocketStream(opened)
-
-
-class ChatSocket(NativeSocket):
-    path = "/ws/chat"
-
-    def resumption(self, frame: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "resume", "run_id": frame["run_id"], "last_seq": frame["seq"]}
-
-
-class FlowSocket(NativeSocket):
-    """The server speaks first."""
-
-    path = "/api/chat/execute/team"
-
-    @asynccontextmanager
-    async def begin(self, question: str) -> AsyncIterator[Stream]:
-        async with self._greeted(self.message(question)) as stream:
-            yield stream
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        async with self._greeted(self.resumption(json.loads(last))) as stream:
-            yield stream
-
-    @asynccontextmanager
-    async def _greeted(self, frame: dict[str, Any]) -> AsyncIterator[Stream]:
-        async with socket(self.server.ws + self.path) as opened:
-            assert (await opened.frame())["type"] == "status"
-            await opened.send(**frame)
-            yield SocketStream(opened)
-
-
-class NativeSseThenSocket(NativeSocket):
-    """The client changes its transport."""
-
-    def __init__(self, server: LiveServer, client: httpx.AsyncClient) -> None:
-        super().__init__(server, client)
-        self._post = NativePost(server, client)
-        self._post.whole = False
-
-    def begin(self, question: str) -> Any:
-        return self._post.begin(question)
-
-
-class MultiAgentSocket(Wire):
-    """The client keeps its connection id and says what it has seen."""
-
-    def __init__(self, server: LiveServer, client: httpx.AsyncClient) -> None:
-        super().__init__(server, client)
-        self._url = f"{server.ws}/api/streaming/ws/{uuid4()}"
-
-    @asynccontextmanager
-    async def begin(self, question: str) -> AsyncIterator[Stream]:
-        async with socket(self._url) as opened:
-            assert (await opened.frame())["type"] == "connected"
-            await opened.send(type="multi_agent_request", request={"query": question, "primary_agent": "specs"})
-            yield SocketStream(opened)
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        async with socket(f"{self._url}?last_seq={json.loads(last)['seq']}") as opened:
-            assert (await opened.frame())["type"] == "connected"
-            yield SocketStream(opened)
-
-
-class MultiAgentResume(MultiAgentSocket):
-    """The client comes back under another connection id and asks for the rest."""
-
-    @asynccontextmanager
-    async def again(self, last: str) -> AsyncIterator[Stream]:
-        frame = json.loads(last)
-        async with socket(f"{self.server.ws}/api/streaming/ws/{uuid4()}") as opened:
-            assert (await opened.frame())["type"] == "connected"
-            await opened.send(type="resume", run_id=frame["run_id"], last_seq=frame["seq"])
-            yield SocketStream(opened)
-
-
-SSE_WIRES = [
-    NativePost,
-    NativeGet,
-    NativeAfter,
-    NativeAfterNumber,
-    NativeLastEventIdQuery,
-    MultiAgentPost,
-    SessionsPost,
-]
-WIRES = [*SSE_WIRES, NativeSocket, NativeSseThenSocket, MultiAgentSocket, MultiAgentResume, ChatSocket, FlowSocket]
 ANSWER = "One two three four five six seven.\nEight 🙂 nine."
+MORE: dict[str, dict[str, Any]] = {
+    "/api/streaming/multi-agent/stream": {
+        "primary_agent": "specs",
+        "supporting_agents": ["maintenance"],
+        "context": {"stream_supporting": True},
+    },
+    "/api/streaming/ws/{connection_id}": {"primary_agent": "specs"},
+    "/sessions/{session_id}/messages/stream": {"delay_ms": 2, "chunk_words": 1},
+}
+"""What makes a door's stream richer. A request that resumes does not have to ask for it again."""
 
 
-async def everything(stream: Stream) -> list[str]:
-    found: list[str] = []
-    while (frame := await stream.next()) is not None:
-        found.append(frame)
-    return found
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator[LiveServer]:
+    """A server with all rows of the table, and the team."""
+    folder = tmp_path_factory.mktemp("team")
+    with registered(), running_server(folder, **model_settings(teller), **UNLIMITED) as server:
+        yield server
 
 
-async def some(stream: Stream, count: int) -> list[str]:
-    found = [await stream.next() for _ in range(count)]
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server with all rows of the table whose default graph asks, and reports no progress."""
+    folder = tmp_path_factory.mktemp("house")
+    graphs = (f"{GRAPHS}:asking",)
+    with registered(), running_server(folder, graphs=graphs, heartbeat_seconds=0.15, **UNLIMITED) as server:
+        yield server
+
+
+async def way_of(name: str, server: LiveServer, agent: str) -> AsyncIterator[Way]:
+    kind, dialect, door = WAYS[name]
+    async with httpx.AsyncClient(base_url=server.url, timeout=15, trust_env=False) as client:
+        way = kind(dialect, door, server, client, agent, more=MORE.get(door.path, {}))
+        await way.open_conversation()
+        yield way
+
+
+@pytest.fixture(params=WAYS)
+async def way(request: pytest.FixtureRequest, team: LiveServer) -> AsyncIterator[Way]:
+    """A way to ask the team, and to come back."""
+    async for opened in way_of(request.param, team, "team"):
+        yield opened
+
+
+@pytest.fixture(params=WAYS)
+async def asker(request: pytest.FixtureRequest, house: LiveServer) -> AsyncIterator[Way]:
+    """A way to talk with the graph that asks."""
+    async for opened in way_of(request.param, house, "asking"):
+        yield opened
+
+
+async def some(reader: Reader, count: int) -> list[str]:
+    found = [await reader.next() for _ in range(count)]
     assert None not in found, "the stream ended early"
     return [frame for frame in found if frame is not None]
 
 
-@pytest.mark.parametrize("wire", WIRES)
-async def test_a_run_that_has_ended_is_resumed_exactly_behind_every_frame(
-    wire: type[Wire], live: LiveServer, client: httpx.AsyncClient, teller: Teller
-) -> None:
-    question = teller.answer(f"ended {wire.__name__}", Reply(ANSWER, delay=0.003))
-    way = wire(live, client)
-    async with way.begin(question) as stream:
-        whole = await everything(stream)
+async def check_resumes(way: Way, whole: list[str], end: int | None = None) -> None:
+    """After each frame but the last, exactly the rest follows: up to `end`, if a stream ends with its turn."""
+    for had in range(1, end or len(whole)):
+        if way.can_resume(whole[had - 1]):
+            async with way.again(whole[had - 1]) as reader:
+                missed = whole[had:end] if way.dialect.one_turn else whole[had:]
+                assert await some(reader, len(missed)) == missed
+                assert isinstance(reader, SocketFrames) or await reader.next() is None
+
+
+async def test_a_run_that_has_ended_is_resumed_exactly_after_every_frame(way: Way, teller: Teller) -> None:
+    whole = await way.turn(teller.answer(f"ended {way.session}", Reply(ANSWER, delay=0.003)))
     assert len(whole) > 3
-    for had in range(1, len(whole)):
-        async with way.again(whole[had - 1]) as stream:
-            assert await everything(stream) == whole[had:]
+    await check_resumes(way, whole)
 
 
-@pytest.mark.parametrize("wire", WIRES)
-async def test_a_run_that_goes_on_is_resumed_exactly_behind_every_frame(
-    wire: type[Wire], live: LiveServer, client: httpx.AsyncClient, teller: Teller
-) -> None:
+async def test_a_run_that_goes_on_is_resumed_exactly_after_every_frame(way: Way, teller: Teller) -> None:
     gate = threading.Event()
-    question = teller.answer(f"alive {wire.__name__}", Reply(ANSWER, gate=gate, gate_at=4, delay=0.003))
-    way = wire(live, client)
+    question = teller.answer(f"alive {way.session}", Reply(ANSWER, gate=gate, gate_at=4, delay=0.003))
     async with AsyncExitStack() as connections:
         first = await connections.enter_async_context(way.begin(question))
         had = [str(await first.next())]
-        while "four" not in had[-1]:
+        while "three" not in had[-1]:
             had += await some(first, 1)
-        others: list[tuple[int, Stream, list[str]]] = []
+        others: list[tuple[Reader, list[str], list[str]]] = []
         for count in range(1, len(had)):
-            stream = await connections.enter_async_context(way.again(had[count - 1]))
-            others.append((count, stream, await some(stream, len(had) - count)))
+            reader = await connections.enter_async_context(way.again(had[count - 1]))
+            others.append((reader, had[:count], await some(reader, len(had) - count)))
         gate.set()
-        whole = had + await everything(first)
+        whole = had + await way.to_its_end(first)
         assert len(whole) > len(had)
-        for count, stream, missed in others:
-            assert had[:count] + missed + await everything(stream) == whole
+        for reader, seen, missed in others:
+            assert [*seen, *missed, *await way.to_its_end(reader)] == whole
+
+
+async def test_an_event_of_several_frames_is_resumed_exactly_within(asker: Way) -> None:
+    """A user's own graph reports no steps: all that a vocabulary shows first is made of few events."""
+    await check_resumes(asker, await asker.turn("an own graph"))
+
+
+async def test_a_question_and_its_answer_are_resumed_exactly_after_every_frame(asker: Way) -> None:
+    asked = await asker.turn("ask me")
+    await check_resumes(asker, asked)
+    whole = [*asked, *await asker.turn("Merula")]
+    await check_resumes(asker, whole, len(asked))
 
 
 async def test_a_post_that_resumes_never_asks_again(client: httpx.AsyncClient, teller: Teller) -> None:
@@ -386,41 +200,6 @@ async def test_a_thread_shows_both_runs_of_a_queue_without_mixing_them_up(
     assert raw(await sse_all(client, "GET", path.replace(one["run_id"], waiting[0].data["run_id"]))) == raw(
         waiting + rest
     )
-
-
-# ------------------------------------------------------------------------------------ events of several frames
-
-
-async def test_a_chat_socket_cut_inside_an_event_resumes_exactly(asking: LiveServer, client: httpx.AsyncClient) -> None:
-    """A user's own graph reports no steps: they all stand before its first token, made of one event."""
-    way = ChatSocket(asking, client)
-    async with way.begin("an own graph") as stream:
-        whole = await everything(stream)
-    for had in range(1, len(whole)):
-        async with way.again(whole[had - 1]) as stream:
-            assert await everything(stream) == whole[had:]
-
-
-async def test_a_multi_agent_socket_cut_between_question_and_complete_resumes_exactly(
-    asking: LiveServer, client: httpx.AsyncClient
-) -> None:
-    url = f"{asking.ws}/api/streaming/ws/{uuid4()}"
-    async with socket(url) as opened:
-        await opened.send(type="multi_agent_request", request={"query": "ask me"})
-        whole = (await opened.texts_until("complete"))[1:]
-    for had in range(1, len(whole)):
-        async with socket(f"{url}?last_seq={json.loads(whole[had - 1])['seq']}") as opened:
-            assert (await opened.texts_until("complete"))[1:] == whole[had:]
-
-
-async def test_multi_agent_sse_cut_between_question_and_complete_resumes_exactly(asking: LiveServer) -> None:
-    path, body = "/api/streaming/multi-agent/stream", {"query": "ask me"}
-    async with httpx.AsyncClient(base_url=asking.url, trust_env=False) as client:
-        whole = await sse_all(client, "POST", path, json=body)
-        assert [block.event for block in whole][-2:] == ["interaction", "complete"]
-        for had in range(1, len(whole)):
-            headers = {"last-event-id": whole[had - 1].id}
-            assert raw(await sse_all(client, "POST", path, json=body, headers=headers)) == raw(whole[had:])
 
 
 # -------------------------------------------------------------------------------------------------- bad cursors

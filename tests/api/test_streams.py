@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,20 +14,22 @@ from antiphon.api import sse
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Frame
 from antiphon.api.problems import Problem
-from antiphon.api.streams import START, Cursor, Framer, read_cursor, sse_body
+from antiphon.api.streams import START, Cursor, Framer, Frames, read_cursor, sse_body
 from antiphon.orchestrator.events import Recorded
 from tests.api.dialects.samples import EVERYTHING, FAILED, recorded
 
-Frames = list[tuple[str, Frame]] | None
+
+class Numbered(msgspec.Struct):
+    n: int
 
 
-async def some_frames(*lists: Frames) -> AsyncIterator[Frames]:
+async def some_frames(*lists: Frames | None) -> AsyncIterator[Frames | None]:
     for one in lists:
         yield one
 
 
 def frame(number: int) -> tuple[str, Frame]:
-    return f"r:{number}.0", Frame(data={"n": number}, event="e")
+    return f"r:{number}.0", Frame(data=Numbered(number), event="e")
 
 
 @given(st.uuids(), st.integers(0, 10**15 - 1), st.integers(0, 10**6 - 1))
@@ -102,7 +105,7 @@ async def test_a_reader_who_may_not_read_any_more_gets_nothing_more() -> None:
     assert b"".join(pieces).count(b"data: ") == 1
 
 
-async def seconds_of(*lists: Frames) -> tuple[float, list[bytes]]:
+async def seconds_of(*lists: Frames | None) -> tuple[float, list[bytes]]:
     clock = asyncio.get_running_loop().time
     begun = clock()
     pieces = [piece async for piece in sse_body(some_frames(*lists))]
@@ -110,7 +113,7 @@ async def seconds_of(*lists: Frames) -> tuple[float, list[bytes]]:
 
 
 def paced(number: int, pause: int) -> tuple[str, Frame]:
-    return f"r:{number}.0", Frame(data={"n": number}, pause=pause)
+    return f"r:{number}.0", Frame(data=Numbered(number), pause=pause)
 
 
 async def test_frames_with_a_pause_keep_a_distance_and_others_do_not_wait() -> None:

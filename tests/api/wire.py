@@ -75,7 +75,8 @@ class SseReader:
                 elif self._lines:
                     block, self._lines = Block(b"\n".join(self._lines)), []
                     check_frame(self.response.request.url.path, block.text)
-                    self.first = self.first or block.data
+                    if not self.first and block.text.startswith("{"):
+                        self.first = block.data
                     return block
 
     async def blocks(self, count: int) -> list[Block]:

@@ -27,13 +27,13 @@ from antiphon.orchestrator.recording.view import RunView
 def duplicate() -> None:
     """Some frames are sent twice."""
     frames = Framer.frames
-    Framer.frames = lambda self, batch: [f for f in frames(self, batch) for _ in range(1 + (f[1].data["seq"] % 9 == 0))]
+    Framer.frames = lambda self, batch: [f for f in frames(self, batch) for _ in range(1 + (f[1].seq % 9 == 0))]
 
 
 def gap() -> None:
     """Some frames are not sent."""
     frames = Framer.frames
-    Framer.frames = lambda self, batch: [f for f in frames(self, batch) if f[1].data["seq"] % 9]
+    Framer.frames = lambda self, batch: [f for f in frames(self, batch) if f[1].seq % 9]
 
 
 def skipped_number() -> None:

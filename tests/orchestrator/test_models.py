@@ -305,7 +305,7 @@ async def test_an_endpoint_may_know_one_name_of_the_limit_or_none(
 async def test_a_limit_that_was_too_much_for_one_prompt_is_used_for_the_next(url: str) -> None:
     too_long = Reply(status=400, error="This model's maximum context length is 4096 tokens")
     script = crew(
-        classifier=by_turn([too_long, too_long, route("troubleshooting"), route("troubleshooting")])
+        classifier=by_turn([too_long, route("troubleshooting"), route("troubleshooting")])
     )
     async with served_team(url, script) as (server, engine):
         assert route_reason(await events_of(await engine.start(POWER))) == "chosen by the model"
@@ -313,7 +313,7 @@ async def test_a_limit_that_was_too_much_for_one_prompt_is_used_for_the_next(url
         limits = [
             LIMITS & set(one.body) for one in server.requests if asker_of(one) == "classifier"
         ]
-    assert limits == [{"max_completion_tokens"}, {"max_tokens"}, set(), {"max_completion_tokens"}]
+    assert limits == [{"max_completion_tokens"}, set(), {"max_completion_tokens"}]
 
 
 # -- failures -------------------------------------------------------------------------------------

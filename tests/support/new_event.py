@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
+
 PAGE = Path(__file__).parents[2] / "docs/adding.md"
 EVENTS = "antiphon.orchestrator.events"
 CLAIM = {"agent": "specs", "claim": "The engine has 81 kW.", "holds": True}
@@ -96,7 +98,7 @@ def main(url: str) -> None:
     [recorded] = [entry for entry in log if entry.event == claim]
 
     frames = frames_of(log, recorded)
-    [native] = [frame.data for frame in frames.pop("native")]
+    [native] = [msgspec.to_builtins(frame.data) for frame in frames.pop("native")]
     place = {name: getattr(recorded, name) for name in ("thread_id", "seq", "run_id", "attempt")}
     assert native == {"type": "claim_checked", "at": recorded.at} | place | CLAIM, native
     assert not any(frames.values()), frames

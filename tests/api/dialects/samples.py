@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from antiphon.api.dialects.base import Dialect, Frame
+from antiphon.api.dialects.base import encoded as on_the_wire
 from antiphon.api.streams import START, Cursor, Framer
 from antiphon.orchestrator.events import (
     AgentChunk,
@@ -232,13 +233,20 @@ def framed(
 
 
 def encoded(frame: Frame) -> bytes:
-    return f"{frame.event} ".encode() + msgspec.json.encode(frame.data)
+    return f"{frame.event} ".encode() + on_the_wire(frame.data)
+
+
+def plain(sent: Any) -> dict[str, Any]:
+    """A frame, or a reply, as a client decodes it."""
+    data = sent.data if isinstance(sent, Frame) else sent
+    return {} if isinstance(data, str) else dict(msgspec.json.decode(msgspec.json.encode(data)))
 
 
 def data_of(dialect: Dialect, events: list[Recorded]) -> list[dict[str, Any]]:
-    """The frames of events, as a client decodes them."""
+    """The frames of events, as a client decodes them; texts that are no JSON are left out."""
     fold = dialect.fold()
-    return [msgspec.json.decode(msgspec.json.encode(frame.data)) for one in events for frame in fold.feed(one)]
+    frames = [plain(frame) for one in events for frame in fold.feed(one)]
+    return [frame for frame in frames if frame]
 
 
 _texts = st.sampled_from(["a", "b", "ab", "a b", " ", "x" * 60])

@@ -1,38 +1,38 @@
-"""The answer as a client sees it, and the small readers of fields."""
+"""The answer as a client sees it, and the numbers of frames."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.api.dialects.base import (
-    ALL_FRAMES,
-    NAME_LIMIT,
-    ShownText,
-    iso,
-    name_field,
-    names_field,
-    number_field,
-    numbered,
-    place,
-    text_field,
+from antiphon.api.dialects.base import ALL_FRAMES, Fold, Sent, iso, place
+from antiphon.api.dialects.shown import News, ShownText
+from antiphon.orchestrator.events import (
+    AgentComplete,
+    AgentStart,
+    AgentTextEnd,
+    AnyEvent,
+    Recorded,
+    RunAttempt,
 )
-from antiphon.api.problems import Problem
-from antiphon.orchestrator.events import AgentComplete, AgentStart, AgentTextEnd, AnyEvent, Recorded, RunAttempt
 from antiphon.orchestrator.recording.texts import Texts, joined
-from tests.api.dialects.samples import answer, retry, texts_and_retries
+from tests.api.dialects.samples import answer, plain, retry, texts_and_retries
+
+
+def said(text: ShownText, event: AnyEvent) -> str:
+    """What a client is sent of the answer now."""
+    return "".join(news.text for news in text.feed(event))
 
 
 @given(texts_and_retries)
 def test_what_was_shown_is_never_contradicted(events: list[AnyEvent]) -> None:
     text, seen = ShownText(), ""
     for event in events:
-        seen += text.feed_text(event)
+        seen += said(text, event)
         assert text.shown == seen
 
 
@@ -65,7 +65,7 @@ def test_the_rest_completes_what_was_shown(events: list[AnyEvent]) -> None:
 
 def shown(*events: AnyEvent) -> list[str]:
     text = ShownText()
-    return [text.feed_text(event) for event in events]
+    return [said(text, event) for event in events]
 
 
 def test_after_a_supersession_nothing_is_said_twice() -> None:
@@ -118,7 +118,7 @@ def test_after_a_preamble_another_agent_is_shown_at_once() -> None:
 def test_what_an_agent_says_after_whom_others_run_is_kept_to_the_end() -> None:
     text = ShownText()
     passing = AgentStart(span="1", agent="specs", passing=True)
-    assert [text.feed_text(event) for event in (passing, answer("SAFE", "1"), answer("A", "2"))] == ["", "", "A"]
+    assert [said(text, event) for event in (passing, answer("SAFE", "1"), answer("A", "2"))] == ["", "", "A"]
     assert text.rest("A and more") == " and more"
 
 
@@ -136,49 +136,24 @@ def test_times_are_iso_8601_with_milliseconds_and_z(moment: datetime) -> None:
     assert datetime.fromisoformat(text) == datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000)
 
 
-def test_the_first_field_that_is_there_counts() -> None:
-    assert text_field({"query": None, "message": "m", "content": "c"}, "query", "message", "content") == "m"
-    assert text_field({}, "query") is None
+class Many(Fold):
+    """A frame for each of so many."""
 
+    count = 1
 
-@pytest.mark.parametrize("value", [1, True, [], {}, "x" * (NAME_LIMIT + 1), "a\0b"])
-def test_a_name_is_a_short_text(value: Any) -> None:
-    with pytest.raises(Problem) as refused:
-        name_field({"session_id": value}, "session_id")
-    assert refused.value.code == "BAD_REQUEST"
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_no_name_is_no_name(value: str | None) -> None:
-    assert name_field({"session_id": value}, "session_id") is None
-
-
-def test_a_name_may_be_as_long_as_the_limit() -> None:
-    assert name_field({"a": "x" * NAME_LIMIT}, "a") == "x" * NAME_LIMIT
-
-
-@pytest.mark.parametrize("value", ["specs", [1], {}, ["a"] * 17, 5])
-def test_a_list_of_names_holds_a_few_texts(value: Any) -> None:
-    with pytest.raises(Problem):
-        names_field({"supporting": value}, "supporting")
-
-
-@pytest.mark.parametrize("value", [-1, -0.01, 2**53, "1", True, [], {}])
-def test_a_number_of_an_event_is_a_small_number(value: Any) -> None:
-    with pytest.raises(Problem):
-        number_field({"after": value}, "after")
-
-
-def test_a_missing_number_is_0() -> None:
-    assert number_field({}, "last_seq", "after") == 0
-    assert number_field({"after": 7}, "last_seq", "after") == 7
+    def frames(self, recorded: Recorded, news: list[News]) -> list[Sent | str]:
+        return [Sent() for _ in range(self.count)]
 
 
 @given(st.integers(1, 2**40), st.integers(1, 60), st.data())
 def test_the_number_of_a_frame_is_its_place(seq: int, count: int, data: st.DataObject) -> None:
     """Over JSON and back: the last frame of an event completes it, those before it are counted in hundredths."""
     event = Recorded(thread_id="t", seq=seq, run_id="r", attempt=1, at=1, event=answer("x"))
-    numbers = [frame["seq"] for frame in numbered([{} for _ in range(count)], event)]
+    fold = Many()
+    fold.count = count
+    frames = fold.feed(event)
+    numbers = [frame.seq for frame in frames]
+    assert numbers == [plain(frame)["seq"] for frame in frames]
     k = data.draw(st.integers(0, count - 1))
     assert place(json.loads(json.dumps(numbers[k]))) == ((seq, k) if k < count - 1 else (seq, ALL_FRAMES))
     assert numbers == sorted(set(numbers))

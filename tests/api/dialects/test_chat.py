@@ -7,13 +7,31 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from antiphon.api.dialects.base import Ask, Cancel, Login, Ping, Resume, ShownText
-from antiphon.api.dialects.chat import Chat, read_message
+from antiphon.api.dialects.chat import Chat
+from antiphon.api.dialects.shown import ShownText
+from antiphon.api.dialects.words import Ask, Cancel, Login, Ping, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.orchestrator.events import AgentChunk, AnyEvent, InterruptAnswered, Progress, Recorded, RunAttempt
+from antiphon.orchestrator.events import (
+    AgentChunk,
+    AnyEvent,
+    InterruptAnswered,
+    Progress,
+    Recorded,
+    RunAttempt,
+)
 from antiphon.orchestrator.request import Request
-from tests.api.dialects.samples import AT, answer, complete, data_of, recorded, retry, runs, start
+from tests.api.dialects.samples import (
+    AT,
+    answer,
+    complete,
+    data_of,
+    plain,
+    recorded,
+    retry,
+    runs,
+    start,
+)
 
 CHAT = Chat()
 GENERATING = Progress(value=0.6, stage="generating", message="…")
@@ -74,8 +92,8 @@ def test_no_token_says_what_has_been_taken_back(events: list[Recorded]) -> None:
         answer_now.feed(one.event)
         shown = "" if isinstance(one.event, InterruptAnswered) else shown  # another message begins
         for frame in fold.feed(one):
-            if frame.data["type"] == "token":
-                shown += frame.data["token"]
+            if plain(frame)["type"] == "token":
+                shown += plain(frame)["token"]
                 assert answer_now.text.startswith(shown)
 
 
@@ -91,16 +109,16 @@ def test_partial_response_is_the_sum_of_the_tokens(events: list[Recorded]) -> No
     for one in events:
         shown = "" if isinstance(one.event, InterruptAnswered) else shown
         for frame in fold.feed(one):
-            if frame.data["type"] == "token":
-                shown += frame.data["token"]
-                assert frame.data["partial_response"] == shown
+            if plain(frame)["type"] == "token":
+                shown += plain(frame)["token"]
+                assert plain(frame)["partial_response"] == shown
 
 
 @given(runs())
 def test_a_frame_that_does_not_complete_its_event_says_so_by_its_number(events: list[Recorded]) -> None:
     fold = CHAT.fold()
     for one in events:
-        numbers = [frame.data["seq"] for frame in fold.feed(one)]
+        numbers = [plain(frame)["seq"] for frame in fold.feed(one)]
         assert all(one.seq - 1 < number < one.seq for number in numbers[:-1])
         assert numbers[-1:] in ([], [one.seq])
 
@@ -146,18 +164,14 @@ def test_other_types_are_refused(kind: object) -> None:
     assert refused.value.code == "UNKNOWN_TYPE"
 
 
-def test_a_missing_message_is_an_empty_one() -> None:
-    assert read_message({}).message == ""
-
-
 def test_the_words_around_a_login() -> None:
     ada = Principal(id="ada", email="a@x", name="Ada")
-    assert CHAT.welcome("", ada, True, AT) == {
+    assert plain(CHAT.welcome("", ada, True, AT)) == {
         "type": "auth_success",
         "message": "Authentication successful",
         "user": {"id": "ada", "email": "a@x", "name": "Ada"},
     }
-    assert CHAT.refused(Problem("AUTH_INVALID", "secret detail"), AT) == {
+    assert plain(CHAT.refused(Problem("AUTH_INVALID", "secret detail"), AT)) == {
         "type": "auth_error",
         "message": "Invalid token",
     }

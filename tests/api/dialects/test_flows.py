@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume
 from antiphon.api.dialects.flows import HISTORY, Flows
+from antiphon.api.dialects.words import Ask, Cancel, Leave, Login, Ping, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
@@ -36,6 +36,7 @@ from tests.api.dialects.samples import (
     answer,
     complete,
     data_of,
+    plain,
     recorded,
     retry,
     start,
@@ -402,8 +403,7 @@ def test_of_a_long_history_the_last_messages_are_taken() -> None:
         ({"type": "resume", "run_id": "r", "last_seq": 6.01}, Resume(run_id="r", after=6.01)),
         ({"type": "resume", "run_id": "r", "user_id": "u"}, Resume(run_id="r", user="u")),
         ({"type": "resume", "run_id": "r", "token": "t"}, Resume(run_id="r", token="t")),
-        ({"message": None, "session_id": None}, Ask(request=Request(dialect="flows", message=""))),
-        ({"user_id": "u"}, Ask(request=Request(dialect="flows", message=""), user="u")),
+        ({"message": "", "session_id": None}, Ask(request=Request(dialect="flows", message=""))),
     ],
 )
 def test_what_a_client_may_say(frame: dict[str, Any], command: Any) -> None:
@@ -415,6 +415,8 @@ def test_what_a_client_may_say(frame: dict[str, Any], command: Any) -> None:
     [
         ({}, "UNKNOWN_TYPE"),
         ({"type": "flow_started"}, "UNKNOWN_TYPE"),
+        ({"message": None, "session_id": None}, "EMPTY_MESSAGE"),
+        ({"user_id": "u"}, "EMPTY_MESSAGE"),
         ({"message": "hi", "session_id": 1}, "BAD_REQUEST"),
         ({"message": "hi", "user_id": "x" * 129}, "BAD_REQUEST"),
         ({"message": "hi", "initial_inputs": []}, "BAD_REQUEST"),
@@ -433,6 +435,5 @@ def test_what_it_may_not_say(frame: dict[str, Any], code: str) -> None:
     ("expires", "state"), [(None, "connected"), (AT, "authenticated")], ids=["no login", "a login"]
 )
 def test_a_welcome_is_a_status(expires: int | None, state: str) -> None:
-    told = FLOWS.welcome("", Principal(id="ada", expires_at=expires), False, AT)
-    assert told is not None
+    told = plain(FLOWS.welcome("", Principal(id="ada", expires_at=expires), False, AT))
     assert (told["type"], told["data"]["state"], told["timestamp"]) == ("status", state, AT / 1000)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 
-from antiphon.api.dialects.base import Ask, Cancel, Leave, Login, Ping, Resume, ShownText
-from antiphon.api.dialects.multi_agent import MultiAgent, read_request
+from antiphon.api.dialects.multi_agent import MultiAgent, MultiAgentRequest
+from antiphon.api.dialects.shown import ShownText
+from antiphon.api.dialects.words import Ask, Cancel, Leave, Login, Ping, Resume, read_body
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AnyEvent, InterruptAnswered, Recorded
@@ -23,6 +25,7 @@ from tests.api.dialects.samples import (
     complete,
     data_of,
     framed,
+    plain,
     recorded,
     retry,
     runs,
@@ -30,6 +33,11 @@ from tests.api.dialects.samples import (
 )
 
 MULTI_AGENT = MultiAgent()
+
+
+def request_of(body: dict[str, Any]) -> Request:
+    """What the body of a request asks for."""
+    return MULTI_AGENT.request(read_body(msgspec.json.encode(body), MultiAgentRequest))
 
 
 def frames_of(events: list[AnyEvent], kind: str | None = None) -> list[dict[str, Any]]:
@@ -44,8 +52,8 @@ def test_chunks_never_contradict_each_other(events: list[Recorded]) -> None:
         answer_now.feed(one.event)
         seen = "" if isinstance(one.event, InterruptAnswered) else seen  # another message begins
         for frame in fold.feed(one):
-            if frame.data["type"] == "agent_chunk" and not frame.data.get("internal"):
-                seen += frame.data["chunk"]
+            if plain(frame)["type"] == "agent_chunk" and not plain(frame).get("internal"):
+                seen += plain(frame)["chunk"]
                 assert answer_now.text == seen
 
 
@@ -53,7 +61,7 @@ def test_frames_that_were_made_do_not_change_afterwards() -> None:
     """A batch is folded before it is encoded: what a frame holds must be its own."""
     fold = MULTI_AGENT.fold()
     frames = [frame for one in recorded(EVERYTHING) for frame in fold.feed(one)]
-    late = [f.data["interactions"] for f in frames if f.data["type"] == "complete"]
+    late = [plain(f)["interactions"] for f in frames if plain(f)["type"] == "complete"]
     at_once = [f["interactions"] for f in data_of(MULTI_AGENT, recorded(EVERYTHING)) if f["type"] == "complete"]
     assert late == at_once
 
@@ -105,7 +113,7 @@ def test_each_frame_names_its_type_for_sse() -> None:
 
 @pytest.mark.parametrize("name", ["query", "message", "content"])
 def test_the_question_has_three_names(name: str) -> None:
-    assert read_request({name: "hi"}) == Request(dialect="multi_agent", message="hi")
+    assert request_of({name: "hi"}) == Request(dialect="multi_agent", message="hi")
 
 
 def test_a_request_says_who_and_how() -> None:
@@ -118,7 +126,7 @@ def test_a_request_says_who_and_how() -> None:
         "product_id": "p",
         "user_id": "u",
     }
-    assert read_request(request) == Request(
+    assert request_of(request) == Request(
         dialect="multi_agent",
         message="hi",
         thread_name="s",
@@ -160,15 +168,15 @@ def test_other_frames_are_refused(frame: dict[str, Any]) -> None:
 )
 def test_fields_of_the_wrong_shape_are_refused(request_: dict[str, Any]) -> None:
     with pytest.raises(Problem) as refused:
-        read_request({"query": "hi"} | request_)
+        request_of({"query": "hi"} | request_)
     assert refused.value.code == "BAD_REQUEST"
 
 
 def test_the_words_around_a_login() -> None:
     ada = Principal(id="ada")
-    assert MULTI_AGENT.welcome("c-1", ada, False, AT) == {
+    assert plain(MULTI_AGENT.welcome("c-1", ada, False, AT)) == {
         "type": "connected",
         "connection_id": "c-1",
         "timestamp": "2026-02-02T02:40:00.000Z",
     }
-    assert MULTI_AGENT.refused(Problem("AUTH_INVALID", "Invalid token"), AT)["code"] == "AUTH_INVALID"
+    assert plain(MULTI_AGENT.refused(Problem("AUTH_INVALID", "Invalid token"), AT))["code"] == "AUTH_INVALID"

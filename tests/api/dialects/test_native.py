@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from antiphon.api.dialects.base import AnswerQuestion, Ask, Cancel, Leave, Login, Ping, Resume
-from antiphon.api.dialects.native import Native, read_request
+from antiphon.api.dialects.native import Native
+from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Leave, Login, Ping, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import AnyEvent, Recorded
 from antiphon.orchestrator.request import Request
-from tests.api.dialects.samples import AT, EVERYTHING, data_of, recorded, runs
+from tests.api.dialects.samples import AT, EVERYTHING, data_of, plain, recorded, runs
 
 NATIVE = Native()
 ENVELOPE = ("thread_id", "seq", "run_id", "attempt", "at")
@@ -27,9 +27,9 @@ def test_a_frame_holds_everything_that_was_recorded(events: list[Recorded]) -> N
         assert msgspec.convert(frame, AnyEvent) == one.event
 
 
-def test_the_envelope_comes_first_and_the_fields_are_flat() -> None:
+def test_the_place_in_the_log_comes_first_and_the_fields_are_flat() -> None:
     frame = data_of(NATIVE, recorded(EVERYTHING))[2]
-    assert list(frame) == [*ENVELOPE, "type", "value", "stage", "message"]
+    assert list(frame) == ["type", *ENVELOPE, "value", "stage", "message"]
 
 
 def test_what_a_client_may_say() -> None:
@@ -68,8 +68,9 @@ def test_frames_of_the_wrong_shape_are_refused(frame: dict[str, Any]) -> None:
 
 
 def test_a_message_says_who_and_how() -> None:
-    asked = read_request(
+    asked = NATIVE.read(
         {
+            "type": "message",
             "message": "hi",
             "graph": "team",
             "agents": {"primary": "specs", "supporting": ["maintenance"]},
@@ -80,7 +81,7 @@ def test_a_message_says_who_and_how() -> None:
             "config": {"configurable": {"a": 1}},
         }
     )
-    assert asked == Request(
+    request = Request(
         message="hi",
         graph="team",
         primary="specs",
@@ -90,11 +91,12 @@ def test_a_message_says_who_and_how() -> None:
         inputs={"size": 3},
         config={"configurable": {"a": 1}},
     )
+    assert asked == Ask(request=request)
 
 
 def test_the_words_around_a_login() -> None:
     ada = Principal(id="ada", email="secret@x")
-    assert NATIVE.welcome("", ada, True, AT) == {"type": "auth_success", "user": {"id": "ada"}, "at": AT}
+    assert plain(NATIVE.welcome("", ada, True, AT)) == {"type": "auth_success", "user": {"id": "ada"}, "at": AT}
     assert NATIVE.welcome("", ada, False, AT) is None
-    assert NATIVE.refused(Problem("AUTH_INVALID", "Invalid token"), AT)["type"] == "auth_error"
-    assert NATIVE.reset(1, 9, AT) == {"type": "stream_reset", "first": 1, "last": 9, "at": AT}
+    assert plain(NATIVE.refused(Problem("AUTH_INVALID", "Invalid token"), AT))["type"] == "auth_error"
+    assert plain(NATIVE.reset(1, 9, AT)) == {"type": "stream_reset", "first": 1, "last": 9, "at": AT}

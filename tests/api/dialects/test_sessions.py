@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.api.bounds import CHUNK_DELAY_LIMIT, CHUNK_WORDS_LIMIT
-from antiphon.api.dialects.base import ShownText
-from antiphon.api.dialects.sessions import Pieces, Sessions, read_message
+from antiphon.api.dialects.sessions import MessageRequest, Pieces, Sessions
+from antiphon.api.dialects.shown import ShownText
+from antiphon.api.dialects.words import read_object
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.orchestrator.events import (
@@ -33,6 +34,7 @@ from tests.api.dialects.samples import (
     answer,
     complete,
     data_of,
+    plain,
     recorded,
     retry,
     runs,
@@ -132,10 +134,10 @@ def test_no_token_says_what_has_been_taken_back(events: list[Recorded]) -> None:
     for one in events:
         now.feed(one.event)
         for frame in fold.feed(one):
-            if frame.data["type"] == "start":
+            if plain(frame)["type"] == "start":
                 said = ""
-            if frame.data["type"] == "token" and not isinstance(one.event, RunComplete | Interrupt):
-                said += frame.data["content"]
+            if plain(frame)["type"] == "token" and not isinstance(one.event, RunComplete | Interrupt):
+                said += plain(frame)["content"]
                 assert now.text.startswith(said)
 
 
@@ -206,7 +208,7 @@ def test_tokens_are_the_pieces_of_the_text_however_it_was_recorded(text: str, wo
 def test_a_token_goes_out_when_it_is_complete() -> None:
     fold = SESSIONS.fold()
     events = recorded([start(chunk_words=3), *(answer(word) for word in ("One ", "two ", "three ", "four ", "five"))])
-    told = [[frame.data.get("content") for frame in fold.feed(one)] for one in events]
+    told = [[plain(frame).get("content") for frame in fold.feed(one)] for one in events]
     assert told == [[None], [], [], [], ["One two three "], []]
 
 
@@ -233,27 +235,28 @@ def test_a_pause_is_for_tokens_alone() -> None:
 # ------------------------------------------------------------------------------------------------ words
 
 
+def request_of(**body: Any) -> Request:
+    return SESSIONS.request(read_object({"content": "hi"} | body, MessageRequest))
+
+
 def test_a_message_in_our_terms() -> None:
-    assert read_message("s-1", "hi", 0, 0) == Request(dialect="sessions", message="hi", thread_name="s-1")
-    assert read_message("s-1", "hi", 3, 100).options == {"chunk_words": 3, "delay_ms": 100}
+    assert request_of() == Request(dialect="sessions", message="hi")
+    assert request_of(chunk_words=3, delay_ms=100).options == {"chunk_words": 3, "delay_ms": 100}
+    assert request_of(chunk_words=0, delay_ms=None).options == {}
 
 
 @pytest.mark.parametrize(
-    "given_",
+    "pace",
     [
-        ("x" * 129, 0, 0),
-        ("", 0, 0),
-        ("a\0b", 0, 0),
-        ("s", -1, 0),
-        ("s", CHUNK_WORDS_LIMIT + 1, 0),
-        ("s", 0, -1),
-        ("s", 0, CHUNK_DELAY_LIMIT + 1),
+        {"chunk_words": -1},
+        {"chunk_words": CHUNK_WORDS_LIMIT + 1},
+        {"delay_ms": -1},
+        {"delay_ms": CHUNK_DELAY_LIMIT + 1},
     ],
 )
-def test_what_is_out_of_bounds_is_refused(given_: tuple[str, int, int]) -> None:
-    session_id, words, delay = given_
+def test_a_pace_out_of_bounds_is_refused(pace: dict[str, int]) -> None:
     with pytest.raises(Problem) as refused:
-        read_message(session_id, "hi", words, delay)
+        request_of(**pace)
     assert refused.value.code == "BAD_REQUEST"
 
 
@@ -262,4 +265,4 @@ def test_there_is_no_socket() -> None:
         SESSIONS.read({"type": "message", "message": "hi"})
     assert SESSIONS.welcome("", Principal(id="ada"), True, AT) is None
     refused = Problem("AUTH_INVALID", "Not valid.")
-    assert SESSIONS.refused(refused, AT) == {"detail": "Not valid.", "code": "AUTH_INVALID"}
+    assert plain(SESSIONS.refused(refused, AT)) == {"detail": "Not valid.", "code": "AUTH_INVALID"}

@@ -36,6 +36,7 @@ from tests.api.dialects.samples import (
     answer,
     complete,
     data_of,
+    plain,
     recorded,
     retry,
     runs,
@@ -269,7 +270,7 @@ def test_a_run_may_fail_behind_its_question(end: AnyEvent) -> None:
 
 
 def test_a_repeated_message_is_marked_and_nothing_else_differs() -> None:
-    repeated = data_of(Threads(repeated=True), recorded(EVERYTHING))
+    repeated = data_of(THREADS.repeated(), recorded(EVERYTHING))
     marked = [frame for frame in repeated if frame["data"].pop("wasDuplicate", None)]
     assert [frame["type"] for frame in marked] == ["message_saved"] * 2
     assert repeated == data_of(THREADS, recorded(EVERYTHING))
@@ -277,7 +278,7 @@ def test_a_repeated_message_is_marked_and_nothing_else_differs() -> None:
 
 def test_a_problem_is_an_error_and_a_code_alone() -> None:
     told = {"error": "Why.", "code": "BUSY"}
-    assert THREADS.problem(Problem("BUSY", "Why."), AT) == THREADS.refused(Problem("BUSY", "Why."), AT) == told
+    assert plain(THREADS.problem(Problem("BUSY", "Why."), AT)) == plain(THREADS.refused(Problem("BUSY", "Why."), AT)) == told
 
 
 def test_there_is_nothing_to_say_on_a_websocket() -> None:

@@ -16,7 +16,15 @@ from antiphon.data import open_database, transactions
 from tests.api.wire import Socket, socket, sse
 from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
-from tests.support.server import LiveServer, Teller, bearer, jwt_settings, model_settings, running_server, token
+from tests.support.server import (
+    LiveServer,
+    Teller,
+    bearer,
+    jwt_settings,
+    model_settings,
+    running_server,
+    token,
+)
 
 GRACE = 6.0
 """A login that ended closes its streams within five seconds."""

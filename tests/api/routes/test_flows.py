@@ -14,7 +14,18 @@ import httpx
 import pytest
 
 from antiphon.orchestrator.flows.language.text import SIZE
-from tests.api.flows import FLOWS, approving, edge, line, node, prompting, published, saved, saying, steps
+from tests.api.flows import (
+    FLOWS,
+    approving,
+    edge,
+    line,
+    node,
+    prompting,
+    published,
+    saved,
+    saying,
+    steps,
+)
 from tests.api.order import check_flows
 from tests.api.test_bad_input import BODIES
 from tests.api.wire import Socket, socket, sse_all
@@ -624,66 +635,18 @@ async def test_the_next_message_answers_a_question(house: LiveServer, owner: htt
         assert text(await told(opened, "another letter", session_id=session)) == "Send another letter?"
 
 
-@pytest.mark.parametrize("user", [{}, {"user_id": "user-123"}])
-async def test_a_flow_is_resumed_exactly_behind_every_frame(
-    house: LiveServer, owner: httpx.AsyncClient, teller: Teller, user: dict[str, str]
-) -> None:
-    question = teller.answer(f"resume {user}", Reply("One two\u2028three\r\nfour 🙂", delay=0.002))
-    agent = await published(owner, prompting("Be brief."))
+async def test_a_user_who_names_itself_resumes_what_is_its_own(house: LiveServer, owner: httpx.AsyncClient) -> None:
+    agent = await published(owner, saying("hello"))
     async with socket(house.ws + path(agent)) as opened:
         await opened.frame()
-        await opened.send(message=question, **user)
+        await opened.send(message="hi", user_id="user-123")
         whole = await opened.texts_until(*ENDS)
-    assert len(whole) > 3
-    for had, last in enumerate(whole[:-1], 1):
-        frame = json.loads(last)
-        async with socket(house.ws + path(agent)) as opened:
-            await opened.frame()
-            await opened.send(type="resume", run_id=frame["run_id"], last_seq=frame["seq"], **user)
-            assert await opened.texts_until(*ENDS) == whole[had:]
-
-
-async def test_a_question_and_its_answer_are_resumed_exactly_behind_every_frame(
-    house: LiveServer, owner: httpx.AsyncClient
-) -> None:
-    agent = await saved(owner, approving())
+    resume = {"type": "resume", "run_id": json.loads(whole[0])["run_id"], "last_seq": json.loads(whole[0])["seq"]}
     async with socket(house.ws + path(agent)) as opened:
         await opened.frame()
-        await opened.send(message="it")
-        asked = await opened.texts_until(*ENDS)
-        for had, last in enumerate(asked[:-1], 1):
-            frame = json.loads(last)
-            await opened.send(type="resume", run_id=frame["run_id"], last_seq=frame["seq"])
-            assert await opened.texts_until(*ENDS) == asked[had:]
-        await opened.send(message="yes")
-        answered = await opened.texts_until(*ENDS)
-    for had, last in enumerate([*asked, *answered][:-1], 1):
-        frame = json.loads(last)
-        async with socket(house.ws + path(agent)) as opened:
-            await opened.frame()
-            await opened.send(type="resume", run_id=frame["run_id"], last_seq=frame["seq"])
-            rest = await opened.texts_until(*ENDS)
-            rest += await opened.texts_until(*ENDS) if had < len(asked) else []
-            assert rest == [*asked, *answered][had:]
-
-
-async def test_a_live_flow_is_resumed_where_it_broke(
-    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
-) -> None:
-    gate = threading.Event()
-    question = teller.answer("a broken line", Reply("one two three", gate=gate, gate_at=2))
-    agent = await saved(owner, prompting("Be brief."))
-    async with socket(house.ws + path(agent)) as opened:
-        await opened.frame()
-        await opened.send(message=question)
-        had = await opened.texts_until("llm_chunk")
-    last = json.loads(had[-1])
-    async with socket(house.ws + path(agent)) as opened:
-        await opened.frame()
-        await opened.send(type="resume", run_id=last["run_id"], last_seq=last["seq"])
-        gate.set()
-        had += await opened.texts_until(*ENDS)
-    assert text([json.loads(one) for one in had]) == "one two three"
+        assert (await opened.ask(**resume, user_id="user-124"))["data"]["code"] == "NOT_FOUND"
+        await opened.send(**resume, user_id="user-123")
+        assert await opened.texts_until(*ENDS) == whole[1:]
 
 
 async def test_a_resumption_may_log_in_as_a_message_may(guarded: LiveServer, ada: httpx.AsyncClient) -> None:

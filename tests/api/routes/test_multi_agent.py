@@ -91,6 +91,7 @@ async def test_a_question_to_the_human_ends_the_turn_and_the_next_query_answers_
     async with httpx.AsyncClient(base_url=asking.url, trust_env=False) as client:
         first = [block.data for block in await sse_all(client, "POST", STREAM, json=body)]
         assert (first[-1]["type"], first[-1]["response"]) == ("complete", "Which car?")
+        assert first[-2]["type"] == "interaction", "the question is shown to those who look at interactions"
         assert first[-1]["metadata"]["interrupt"]["options"] == ["Merula", "other"]
         second = [block.data for block in await sse_all(client, "POST", STREAM, json=body | {"query": "Merula"})]
         check_multi_agent(first + second)

@@ -364,7 +364,7 @@ async def test_agents_and_modes_are_the_callers_choice(client: httpx.AsyncClient
         ({"message": "x", "on_busy": "panic"}, "BAD_REQUEST"),
         ({"message": "x", "agents": []}, "BAD_REQUEST"),
         ({"message": 1}, "BAD_REQUEST"),
-        ({"message": None}, "BAD_REQUEST"),
+        ({"message": None}, "EMPTY_MESSAGE"),
         ({}, "EMPTY_MESSAGE"),
         ({"message": " \n\t"}, "EMPTY_MESSAGE"),
         ({"message": "x" * 32_001}, "TOO_LARGE"),

@@ -17,7 +17,15 @@ from tests.api.flows import saved, saying
 from tests.api.order import check_sessions
 from tests.api.wire import Block, raw, sse, sse_all
 from tests.support.model_server import Reply
-from tests.support.server import UNLIMITED, LiveServer, Teller, bearer, model_settings, running_server, wait_until
+from tests.support.server import (
+    UNLIMITED,
+    LiveServer,
+    Teller,
+    bearer,
+    model_settings,
+    running_server,
+    wait_until,
+)
 
 ANSWER = "One two  three\n\nfour five six seven.\nEight 🙂 nine."
 
@@ -159,27 +167,6 @@ async def test_chunks_keep_their_distance(client: httpx.AsyncClient, teller: Tel
         blocks = await reader.rest()
     assert clock() - begun > 0.25
     assert len(tokens(blocks)) == 3
-
-
-async def test_chunks_are_resumed_exactly_behind_every_frame(
-    client: httpx.AsyncClient, teller: Teller, session: str
-) -> None:
-    """Live, and when the answer has ended."""
-    gate = threading.Event()
-    question = teller.answer(f"resumed {session}", Reply(ANSWER, gate=gate, gate_at=5))
-    path, body = f"{session}/messages/stream", {"content": question, "chunk_words": 2, "delay_ms": 1}
-    async with sse(client, "POST", path, json=body) as reader:
-        had = await reader.blocks(3)
-        async with sse(client, "POST", path, json={}, headers={"last-event-id": had[1].id}) as late:
-            assert raw(await late.blocks(1)) == raw(had[2:])
-            gate.set()
-            rest = await reader.rest()
-            assert raw(await late.rest()) == raw(rest)
-    whole = had + rest
-    assert tokens(whole) == pieces(ANSWER, 2)
-    for count in range(1, len(whole) + 1):
-        again = await sse_all(client, "POST", path, json={}, headers={"last-event-id": whole[count - 1].id})
-        assert raw(again) == raw(whole[count:])
 
 
 async def test_a_reader_that_leaves_in_a_pause_is_let_go(
@@ -352,7 +339,7 @@ async def test_nobody_comes_in_without_a_login(guarded: LiveServer) -> None:
         ({"content": ""}, "EMPTY_MESSAGE"),
         ({"content": " \n"}, "EMPTY_MESSAGE"),
         ({}, "EMPTY_MESSAGE"),
-        ({"content": None}, "BAD_REQUEST"),
+        ({"content": None}, "EMPTY_MESSAGE"),
         ({"content": ["x"]}, "BAD_REQUEST"),
         ({"content": "x", "role": "assistant"}, "BAD_REQUEST"),
         ({"content": "x", "chunk_words": -1}, "BAD_REQUEST"),

@@ -17,7 +17,15 @@ from tests.api.order import check_chat, check_multi_agent, check_native
 from tests.api.wire import Socket, socket, sse_all
 from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
-from tests.support.server import LiveServer, Teller, bearer, jwt_settings, model_settings, running_server, token
+from tests.support.server import (
+    LiveServer,
+    Teller,
+    bearer,
+    jwt_settings,
+    model_settings,
+    running_server,
+    token,
+)
 
 NATIVE, CHAT = "/api/v1/ws", "/ws/chat"
 
@@ -200,6 +208,30 @@ async def test_there_are_four_ways_to_log_in(guarded: LiveServer, path: str, way
         await opened.send(type="message", message="logged in")
         frames = await opened.until("complete", "run_complete")
     assert all(frame["type"] != "error" for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        (["{}"], "{}"),
+        (["{}", "chat.v1"], "chat.v1"),
+        (["other", "{}"], "{}"),
+        (["chat.v1"], "chat.v1"),
+        (["other"], None),
+    ],
+)
+async def test_a_subprotocol_that_was_offered_is_selected(
+    guarded: LiveServer, offered: list[str], selected: str | None
+) -> None:
+    """Browsers give up where none is, and where one is that they did not offer."""
+    bearer_protocol = f"bearer.{token()}"
+    names: Any = [name.format(bearer_protocol) for name in offered]
+    async with socket(guarded.ws + CHAT, subprotocols=names) as opened:
+        expected = None if selected is None else selected.format(bearer_protocol)
+        assert opened.connection.subprotocol == expected
+        if "{}" in offered:
+            assert (await opened.frame())["type"] == "auth_success"
+    assert bearer_protocol not in guarded.log
 
 
 async def test_chat_says_who_logged_in(guarded: LiveServer) -> None:
