@@ -551,7 +551,7 @@ async def test_a_flow_that_fails_says_so(house: LiveServer, owner: httpx.AsyncCl
         assert (error["code"], error["reason"]) == ("EXECUTION_ERROR", "MODEL_REFUSED")
         assert error["partial_execution_order"] == ["in", "a", "think"]
         assert error["partial_outputs"]["a"] == {"output": "x"}
-        assert text(await told(opened, "and on")) == "You said: and on"
+        assert text(await told(opened, "and on")) == f"You said: {refused}\n\nand on"
 
 
 async def test_a_model_that_falls_silent_is_a_timeout_with_what_was_said(tmp_path: Path, teller: Teller) -> None:
