@@ -43,10 +43,10 @@ from antiphon.api.dialects.words import (
     ClientAuth,
     ClientCancel,
     ClientDisconnect,
+    ClientMessage,
     ClientPing,
     ClientResume,
     Command,
-    Message,
     Name,
     Text,
 )
@@ -233,7 +233,7 @@ class HistoryItem(msgspec.Struct, frozen=True):
     content: str
 
 
-class FlowMessage(Message, frozen=True, kw_only=True, tag="message"):
+class FlowMessage(ClientMessage, frozen=True, kw_only=True, tag="message"):
     """A message; the `type` may be left out. The first one may log in, by `token`.
 
     `user_id` is the client's name for itself, for servers with auth off. `initial_inputs` are
@@ -297,7 +297,7 @@ class Flows(Dialect):
         r"(final_output flow_completed |flow_error )|flow_error "
     )
     silent = frozenset({"message_saved", "interaction", "sources", "custom", *TOOL_EVENTS})
-    reading = base.Reading(
+    reading = base.TurnPaths(
         piece="llm_chunk.data.content",
         whole="flow_completed.data.final_output.text_output",
         question="flow_completed.data.interrupt",

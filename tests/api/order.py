@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Dialect, Reading
+from antiphon.api.dialects.base import Dialect, TurnPaths
 
 Frames = Sequence[dict[str, Any]]
 STEPS = ["starting", "agent_routing", "rag_retrieval", "generating"]
@@ -43,14 +43,14 @@ def turns(dialect: Dialect, frames: Sequence[Any]) -> Iterator[Sequence[Any]]:
         begin = end
 
 
-def _check_text(reading: Reading, turn: Frames) -> None:
+def _check_text(reading: TurnPaths, turn: Frames) -> None:
     whole, question = last_at(reading.whole, turn), last_at(reading.question, turn)
     failed = any("error" in frame["type"] for frame in turn)
     if whole is not None and not failed and (reading.asks_in_pieces or question is None):
         assert pieces(reading, turn) == whole
 
 
-def pieces(reading: Reading, frames: Frames) -> str:
+def pieces(reading: TurnPaths, frames: Frames) -> str:
     """What a client has that appends every piece of the answer."""
     own = [frame for frame in frames if reading.aside is None or inner(frame, reading.aside) is None]
     return "".join(at(reading.piece, frame) or "" for frame in own)

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 
 from antiphon.api.dialects.base import Dialect, Stream, Talk, tag
-from antiphon.api.dialects.words import Message
+from antiphon.api.dialects.words import ClientMessage
 from antiphon.api.principal import LOCAL
 from tests.api.dialects.table import TABLE
 from tests.api.order import inner, last_at, pieces
@@ -151,7 +151,7 @@ class TalkWay(Way):
 
     @asynccontextmanager
     async def begin(self, text: str) -> AsyncIterator[Reader]:
-        words = [word for word in self.dialect.asks if issubclass(word, Message)]
+        words = [word for word in self.dialect.asks if issubclass(word, ClientMessage)]
         word = words[-1]
         async with self.opened() as opened:
             await opened.send(type=tag(word), **self.body(word, text))

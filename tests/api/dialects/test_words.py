@@ -15,7 +15,7 @@ from antiphon.api.dialects.words import (
     NAME_LIMIT,
     ClientResume,
     Id,
-    Message,
+    ClientMessage,
     Name,
     Names,
     Place,
@@ -181,7 +181,7 @@ def test_a_frame_of_a_message_has_the_fields_of_the_body(pair: tuple[Dialect, An
     """A vocabulary with both transports declares its message once."""
     dialect, body = pair
     kind = getattr(body, "__origin__", body)
-    messages = [word for word in dialect.asks if issubclass(word, Message)]
+    messages = [word for word in dialect.asks if issubclass(word, ClientMessage)]
     assert not messages or any(issubclass(word, kind) for word in messages)
 
 
