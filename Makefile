@@ -10,8 +10,10 @@ ARGS ?=
 run: $(VENV)/.run
 	$(BIN)/antiphon serve $(ARGS)
 
+# Tests mostly wait, so there are more processes than cores. Each file stays in one of them; WORKERS=0 is one after the other.
+WORKERS ?= 4
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # Faults at full size; ARGS="--only kill_any" plays one kind. Writes its table to docs/chaos.md.
 chaos: $(VENV)/.dev

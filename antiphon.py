@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from antiphon.orchestrator import events
     from antiphon.orchestrator.engine.engine import Engine
-    from antiphon.orchestrator.engine.environment import Environment
     from antiphon.orchestrator.engine.run import Run, RunFailed
+    from antiphon.orchestrator.environment import Environment
     from antiphon.orchestrator.opening import open_engine
     from antiphon.orchestrator.request import Request, User
     from antiphon.orchestrator.team.team import Agent, Team
@@ -44,7 +44,7 @@ __path__ = [str(Path(__file__).parent)]
 _HOME = {
     "Agent": "antiphon.orchestrator.team.team",
     "Engine": "antiphon.orchestrator.engine.engine",
-    "Environment": "antiphon.orchestrator.engine.environment",
+    "Environment": "antiphon.orchestrator.environment",
     "Request": "antiphon.orchestrator.request",
     "Run": "antiphon.orchestrator.engine.run",
     "RunFailed": "antiphon.orchestrator.engine.run",

@@ -18,19 +18,21 @@ from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 
 from antiphon.api.auth import Authenticator
-from antiphon.api.guard import Door
-from antiphon.api.limits import Limits as ClientLimits
+from antiphon.api.guard import Guard, origin_of
+from antiphon.api.limits import ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.openapi import Json, Page
 from antiphon.api.principal import Principal
 from antiphon.api.routes import routes
+from antiphon.api.routes.requests import HttpRequest
 from antiphon.api.routes.responses import on_error
 from antiphon.api.services import Services
 from antiphon.api.settings import Settings
 from antiphon.api.tracing import tracing
 from antiphon.orchestrator.budget import Limits
-from antiphon.orchestrator.engine.environment import Environment
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.opening import open_engine
+from antiphon.orchestrator.recording.tracing import Export
 
 LOOPBACK_PAGES = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 ASSETS = "/schema/assets"
@@ -52,18 +54,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
                 settings.database_url,
                 graphs=settings.graphs if graphs is None else graphs,
                 model=settings.model,
-                api_key=settings.openai_api_key,
-                base_url=settings.openai_base_url,
-                model_seconds=settings.model_seconds,
-                environment=Environment(
-                    limits=Limits(
-                        tokens=settings.run_tokens, seconds=settings.run_seconds, tool_calls=settings.run_tool_calls
-                    ),
-                    max_attempts=settings.max_attempts,
-                    lease_seconds=settings.lease_seconds,
-                    observe=metrics.observe,
-                    export=export,
-                ),
+                environment=_environment(settings, metrics, export),
             ) as engine,
         ):
             services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)
@@ -79,9 +70,10 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
         lifespan=[engine_lifespan],
         dependencies={
             "services": Provide(_services, sync_to_thread=False),
-            "principal": Provide(_principal, sync_to_thread=False),
+            "principal": Provide(_principal),
         },
-        middleware=[Door(settings, limits)],
+        middleware=[Guard(settings, limits)],
+        request_class=HttpRequest,
         cors_config=_cors(settings),
         exception_handlers={Exception: on_error},
         openapi_config=_openapi(),
@@ -93,16 +85,35 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
     return app
 
 
+def _environment(settings: Settings, metrics: Metrics, export: Export | None) -> Environment:
+    """Return what the settings say to the engine."""
+    return Environment(
+        api_key=settings.openai_api_key,
+        base_url=settings.openai_base_url,
+        model_seconds=settings.model_seconds,
+        model_trims=settings.model_overflow == "trim",
+        limits=Limits(
+            tokens=settings.run_tokens,
+            seconds=settings.run_seconds,
+            tool_calls=settings.run_tool_calls,
+        ),
+        max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+        observe=metrics.observe,
+        export=export,
+    )
+
+
 def _services(state: State) -> Services:
     services: Services = state.services
     return services
 
 
-def _principal(request: Request[Any, Any, Any]) -> Principal:
+async def _principal(request: Request[Any, Any, Any]) -> Principal:
     """Who asks, by header or by `?token=`. Raises `Problem`."""
     services: Services = request.app.state.services
     token = request.headers.get("authorization") or request.query_params.get("token")
-    principal = services.authenticator.principal(token)
+    principal = await services.authenticator.principal(token)
     services.limits.request("user", principal.id)
     return principal
 
@@ -110,16 +121,22 @@ def _principal(request: Request[Any, Any, Any]) -> Principal:
 def _cors(settings: Settings) -> CORSConfig:
     """`Authorization` is listed by name: `*` does not cover it."""
     return CORSConfig(
-        allow_origins=list(settings.origins),
+        allow_origins=[origin_of(origin) for origin in settings.origins],
         allow_origin_regex=None if settings.auth_on else LOOPBACK_PAGES,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[
+            "Accept",
+            "Accept-Language",
             "Authorization",
+            "Cache-Control",
+            "Content-Language",
             "Content-Type",
             "Idempotency-Key",
             "Last-Event-ID",
+            "Pragma",
             "Traceparent",
             "X-Organization-Id",
+            "X-Requested-With",
         ],
         expose_headers=["Retry-After"],
     )

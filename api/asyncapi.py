@@ -26,8 +26,8 @@ SECURITY: dict[str, Schema] = {
         "type": "httpApiKey",
         "in": "header",
         "name": "Sec-WebSocket-Protocol",
-        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the second is never"
-        " echoed.",
+        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the first is selected. A"
+        " token that is offered alone is selected itself, so it stands in the answer's headers.",
     },
     "token": {
         "type": "httpApiKey",
@@ -169,9 +169,9 @@ def _description() -> str:
             closes.setdefault(answer.close, []).append(f"`{code}`")
     reasons = OTHER_CLOSES | {close: ", ".join(codes) for close, codes in closes.items()}
     return (
-        "The WebSockets of this server, a channel each; frames are JSON texts. A client logs in by"
-        " any of the security schemes, or by the dialect's own first frame; with authentication off, it"
-        " need not. What is wrong with a frame is reported in a frame, and the connection stays"
-        " open; otherwise it closes with:\n\n"
+        "The WebSockets of this server, a channel each; frames are JSON texts. A client logs in"
+        " by any of the security schemes, or by the dialect's own first frame; with authentication"
+        " off, it need not. What is wrong with a frame is reported in a frame, and the connection"
+        " stays open; otherwise it closes with:\n\n"
         + "\n".join(f"- {close}: {text}" for close, text in sorted(reasons.items()))
     )

@@ -1,18 +1,27 @@
-"""Who is asking: a JWT becomes a principal. One algorithm, required claims, nothing else believed."""
+"""Who is asking: a JWT becomes a principal. Only the settings' keys and algorithms count."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import jwt
 
+from antiphon.api.keys import FAMILIES, KeySet
 from antiphon.api.principal import LOCAL, Principal
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.data.ids import new_id
+from antiphon.orchestrator.clock import now_ms
+
+log = logging.getLogger("antiphon.access")
 
 LEEWAY_SECONDS = 5
+"""How long a token is believed after its `exp`."""
+CLOCK_SECONDS = 60
+"""How much later than ours the clock of an issuer may be: leeway of `iat` and `nbf`."""
 TOKEN_BYTES = 8192
 """Longer tokens are refused unread."""
 ID_LIMIT = 255
@@ -24,6 +33,9 @@ class Authenticator:
     def __init__(self, settings: Settings) -> None:
         self.required = settings.auth_on
         self._settings = settings
+        self._keys = KeySet(settings.jwt_keys) if settings.jwt_keys else None
+        if self._keys is not None and settings.jwt_audience is None:
+            log.warning("without ANTIPHON_JWT_AUDIENCE, tokens for other applications are accepted")
         self._revoked: dict[tuple[str, str], int] = {}
 
     def note_revocations(self, revocations: Iterable[tuple[str, str, int]]) -> None:
@@ -39,8 +51,11 @@ class Authenticator:
         if old or ("jti", principal.token_id or "") in self._revoked:
             raise Problem("AUTH_INVALID", "The token was revoked.")
 
-    def principal(self, token: str | None) -> Principal:
-        """The caller behind a token (`Bearer ` in front is ignored). Raises `Problem` AUTH_REQUIRED or AUTH_INVALID."""
+    async def principal(self, token: str | None) -> Principal:
+        """Return the caller of a token (`Bearer ` in front is ignored).
+
+        Raises `Problem` AUTH_REQUIRED, AUTH_INVALID, or UNAVAILABLE without the provider's keys.
+        """
         if not self.required:
             return LOCAL
         token = (token or "").strip()
@@ -48,33 +63,62 @@ class Authenticator:
             token = token[7:].strip()
         if not token:
             raise Problem("AUTH_REQUIRED", "Authentication is required.")
-        return self._decoded(token)
-
-    def _decoded(self, token: str) -> Principal:
-        settings = self._settings
         try:
-            if len(token) > TOKEN_BYTES:
-                raise jwt.InvalidTokenError
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                settings.jwt_secret or "",
-                algorithms=[settings.jwt_algorithm],
-                audience=settings.jwt_audience,
-                issuer=settings.jwt_issuer,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["sub", "exp"], "verify_aud": settings.jwt_audience is not None},
-            )
-            principal = _principal(claims)
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            principal = _principal(await self._claims(token))
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise Problem("AUTH_INVALID", "Invalid token") from None
         self.check(principal, 0)
         return principal
 
+    async def _claims(self, token: str) -> dict[str, Any]:
+        """Check a token and return its claims. Raises `PyJWTError`."""
+        if len(token) > TOKEN_BYTES:
+            raise jwt.InvalidTokenError
+        header = jwt.get_unverified_header(token)
+        algorithm: Any = header.get("alg")
+        for key in await self._fitting(algorithm, header.get("kid")):
+            with suppress(jwt.InvalidSignatureError):
+                return self._verified(token, key, algorithm)
+        raise jwt.InvalidSignatureError
+
+    async def _fitting(self, algorithm: Any, kid: str | None) -> list[Any]:
+        """Return the keys that may have signed a token.
+
+        The algorithm decides between the secret and public keys: a public key must never be used
+        as a secret, since everybody knows it.
+        """
+        secret = self._settings.jwt_secret
+        if algorithm == self._settings.jwt_algorithm and secret is not None:
+            return [secret]
+        if self._keys is not None and isinstance(algorithm, str) and algorithm in FAMILIES:
+            return [public.key for public in await self._keys.fitting(algorithm, kid)]
+        return []
+
+    def _verified(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
+        settings = self._settings
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+            leeway=CLOCK_SECONDS,
+            options={
+                "require": ["sub", "exp"],
+                "verify_aud": settings.jwt_audience is not None,
+                "verify_sub": False,  # a number is no text to PyJWT
+                "enforce_minimum_key_length": algorithm in FAMILIES,
+            },
+        )
+        if int(claims["exp"]) <= now_ms() / 1000 - LEEWAY_SECONDS:
+            raise jwt.ExpiredSignatureError
+        return claims
+
     def mint(self, user: str, seconds: int, now: int, **claims: Any) -> str:
-        """A token for trying out. `now` in seconds since the epoch. Raises `Problem` where auth is off."""
+        """Return a token for trying out, issued at `now` (s). Raises `Problem` without a secret."""
         settings = self._settings
         if not self.required or settings.jwt_secret is None:
-            raise Problem("BAD_REQUEST", "Authentication is off: set ANTIPHON_JWT_SECRET first.")
+            raise Problem("BAD_REQUEST", "No login by a secret: set ANTIPHON_JWT_SECRET first.")
         payload = {"sub": user, "jti": new_id(), "iat": now, "exp": now + seconds, **claims}
         if settings.jwt_audience:
             payload["aud"] = settings.jwt_audience
@@ -85,6 +129,8 @@ class Authenticator:
 
 def _principal(claims: dict[str, Any]) -> Principal:
     user = claims["sub"]
+    if isinstance(user, int) and not isinstance(user, bool):
+        user = str(user)
     if not isinstance(user, str) or not user.strip() or len(user) > ID_LIMIT:
         raise ValueError("sub")
     labels = claims.get("access", [])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from antiphon.api.auth import Authenticator
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings, SettingsError, read_settings
 from antiphon.data import open_database, transactions
+from antiphon.data.errors import AntiphonError
 from antiphon.orchestrator.clock import now_ms
 
 if TYPE_CHECKING:
@@ -28,6 +30,15 @@ def _settings(**given: Any) -> Settings:
         return read_settings(**given)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    """Report what is wrong with a database or a file as one line, without a stack trace."""
+    try:
+        yield
+    except (AntiphonError, ValueError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from None
 
 
 @click.group()
@@ -54,18 +65,22 @@ def serve(**given: Any) -> None:
     """
     from antiphon.api.logs import configure
     from antiphon.api.serve import serve as run
-    from antiphon.orchestrator.opening import check
+    from antiphon.orchestrator.opening import check, check_database, default_database
 
     settings = _settings(**given)
     configure(settings.log_level)
+    with _failures_in_one_line():
+        asyncio.run(check_database(settings.database_url or default_database()))
     try:
         graphs = check(settings.model, _graphs_of(settings))
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise click.ClickException(f"cannot serve: {error}") from None
     try:
         sys.exit(run(settings, graphs))
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:  # a name may be none at all
+        reason = getattr(error, "strerror", None) or error
+        place = f"{settings.host}:{settings.port}"
+        raise click.ClickException(f"cannot listen on {place}: {reason}") from None
 
 
 def _graphs_of(settings: Settings) -> tuple[str, ...]:
@@ -79,21 +94,17 @@ def _graphs_of(settings: Settings) -> tuple[str, ...]:
 @click.option("--clear", is_flag=True, help="Forget all documents first, the shipped sample as well.")
 def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> None:
     """Add Markdown and text files to the knowledge base."""
-    from antiphon.orchestrator.opening import default_database, knowledge_url
-    from antiphon.rag import open_store
+    from antiphon.orchestrator.opening import default_database
+    from antiphon.rag import knowledge_url, open_store
     from antiphon.rag.ingest import ingest as load
 
     settings = _settings(database_url=database_url)
-    store = open_store(knowledge_url(settings.database_url or default_database()))
-    try:
+    url = settings.database_url or default_database()
+    with _failures_in_one_line(), closing(open_store(knowledge_url(url))) as store:
         if clear:
             store.clear()
         count = load(store, paths)
         click.echo(f"{count} documents added, {store.documents()} in all")
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    finally:
-        store.close()
 
 
 @main.command()
@@ -125,7 +136,8 @@ def revoke(user: str | None, jti: str | None, database_url: str | None) -> None:
     if (user is None) == (jti is None):
         raise click.UsageError("give either --user or --jti")
     url = _settings(database_url=database_url).database_url or default_database()
-    asyncio.run(_revoke(url, "user" if user else "jti", user or jti or ""))
+    with _failures_in_one_line():
+        asyncio.run(_revoke(url, "user" if user else "jti", user or jti or ""))
     click.echo("revoked")
 
 
@@ -224,7 +236,6 @@ def _told(invalid: FlowInvalid) -> str:
 
 def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitable[Any]]) -> Any:
     """What `work` gives on the flows of a database; its errors are told."""
-    from antiphon.data.errors import AntiphonError
     from antiphon.orchestrator.flows.definition import FlowInvalid
     from antiphon.orchestrator.opening import default_database, open_library
 
@@ -232,12 +243,11 @@ def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitabl
         async with open_library(_settings(database_url=database_url).database_url or default_database()) as library:
             return await work(library)
 
-    try:
-        return asyncio.run(run())
-    except FlowInvalid as invalid:
-        raise click.ClickException(_told(invalid)) from None
-    except AntiphonError as error:
-        raise click.ClickException(error.message) from None
+    with _failures_in_one_line():
+        try:
+            return asyncio.run(run())
+        except FlowInvalid as invalid:
+            raise click.ClickException(_told(invalid)) from None
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """A WebSocket conversation as a state machine, without a socket. Pure.
 
-What arrives goes in, what is to be done comes out as actions; whoever has the socket carries them out. Times are given
-from outside, in milliseconds.
+What arrives goes in, what is to be done comes out as actions; whoever has the socket carries them
+out. Times are given from outside, in milliseconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from typing import Any
 import msgspec
 
 from antiphon.api.dialects.base import Dialect
-from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Command, Leave, Login, Ping, Resume
+from antiphon.api.dialects.words import (
+    AnswerQuestion,
+    Ask,
+    Cancel,
+    Command,
+    Leave,
+    Login,
+    Ping,
+    Resume,
+)
 from antiphon.api.principal import Principal
 from antiphon.api.problems import CODES, Problem
 
@@ -58,8 +67,12 @@ Action = Send | Verify | Perform | Then | Close
 class Conversation:
     """One client. States: not logged in, logged in, closed."""
 
-    def __init__(self, dialect: Dialect, connection_id: str) -> None:
+    def __init__(
+        self, dialect: Dialect, connection_id: str = "", *, names_itself: bool = False
+    ) -> None:
         self.principal: Principal | None = None
+        self._names_itself = names_itself
+        """Whether a client may say by a name who it is, as nobody has to log in."""
         self._dialect = dialect
         self._connection_id = connection_id
         self._refusals = 0
@@ -87,46 +100,78 @@ class Conversation:
                 return [Send(self._dialect.pong(at))]
             case Leave():
                 return [Close(1000)]
-        if isinstance(command, Ask | Resume) and command.token is not None and self._wants(command.token):
+        if (
+            isinstance(command, Ask | Resume)
+            and command.token is not None
+            and self._wants(command.token)
+        ):
             self._token, self._believed = command.token, False
             return [Verify(command.token), Then(msgspec.structs.replace(command, token=None))]
         if self.principal is None:
             raise Problem("AUTH_REQUIRED", "Authentication is required.")
+        if self._names_itself and isinstance(command, Ask | Resume) and command.user is not None:
+            self.principal = msgspec.structs.replace(self.principal, id=command.user)
         return [Perform(command, self.principal)]
 
     def _wants(self, token: str) -> bool:
-        """Whether a token that came with a command is a login: the first one, or another one where one was needed."""
+        """Whether a token that came with a command is a login: the first one, or another one where
+        one was needed.
+        """
         if self.principal is None:
             return True
         return self.principal.expires_at is not None and token != self._token
 
-    def authenticated(self, principal: Principal, at: int, *, asked: bool) -> list[Action]:
-        """The client is who it says; `asked` where it said so by a message. A renewal must be the same user's."""
+    def authenticated(
+        self, principal: Principal, at: int, *, asked: bool, silently: bool = False
+    ) -> list[Action]:
+        """Note who the client is. A renewal must be of the same user.
+
+        `asked` reports whether the client sent a frame for it, `silently` that it neither sent a
+        token nor needed one.
+        """
         if self.principal is not None and self.principal.id != principal.id:
             return self.refused(Problem("AUTH_INVALID", "This connection is another user's."), at)
         self.principal = principal
         self._believed = True
+        if silently and not self._dialect.greets:
+            return []
         welcome = self._dialect.welcome(self._connection_id, principal, asked, at)
         return [Send(welcome)] if welcome is not None else []
+
+    def silent(self, busy: bool, at: int) -> list[Action]:
+        """Nothing came in time: a login is due, or the client is idle, unless a run is shown."""
+        if self.principal is None:
+            return self.fatal(Problem("AUTH_TIMEOUT", "There was no login in time."), at)
+        return [] if busy else [Close(1000)]
 
     def expired(self, problem: Problem, at: int) -> list[Action]:
         """The login is not valid any more, and nobody renewed it."""
         return [Send(self._dialect.refused(problem, at)), Close(4401)]
 
     def refused(self, problem: Problem, at: int) -> list[Action]:
-        """A login failed. What was valid before stays valid."""
+        """A login failed. What was valid before stays valid.
+
+        One that could not be checked is no failure of the client's.
+        """
+        if problem.code == "UNAVAILABLE":
+            return self.problem(problem, at)
         self._refusals += 1
         told: list[Action] = [Send(self._dialect.refused(problem, at))]
         return [*told, Close(4401)] if self._refusals >= REFUSALS else told
 
     def problem(self, problem: Problem, at: int) -> list[Action]:
-        """Tell the client about an error of one frame; the conversation goes on, unless there is nobody to talk to."""
+        """Tell the client about an error of one frame; the conversation goes on, unless there is
+        nobody to talk to.
+        """
         told: list[Action] = [Send(self._dialect.problem(problem, at))]
         return [*told, Close(NOBODY)] if problem.code == "AGENT_NOT_FOUND" else told
 
     def fatal(self, problem: Problem, at: int) -> list[Action]:
         """Tell the client about an error of the connection, and close."""
-        return [Send(self._dialect.problem(problem, at)), Close(CODES[problem.code].close or POLICY)]
+        return [
+            Send(self._dialect.problem(problem, at)),
+            Close(CODES[problem.code].close or POLICY),
+        ]
 
 
 def _decoded(text: str | None) -> dict[str, Any]:

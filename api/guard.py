@@ -14,21 +14,23 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from antiphon.api.limits import Limits
+from antiphon.api.limits import ClientLimits
 from antiphon.api.problems import CODES, Problem
 from antiphon.api.settings import Settings, is_loopback
 
 audit = logging.getLogger("antiphon.audit")
 
 
-class Door(ASGIMiddleware):
+class Guard(ASGIMiddleware):
     """Refuses foreign hosts and foreign pages."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: ClientLimits) -> None:
         self._settings = settings
         self._limits = limits
+        self._origins = {origin_of(origin) for origin in settings.origins}
+        self._hosts = {host.strip().lower() for host in settings.hosts}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass on what may pass."""
@@ -54,18 +56,42 @@ class Door(ASGIMiddleware):
     def _host_allowed(self, host: str) -> bool:
         """With auth off only names of this machine count: a page elsewhere cannot reach us by a name of its own."""
         name = _split(f"//{host}").hostname or ""
-        if self._settings.hosts:
-            return name in self._settings.hosts
+        if self._hosts:
+            return name in self._hosts
         return self._settings.auth_on or is_loopback(name)
 
     def origin_allowed(self, origin: str, host: str) -> bool:
         """Whether a page of this origin may speak to us: our own, a listed one, with auth off any on this machine."""
-        if origin in self._settings.origins or "*" in self._settings.origins:
+        if origin_of(origin) in self._origins or "*" in self._origins:
             return True
         page = _split(origin)
         if page.scheme not in ("http", "https") or not page.hostname:
             return False
-        return page.netloc == host or (not self._settings.auth_on and is_loopback(page.hostname))
+        is_ours = origin_of(origin) == origin_of(f"{page.scheme}://{host}")
+        return is_ours or (not self._settings.auth_on and is_loopback(page.hostname))
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(address: str) -> str:
+    """Return an origin as browsers send it: in lower case, without a default port or a slash.
+
+    Anything but a web address is only stripped: `*`, `null`, the schemes of apps.
+    """
+    address = address.strip()
+    parts = _split(address)
+    try:
+        port = parts.port
+    except ValueError:
+        return address
+    if parts.scheme not in _PORTS or not parts.hostname:
+        return address.rstrip("/")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        return address  # no origin has these
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    is_default = port is None or port == _PORTS[parts.scheme]
+    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
 
 
 def _split(address: str) -> SplitResult:

@@ -41,7 +41,7 @@ class Bucket:
         return 0.0
 
 
-class Limits:
+class ClientLimits:
     """All counters of a server."""
 
     def __init__(self, settings: Settings, monotonic: Monotonic = time.monotonic) -> None:

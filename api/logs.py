@@ -1,7 +1,7 @@
 """What the server writes to its log: one line per entry, with correlation ids, never with a token or a user's text.
 
-On a terminal the lines are for people, elsewhere they are JSON. Exceptions are told by their type and their place:
-their own texts may quote a prompt or a key.
+On a terminal the lines are for people, elsewhere they are JSON. Of exceptions they hold types, causes and places:
+their own texts may quote a prompt or a key, so these are written at level `debug` only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -18,11 +19,19 @@ import msgspec
 _SECRETS = re.compile(r"((?:token|ticket|api_key|password)=|bearer[ .]|sk-)[^\s&\"',;]+", re.IGNORECASE)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
+CAUSES = 8
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class Redacted(logging.Formatter):
-    """Lines for people. Takes secrets out of the finished line, whoever wrote it and wherever they stand in it."""
+    """Lines for people. Takes secrets out of the finished line, whoever wrote it and wherever they stand in it.
+
+    With `texts`, exceptions are written with their own texts.
+    """
+
+    def __init__(self, line: str | None = None, *, texts: bool = False) -> None:
+        super().__init__(line)
+        self._texts = texts
 
     def format(self, record: logging.LogRecord) -> str:
         """The line without secrets."""
@@ -37,9 +46,13 @@ class Redacted(logging.Formatter):
         return f"{head}\n{self.formatException(exception)}" if exception else head
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name is logging's
-        """Where and of which type, without the exception's own text."""
+        """Return an exception's place and type and those that caused it, without its text unless texts are wanted."""
+        if ei[1] is None:
+            return "no exception"
+        if self._texts:
+            return "".join(traceback.format_exception(ei[1])).rstrip()
         frames = "".join(traceback.format_tb(ei[2])) if ei[2] else ""
-        return f"{frames}{ei[0].__name__ if ei[0] else 'no exception'}"
+        return frames + ", caused by ".join(type(error).__name__ for error in _chain(ei[1]))
 
 
 class Structured(Redacted):
@@ -63,11 +76,22 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and its causes, at most as many as anybody reads."""
+    for _ in range(CAUSES):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 def configure(level: str) -> None:
     """Send everything to standard error through one formatter, uvicorn's lines as well."""
     handler = logging.StreamHandler()
     line = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
-    handler.setFormatter(Redacted(line) if sys.stderr.isatty() else Structured())
+    texts = level.lower() == "debug"
+    on_terminal = sys.stderr.isatty()
+    handler.setFormatter(Redacted(line, texts=texts) if on_terminal else Structured(texts=texts))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)

@@ -133,7 +133,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError:
+    except (OSError, UnicodeError):
         listener.close()
         raise
     return listener

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from antiphon.api.auth import Authenticator
 from antiphon.api.dialects.words import read_name
-from antiphon.api.limits import Limits
+from antiphon.api.limits import ClientLimits
 from antiphon.api.metrics import Metrics
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from antiphon.api.streams import START, Cursor, check_cursor, read_cursor
-from antiphon.data import transactions
+from antiphon.data import reads, transactions
 from antiphon.data.errors import AntiphonError, NotFound, StorageError
 from antiphon.data.records import Message, Thread, may
 from antiphon.orchestrator.clock import Clock, now_ms
@@ -54,7 +54,7 @@ class Services:
     engine: Engine
     authenticator: Authenticator
     settings: Settings
-    limits: Limits
+    limits: ClientLimits
     metrics: Metrics
     clock: Clock = now_ms
     positions: OrderedDict[tuple[str, str, str], tuple[str, float]] = field(
@@ -83,7 +83,7 @@ class Services:
 
     async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
         """Return the run that a connection was shown last, and up to where; None if unknown."""
-        return self.positions.get(key) or await self.engine.database.position(key)
+        return self.positions.get(key) or await self.engine.database.fetch(reads.position, key)
 
     async def start(self, request: Request, by: Principal) -> Run:
         """Accept a client's message.
@@ -116,7 +116,9 @@ class Services:
         """Return the thread that `start` finds by a client's name for it. Raises `NotFound`."""
         read_name(name, "session_id")
         thread = await self._own_thread(name, principal)
-        thread = thread or await self.engine.database.named_thread(principal.id, dialect, name)
+        thread = thread or await self.engine.database.fetch(
+            reads.named_thread, principal.id, dialect, name
+        )
         if thread is None:
             raise NotFound
         return thread
@@ -128,7 +130,11 @@ class Services:
         return replies[-1] if replies else None
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
-        thread = await self.engine.database.thread(name) if len(name) == UUID_LENGTH else None
+        thread = (
+            await self.engine.database.fetch(reads.thread, name)
+            if len(name) == UUID_LENGTH
+            else None
+        )
         return thread if thread is not None and may(principal.id, thread) else None
 
     async def issue_ticket(self, principal: Principal) -> str:
@@ -154,7 +160,9 @@ class Services:
         """Keep the authenticator's list of revocations up to date, for ever."""
         while True:
             try:
-                self.authenticator.note_revocations(await self.engine.database.revocations())
+                self.authenticator.note_revocations(
+                    await self.engine.database.fetch(reads.revocations)
+                )
             except Exception:
                 log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)

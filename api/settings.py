@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -33,12 +36,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: str = "offline"
     """`offline` or `openai:<model>`."""
     openai_api_key: str | None = None
-    openai_base_url: str | None = None
+    openai_base_url: str = "https://api.openai.com/v1"
+    """Never left to the client's library, which would take an empty or quoted variable as it is."""
     model_seconds: float = 60.0
     """Silence of a model after which its answer counts as lost."""
+    model_overflow: Literal["trim", "fail"] = "trim"
+    """A conversation that is too long for its model: leave out its older half, or fail with MODEL_CONTEXT."""
     auth: Literal["off", "jwt"] | None = None
-    """`off` on loopback only; `jwt` where a secret is set, unless said otherwise."""
+    """`off` on loopback only; `jwt` if a secret or keys are set and nothing else is."""
     jwt_secret: str | None = None
+    """Checks tokens with `jwt_algorithm`, and signs those of `antiphon token`."""
+    jwt_keys: str | None = None
+    """Public keys of an identity provider: a JSON Web Key Set or an OpenID discovery document, as a
+    URL (https, or http on this machine) or a file. They check tokens of asymmetric algorithms."""
     jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
@@ -95,7 +105,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def auth_on(self) -> bool:
         """Whether callers must log in."""
-        return self.auth == "jwt" or (self.auth is None and self.jwt_secret is not None)
+        has_keys = self.jwt_secret is not None or self.jwt_keys is not None
+        return self.auth == "jwt" or (self.auth is None and has_keys)
 
     @property
     def traces_url(self) -> str | None:
@@ -107,7 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> Settings:
         """The same settings, or `SettingsError` where they are unsafe."""
-        if self.auth_on and len((self.jwt_secret or "").encode()) < SECRET_BYTES:
+        needs_secret = self.jwt_secret is not None or self.jwt_keys is None
+        if self.auth_on and needs_secret and len((self.jwt_secret or "").encode()) < SECRET_BYTES:
             raise SettingsError(
                 f"ANTIPHON_JWT_SECRET needs at least {SECRET_BYTES} bytes when auth is on;"
                 " `python -c 'import secrets; print(secrets.token_urlsafe(48))'` makes one"
@@ -115,13 +127,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if not self.auth_on and not is_loopback(self.host):
             raise SettingsError(
                 f"refusing to listen on {self.host} without authentication:"
-                " set ANTIPHON_JWT_SECRET, or listen on 127.0.0.1"
+                " set ANTIPHON_JWT_SECRET or ANTIPHON_JWT_KEYS, or listen on 127.0.0.1"
             )
+        if self.jwt_keys is not None:
+            _check_keys(self.jwt_keys)
+        if not self.openai_base_url.startswith(("http://", "https://")):
+            raise SettingsError("OPENAI_BASE_URL must begin with http:// or https://")
         if self.traces_url is not None:
             _check_traces(self.traces_url)
-        for name, limit in (("chunk_words", CHUNK_WORDS_LIMIT), ("chunk_delay_ms", CHUNK_DELAY_LIMIT)):
-            if not 0 <= getattr(self, name) <= limit:
-                raise SettingsError(f"ANTIPHON_{name.upper()} must be a number from 0 to {limit}")
+        for name in self.__struct_fields__:
+            _check_number(name, getattr(self, name))
         return self
 
 
@@ -133,6 +148,44 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_key_url(source: str) -> bool:
+    """Report whether a source of keys is a safe URL: https, or http on this machine."""
+    try:
+        parts = urlsplit(source)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    is_local = parts.scheme == "http" and is_loopback(host)
+    return bool(host) and (parts.scheme == "https" or is_local)
+
+
+_HIGHEST = {"port": 65535, "chunk_words": CHUNK_WORDS_LIMIT, "chunk_delay_ms": CHUNK_DELAY_LIMIT}
+_POSITIVE = ("heartbeat_seconds", "lease_seconds", "max_attempts", "node_threads")
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raise `SettingsError` for a number that nothing can work with. Other values pass."""
+    if not isinstance(value, int | float):
+        return
+    highest = _HIGHEST.get(name, math.inf)
+    if math.isfinite(value) and 0 <= value <= highest and (value or name not in _POSITIVE):
+        return
+    wanted = "above 0" if name in _POSITIVE else "of 0 or more"
+    if name in _HIGHEST:
+        wanted = f"from 0 to {highest}"
+    raise SettingsError(f"ANTIPHON_{name.upper()} must be a number {wanted}")
+
+
+def _check_keys(source: str) -> None:
+    """Raise `SettingsError` for a URL that others could tamper with, and for a missing file."""
+    if is_key_url(source):
+        return
+    if "://" in source:
+        raise SettingsError("ANTIPHON_JWT_KEYS must be https (or http on this machine), or a file")
+    if not Path(source).is_file():
+        raise SettingsError(f"ANTIPHON_JWT_KEYS: there is no file {source}")
 
 
 def _check_traces(url: str) -> None:
@@ -148,21 +201,57 @@ def _check_traces(url: str) -> None:
         )
 
 
+_INVISIBLE = "\ufeff\u200b"
+"""What copying leaves around a text and `strip` does not take: a BOM, a space without width."""
 _FOREIGN = ("openai_", "otel_")
 """Beginnings of settings whose variables are others' standards, and so are not prefixed."""
 
 
+_MULTILINE = ("jwt_secret",)
+"""Settings that may hold any character: all bytes of a secret are a part of it."""
+
+
 def read_settings(environment: Mapping[str, str] | None = None, **given: object) -> Settings:
-    """Settings from the environment, with what the command line gives on top. Raises `SettingsError`."""
+    """Return the settings of the environment, overridden by what the command line gives.
+
+    Blanks and quotes around a value are no part of it, and an empty one is not set. Raises
+    `SettingsError`.
+    """
     environment = os.environ if environment is None else environment
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(Settings):
-        text = environment.get(("" if field.name.startswith(_FOREIGN) else "ANTIPHON_") + field.name.upper())
+        prefix = "" if field.name.startswith(_FOREIGN) else "ANTIPHON_"
+        variable = prefix + field.name.upper()
+        text = _bare(environment.get(variable, ""))
         if text:
             is_list = isinstance(field.default, tuple)
-            values[field.name] = [one.strip() for one in text.split(",") if one.strip()] if is_list else text
+            parts = [_bare(part) for part in text.split(",")] if is_list else [text]
+            if field.name not in _MULTILINE:
+                _check_characters(variable, parts)
+            values[field.name] = [part for part in parts if part] if is_list else text
     values.update({name: value for name, value in given.items() if value not in (None, ())})
     try:
         return msgspec.convert(values, Settings, strict=False).check()
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings: {error}") from None
+
+
+def _bare(text: str) -> str:
+    """Return a value without the blanks and quotes that shells, files and web pages leave."""
+    text = text.strip().strip(_INVISIBLE).strip()
+    for quote in "\"'":
+        if text == f"{quote}{text[1:-1]}{quote}" and quote not in text[1:-1]:
+            return _bare(text[1:-1])
+    return text
+
+
+def _check_characters(variable: str, parts: list[str]) -> None:
+    """Raise `SettingsError` for control characters, and for a key that no HTTP header can carry.
+
+    The value is never quoted: it may be a secret.
+    """
+    for part in parts:
+        if any(ord(character) < 32 or character == "\x7f" for character in part):
+            raise SettingsError(f"{variable} has a line break or another control character inside")
+        if variable.endswith("_API_KEY") and not part.isascii():
+            raise SettingsError(f"{variable} has characters inside that no key has")

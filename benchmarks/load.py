@@ -1,21 +1,22 @@
-"""A load: so many readers at once, each asking a few times in a row. The same code drives servers and raw graphs."""
+"""Plays a plan: concurrent readers that each ask a few times, of a server or of a raw graph."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 import msgspec
 
 WORD = "token"
-"""Every token of the model server's answer holds this word once."""
+"""Every token of the model server's answer contains this word once."""
 STUCK_SECONDS = 300
-"""A plan that takes longer has failed."""
+"""The time after which a plan fails."""
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """`streams` readers ask `each` times in a row; they begin evenly spread over `spread` seconds."""
+class LoadPlan(msgspec.Struct, frozen=True):
+    """`streams` readers ask `each` times in a row, and start within `spread` seconds."""
 
     streams: int
     each: int
@@ -23,7 +24,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One streamed answer: seconds to its first token, its tokens, and the pieces that they came in."""
+    """A streamed answer: seconds to its first token, its tokens, and the pieces they came in."""
 
     first: float
     tokens: int
@@ -31,14 +32,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Played(msgspec.Struct, frozen=True):
-    """What a plan gave: all answers, and the seconds from the first question to the last end."""
+    """The result of a plan: all answers, and the seconds from the first question to the end."""
 
     answers: list[Answer]
     seconds: float
 
 
-async def play(ask: Callable[[], Awaitable[Answer]], plan: Plan) -> Played:
-    """Play a plan."""
+async def play(ask: Callable[[], Awaitable[Answer]], plan: LoadPlan) -> Played:
+    """Play a plan. Raises `TimeoutError` if it takes longer than `STUCK_SECONDS`."""
 
     async def reader(number: int) -> list[Answer]:
         await asyncio.sleep(plan.spread * number / plan.streams)
@@ -46,5 +47,5 @@ async def play(ask: Callable[[], Awaitable[Answer]], plan: Plan) -> Played:
 
     began = time.perf_counter()
     async with asyncio.timeout(STUCK_SECONDS):
-        answers = await asyncio.gather(*map(reader, range(plan.streams)))
-    return Played([one for some in answers for one in some], time.perf_counter() - began)
+        by_reader = await asyncio.gather(*map(reader, range(plan.streams)))
+    return Played([*chain.from_iterable(by_reader)], time.perf_counter() - began)

@@ -1,7 +1,8 @@
-"""The log alone: concurrent runs append through the real `Database`, a reader per run follows.
+"""Measures the log alone: concurrent runs append to the real `Database`, with a reader for each.
 
-`flat out`: each run appends one event, waits for its commit, appends the next. `paced`: 20 events per second and run.
-Latency is from the call of `append` until the run's reader has the row. Also by itself: `python -m benchmarks.log`.
+Under `flat out`, each run appends one event, waits for its commit, and appends the next; under
+`paced`, it appends 20 events per second. The latency is from the call of `append` until the run's
+reader has the row. `python -m benchmarks.log` runs it by itself.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ import uvloop
 from antiphon.data import open_database, transactions
 from antiphon.data.database import Database
 from antiphon.data.ids import new_id
-from antiphon.data.records import Acceptance, Fence, NewEvent, Run
+from antiphon.data.records import Acceptance, Fence, NewEvent, RunRecord
 from benchmarks.serving import quantile
 
 PACE = 20.0
-FILLER = b'{"type":"agent_chunk","span":"1.1","agent":"answer","role":"element","channel":"answer","text":"token "}'
+"""Events per second of a paced run."""
+FILLER = (
+    b'{"type":"agent_chunk","span":"1.1","agent":"answer","role":"element",'
+    b'"channel":"answer","text":"token "}'
+)
+"""The payload of every event."""
 END = "end"
+"""The type of a run's last event."""
 
 
 class LogCase(msgspec.Struct, frozen=True):
-    """Events per second, and seconds from append to reader."""
+    """Events per second, and seconds from the append to the reader."""
 
     load: str
     runs: int
@@ -37,8 +44,12 @@ class LogCase(msgspec.Struct, frozen=True):
 
 
 def measure_log(runs: Sequence[int], seconds: float, folder: Path) -> list[LogCase]:
-    """Measure both loads for each number of runs."""
-    return [uvloop.run(_measure(count, pace, seconds, folder)) for pace in (None, PACE) for count in runs]
+    """Measure both loads for each number of runs, each for so many seconds."""
+    return [
+        uvloop.run(_measure(count, pace, seconds, folder))
+        for pace in (None, PACE)
+        for count in runs
+    ]
 
 
 async def _measure(count: int, pace: float | None, seconds: float, folder: Path) -> LogCase:
@@ -48,7 +59,11 @@ async def _measure(count: int, pace: float | None, seconds: float, folder: Path)
         latencies: list[float] = []
         readers = [asyncio.create_task(_read(database, run, latencies)) for run in runs]
         began = time.perf_counter()
-        await asyncio.gather(*(_append(database, run, pace, i / count, began + seconds) for i, run in enumerate(runs)))
+        writers = [
+            _append(database, run, pace, number / count, began + seconds)
+            for number, run in enumerate(runs)
+        ]
+        await asyncio.gather(*writers)
         await asyncio.gather(*readers)
         took = time.perf_counter() - began
     finally:
@@ -63,7 +78,7 @@ async def _measure(count: int, pace: float | None, seconds: float, folder: Path)
     )
 
 
-async def _accept(database: Database) -> Run:
+async def _accept(database: Database) -> RunRecord:
     acceptance = Acceptance(
         run_id=new_id(),
         message_id=new_id(),
@@ -80,25 +95,28 @@ async def _accept(database: Database) -> Run:
 
 
 def _event(kind: str) -> NewEvent:
-    """An event whose time is the finest clock there is: the log does not look at it."""
+    """Return an event. Its time is the finest clock, because the log does not read it."""
     return NewEvent(type=kind, payload=FILLER, at=time.perf_counter_ns())
 
 
-async def _append(database: Database, run: Run, pace: float | None, phase: float, until: float) -> None:
+async def _append(
+    database: Database, run: RunRecord, pace: float | None, phase: float, until: float
+) -> None:
     fence, emitted = Fence(run_id=run.id, epoch=run.lease_epoch), run.emitted
     due = time.perf_counter() + (phase / pace if pace else 0.0)
     while True:
         if pace:
             await asyncio.sleep(max(due - time.perf_counter(), 0.0))
             due += 1 / pace
-        last = time.perf_counter() >= until
-        await database.write(transactions.append, fence, emitted, [_event(END if last else "agent_chunk")])
+        is_last = time.perf_counter() >= until
+        event = _event(END if is_last else "agent_chunk")
+        await database.write(transactions.append, fence, emitted, [event])
         emitted += 1
-        if last:
+        if is_last:
             return
 
 
-async def _read(database: Database, run: Run, latencies: list[float]) -> None:
+async def _read(database: Database, run: RunRecord, latencies: list[float]) -> None:
     after, ended = run.first_seq, False
     with database.watch(run.thread_id) as watch:
         while not ended:
@@ -113,9 +131,16 @@ async def _read(database: Database, run: Run, latencies: list[float]) -> None:
 
 
 def log_table(cases: Sequence[LogCase]) -> str:
-    """The result as Markdown."""
-    lines = ["| load | runs | events/s | append → reader p50, ms | p99, ms |", "|---|--:|--:|--:|--:|"]
-    lines += [f"| {c.load} | {c.runs} | {c.rate:,.0f} | {c.p50 * 1000:.2f} | {c.p99 * 1000:.2f} |" for c in cases]
+    """Return the result as a Markdown table."""
+    lines = [
+        "| load | runs | events/s | append → reader p50, ms | p99, ms |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {case.load} | {case.runs} | {case.rate:,.0f}"
+        f" | {case.p50 * 1000:.2f} | {case.p99 * 1000:.2f} |"
+        for case in cases
+    ]
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""The graph that every system under test runs: one node that asks ChatOpenAI once, as anybody would write it.
+"""The graph of every system under test: one node that asks ChatOpenAI once.
 
-The endpoint is `OPENAI_BASE_URL`. `own` is the same graph on Antiphon's own chat model.
+The endpoint is `OPENAI_BASE_URL`. `own` is the same graph with Antiphon's own chat model.
 """
 
 from __future__ import annotations

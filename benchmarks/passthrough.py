@@ -1,4 +1,4 @@
-"""System b: the shortest pass-through that anybody would write by hand. It streams, and stores nothing."""
+"""System b: the shortest pass-through, as written by hand. It streams, and stores nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""System a: the bare graph, streamed in process without any server. One plan per line in, what it gave per line out."""
+"""System a: the bare graph, streamed without a server.
+
+It reads a plan per line of standard input, and writes the result of each to standard output.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import msgspec
 import uvloop
 from langchain_core.messages import HumanMessage
 
-from benchmarks.load import WORD, Answer, Plan, play
+from benchmarks.load import WORD, Answer, LoadPlan, play
 from benchmarks.one_node import graph
 
 
@@ -27,8 +30,8 @@ async def _ask() -> Answer:
 
 
 async def _serve() -> None:
-    for line in sys.stdin.buffer:  # blocks the loop on purpose: there is nothing to do between two plans
-        played = await play(_ask, msgspec.json.decode(line, type=Plan))
+    for line in sys.stdin.buffer:  # blocks the loop, which has nothing to do between two plans
+        played = await play(_ask, msgspec.json.decode(line, type=LoadPlan))
         sys.stdout.buffer.write(msgspec.json.encode(played) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Writes results as Markdown tables."""
 
 from __future__ import annotations
 
@@ -7,26 +7,32 @@ from collections.abc import Callable, Iterator, Sequence
 from benchmarks.serving import Case, Measure
 from benchmarks.systems import MODEL, PASSTHROUGH, RAW
 
-HEAD = """\
-| load | streams | system | tokens/s | CPU s per 1000 tokens | first token +ms, p50 | p95 | tokens per event |
-|---|--:|---|--:|--:|--:|--:|--:|"""
+HEAD = (
+    "| load | streams | system | tokens/s | CPU s per 1000 tokens | first token +ms, p50 | p95"
+    " | tokens per event |\n|---|--:|---|--:|--:|--:|--:|--:|"
+)
 
 
 def serving_table(cases: Sequence[Case]) -> str:
-    """One row per system; behind each value its ratio to a and to b."""
+    """Return a table with a row per system; after each value are its ratios to a and to b."""
     return "\n".join([HEAD, *(row for case in cases for row in _rows(case))])
 
 
 def split_table(short: Sequence[Case], long: Sequence[Case]) -> str:
-    """The line through two lengths of answer: what a run costs before its first token, and what a token costs."""
+    """Return the CPU time per run and per token, by the line through two lengths of answer."""
     lines = ["| streams | system | CPU ms per run | CPU µs per token |", "|--:|---|--:|--:|"]
     for few, many in zip(short, long, strict=True):
         for name in many.rounds:
-            low, high = (case.load.tokens * case.middle(name, lambda m: m.cpu) for case in (few, many))
+            low, high = _cpu_per_run(few, name), _cpu_per_run(many, name)
             per_token = (high - low) / (many.load.tokens - few.load.tokens)
             per_run = low - few.load.tokens * per_token
             lines.append(f"| {many.streams} | {name} | {per_run:.1f} | {per_token * 1000:.0f} |")
     return "\n".join(lines)
+
+
+def _cpu_per_run(case: Case, name: str) -> float:
+    """Return the CPU time of one answer, in ms."""
+    return case.load.tokens * case.middle(name, lambda measure: measure.cpu)
 
 
 def _rows(case: Case) -> Iterator[str]:

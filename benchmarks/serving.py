@@ -1,4 +1,4 @@
-"""Measures the systems under one load after the other, in interleaved rounds."""
+"""Measures the systems under one load after another, in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from benchmarks.load import Plan
+from benchmarks.load import LoadPlan
 from benchmarks.systems import System, free_port, model_server, system
 
 
 class Load(msgspec.Struct, frozen=True):
-    """How the model talks, and how readers come."""
+    """The pace of the model, and the arrival of readers."""
 
     name: str
     tokens: int
     delay_ms: float
-    """Between two tokens."""
+    """The pause between two tokens."""
     arrivals: float
     """Readers that come per second."""
     asks: int
-    """Questions in one measurement at least: few readers ask several times in a row."""
+    """The least number of questions in one measurement: few readers ask several times."""
 
-    def plan(self, streams: int) -> Plan:
-        """The plan for so many streams at once."""
-        return Plan(streams, max(self.asks // streams, 1), streams / self.arrivals)
+    def plan(self, streams: int) -> LoadPlan:
+        """Return the plan for this number of concurrent streams."""
+        return LoadPlan(streams, max(self.asks // streams, 1), streams / self.arrivals)
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """One system in one round: tokens per second, CPU seconds per 1000 tokens, seconds to the first token."""
+    """A system in one round: tokens/s, CPU seconds per 1000 tokens, seconds to the first token."""
 
     rate: float
     cpu: float
     first_p50: float
     first_p95: float
     per_event: float
-    """Tokens that arrived together, in one event."""
+    """Tokens that arrived together in one event, on average."""
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One load with one number of streams: the model alone, and the rounds of each system."""
+    """A load with a number of streams: the model alone, and the rounds of each system."""
 
     load: Load
     streams: int
@@ -53,19 +53,26 @@ class Case(msgspec.Struct, frozen=True):
     rounds: dict[str, list[Measure]]
 
     def middle(self, name: str, value: Callable[[Measure], float]) -> float:
-        """The median of a system's rounds."""
+        """Return the median of a system's rounds."""
         return median(map(value, self.rounds[name]))
 
     def ratio(self, name: str, base: str, value: Callable[[Measure], float]) -> float:
-        """The median of a system's values divided by another one's of the same round."""
+        """Return the median ratio of a system's value to that of `base` in the same round."""
         pairs = zip(self.rounds[name], self.rounds[base], strict=True)
         return median(value(over) / value(under) for over, under in pairs)
 
 
 def measure_all(
-    loads: Sequence[Load], streams: Sequence[int], names: Sequence[str], rounds: int, note: Callable[[str], None]
+    loads: Sequence[Load],
+    streams: Sequence[int],
+    names: Sequence[str],
+    rounds: int,
+    note: Callable[[str], None],
 ) -> list[Case]:
-    """Start the systems once, then measure case by case, the systems in turns. Each load has a model of its own."""
+    """Measure all cases. The systems are started once and take turns; each load has its own model.
+
+    `note` is called with the progress.
+    """
     cases = []
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="antiphon-bench-"))
@@ -80,17 +87,22 @@ def measure_all(
                 for count in streams:
                     note(f"{load.name}: {count} streams")
                     alone = _measure(model, load, count)
-                    turns = [{name: _measure(one, load, count) for name, one in systems.items()} for _ in range(rounds)]
-                    cases.append(Case(load, count, alone, {name: [turn[name] for turn in turns] for name in systems}))
+                    measures: dict[str, list[Measure]] = {name: [] for name in systems}
+                    for _ in range(rounds):
+                        for name, process in systems.items():
+                            measures[name].append(_measure(process, load, count))
+                    cases.append(Case(load, count, alone, measures))
     return cases
 
 
-def _measure(one: System, load: Load, streams: int) -> Measure:
+def _measure(process: System, load: Load, streams: int) -> Measure:
+    """Play a load once. Raises `RuntimeError` if a token was lost or repeated."""
     plan = load.plan(streams)
-    before = one.cpu()
-    played = one.play(plan)
-    cpu = one.cpu() - before
-    expected, tokens = plan.streams * plan.each * load.tokens, sum(answer.tokens for answer in played.answers)
+    before = process.cpu()
+    played = process.play(plan)
+    cpu = process.cpu() - before
+    expected = plan.streams * plan.each * load.tokens
+    tokens = sum(answer.tokens for answer in played.answers)
     if tokens != expected:
         raise RuntimeError(f"{tokens} tokens arrived instead of {expected}")
     firsts = sorted(answer.first for answer in played.answers)
@@ -104,5 +116,5 @@ def _measure(one: System, load: Load, streams: int) -> Measure:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of them do not exceed."""
+    """Return the smallest value that is not exceeded by this share of all values."""
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]

@@ -1,4 +1,4 @@
-"""The systems under test, each a process of its own, with the CPU time that it takes."""
+"""The systems under test: processes whose CPU time is measured."""
 
 from __future__ import annotations
 
@@ -17,55 +17,79 @@ import msgspec
 import uvloop
 
 from benchmarks.client import Target, ask
-from benchmarks.load import Plan, Played, play
+from benchmarks.load import LoadPlan, Played, play
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
+KEPT = ("PATH", "HOME", "TMPDIR", "LANG")
+"""Variables of the environment that the systems inherit."""
 
-MODEL, RAW, PASSTHROUGH, ANTIPHON, OWN = "model alone", "a raw graph", "b pass-through", "c Antiphon", "d own model"
+MODEL, RAW, PASSTHROUGH, ANTIPHON, OWN = (
+    "model alone",
+    "a raw graph",
+    "b pass-through",
+    "c Antiphon",
+    "d own model",
+)
 
 
 class System:
-    """A running process that can be played a plan."""
+    """A running process that plays plans."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], play_plan: Callable[[Plan], Played], port: int | None = None
+        self,
+        process: subprocess.Popen[bytes],
+        play_plan: Callable[[LoadPlan], Played],
+        port: int | None = None,
     ) -> None:
         self.play = play_plan
         self._process = process
         self._port = port
 
     def cpu(self) -> float:
-        """CPU seconds of all its threads so far, also of those that have ended: clock_getcpuclockid(3) of the pid."""
+        """Return the CPU seconds of all its threads so far, including those that have ended.
+
+        The clock's number is made of the pid as in clock_getcpuclockid(3).
+        """
         return time.clock_gettime(~self._process.pid << 3 | 2)
 
     def warm(self) -> None:
-        """Wait until it takes connections, then let it answer a few times."""
+        """Wait until it accepts connections, then let it answer a few times."""
         deadline = time.monotonic() + START_SECONDS
-        while self._port is not None and self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), 1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                break
-        self.play(Plan(10, 1, 0.0))
+        while not self._accepts() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.play(LoadPlan(10, 1, 0.0))
+
+    def _accepts(self) -> bool:
+        """Return whether waiting is over: it accepts connections, has no port, or has ended."""
+        if self._port is None or self._process.poll() is not None:
+            return True
+        try:
+            socket.create_connection(("127.0.0.1", self._port), 1).close()
+        except OSError:
+            return False
+        return True
 
 
 @contextmanager
 def model_server(port: int, tokens: int, delay_ms: float) -> Iterator[System]:
-    """The model's stand-in. Asked directly, it is the baseline."""
-    command = ["tests/support/model_server.py", "--port", str(port), "--tokens", str(tokens)]
+    """Start the stand-in for a model. Asked directly, it is the baseline."""
+    command = ["-m", "tests.support.model_server", "--port", str(port), "--tokens", str(tokens)]
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
-    with _process([*command, "--delay-ms", str(delay_ms)], {}, stdout=subprocess.DEVNULL) as process:
+    command += ["--delay-ms", str(delay_ms)]
+    with _process(command, {}, stdout=subprocess.DEVNULL) as process:
         yield System(process, partial(_play_http, Target(port, "/v1/chat/completions", body)), port)
 
 
 @contextmanager
 def system(name: str, model_port: int, folder: Path) -> Iterator[System]:
-    """Start one of the systems by its name; `folder` takes what it stores."""
+    """Start a system by its name. It stores its data in `folder`."""
     base_url = f"http://127.0.0.1:{model_port}/v1"
-    environment = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "none", "ANTIPHON_LOG_LEVEL": "warning"}
+    environment = {
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_API_KEY": "none",
+        "ANTIPHON_LOG_LEVEL": "warning",
+    }
     if name == RAW:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with _process(["-m", "benchmarks.raw"], environment, **pipes) as process:
@@ -73,23 +97,25 @@ def system(name: str, model_port: int, folder: Path) -> Iterator[System]:
         return
     port = free_port()
     if name == PASSTHROUGH:
-        command = ["-m", "uvicorn", "benchmarks.passthrough:app", "--loop", "uvloop", "--http", "httptools"]
-        command += ["--log-level", "warning", "--port", str(port)]
+        command = ["-m", "uvicorn", "benchmarks.passthrough:app", "--log-level", "warning"]
+        command += ["--loop", "uvloop", "--http", "httptools"]
         target = Target(port, "/stream", {"message": "Hello"})
     else:
         graph = "benchmarks/one_node.py:" + ("own" if name == OWN else "graph")
         database = f"sqlite:///{folder / f'{port}.db'}"
-        command = ["-m", "antiphon.api", "serve", "--graph", graph, "--db", database, "--port", str(port)]
+        command = ["-m", "antiphon.api", "serve", "--graph", graph, "--db", database]
         target = Target(port, "/api/v1/runs", {"message": "Hello"}, b"event: agent_chunk\n")
-    with _process(command, environment, stdout=subprocess.DEVNULL) as process:
+    with _process(
+        [*command, "--port", str(port)], environment, stdout=subprocess.DEVNULL
+    ) as process:
         yield System(process, partial(_play_http, target), port)
 
 
-def _play_http(target: Target, plan: Plan) -> Played:
+def _play_http(target: Target, plan: LoadPlan) -> Played:
     return uvloop.run(play(partial(ask, target), plan))
 
 
-def _play_raw(process: subprocess.Popen[bytes], plan: Plan) -> Played:
+def _play_raw(process: subprocess.Popen[bytes], plan: LoadPlan) -> Played:
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(msgspec.json.encode(plan) + b"\n")
     process.stdin.flush()
@@ -97,9 +123,11 @@ def _play_raw(process: subprocess.Popen[bytes], plan: Plan) -> Played:
 
 
 @contextmanager
-def _process(arguments: list[str], environment: dict[str, str], **pipes: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process with a clean environment: no proxies, no tracing, no settings of the caller's."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+def _process(
+    arguments: list[str], environment: dict[str, str], **pipes: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start Python with a clean environment: no proxies, tracing or settings of the caller."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     clean = {**kept, "PYTHONPATH": str(ROOT), **environment}
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=clean, **pipes)
     try:
@@ -117,7 +145,7 @@ def _process(arguments: list[str], environment: dict[str, str], **pipes: Any) ->
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,6 +1,7 @@
-"""The errors of this package, and what a backend offers: what SQLite or PostgreSQL do each in its own way.
+"""What a backend offers: the little that SQLite or PostgreSQL do each in its own way.
 
-All else is written once: reads in `database.py`, writes in `transactions/`, as portable SQL.
+All else is written once: reads in `reads/`, writes in `transactions/` as portable SQL, and
+`database.py` around both.
 """
 
 from __future__ import annotations
@@ -14,18 +15,11 @@ if TYPE_CHECKING:
 
     from antiphon.data.transactions import Transaction
 
-
-class Watch(Protocol):
-    """A subscription to hints about one thread. Subscribe first, then read: then nothing falls in between."""
-
-    def clear(self) -> None:
-        """Forget hints so far. Call it before reading."""
-
-    async def wait(self) -> None:
-        """Return when the thread may have changed since `clear`."""
+SCANNERS = 4
+"""How many scans run at once: that many connections `scanner` needs. Further ones wait."""
 
 
-class Cursor(Protocol):
+class StatementResult(Protocol):
     """The rows of a statement."""
 
     @property
@@ -33,16 +27,19 @@ class Cursor(Protocol):
         """How many rows the statement has changed."""
 
     def fetchone(self) -> Any:
-        """The next row as a tuple, or None."""
+        """Return the next row as a tuple, or None."""
 
     def fetchall(self) -> list[Any]:
-        """All rows that are left."""
+        """Return all remaining rows."""
 
 
 class WritingConnection(Protocol):
-    """The one connection of a process that writes. `COMMIT` and savepoints are statements like others."""
+    """The one connection of a process that writes.
 
-    def execute(self, sql: str, values: Mapping[str, Any] = ..., /) -> Cursor:
+    `COMMIT`, `ROLLBACK` and savepoints are statements like others.
+    """
+
+    def execute(self, sql: str, values: Mapping[str, Any] = ..., /) -> StatementResult:
         """Run a statement, whose `:names` stand for values."""
 
     def executemany(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> object:
@@ -52,24 +49,31 @@ class WritingConnection(Protocol):
         """Begin a transaction that writes."""
 
     def foreign_commits(self) -> int:
-        """A number that changes when another process has committed, compared within this connection only."""
+        """Return a number that changes when another process has committed.
+
+        It compares with others of this connection only.
+        """
 
     def spoils_group(self, error: Exception) -> bool:
-        """Whether an error is the store's, not the command's: then its neighbours fail with it."""
+        """Return whether an error is the database's, not the command's: its group fails with it."""
 
     def close(self) -> None:
-        """Close it; what is not committed is undone."""
+        """Close the connection; what is not committed is undone."""
 
 
 class Heartbeat(NamedTuple):
-    """What a worker last said of itself."""
+    """A worker's last sign of life, in ms on the clock of one boot of its host."""
 
     seen_at: int
     boot_id: str
 
 
 class Backend(Protocol):
-    """One kind of database: connecting, and who else is there."""
+    """One kind of database: how to connect, and which other processes use it.
+
+    A class method `open(url)` makes one; it creates or migrates the tables, and raises
+    `StorageError` if the database cannot be used.
+    """
 
     @property
     def worker_id(self) -> str:
@@ -77,26 +81,30 @@ class Backend(Protocol):
 
     @property
     def reader(self) -> AsyncEngine:
-        """Connections for reading only."""
+        """Connections for reading only, which see what is committed."""
 
     @property
     def scanner(self) -> Engine:
-        """Connections for reading only, in threads."""
+        """Connections for reading only, in threads; `SCANNERS` of them are used at once.
+
+        A result is one state of the database, however long it is read and whatever is written
+        meanwhile. It does not delay writing.
+        """
 
     def connect(self) -> WritingConnection:
         """Open the connection that writes."""
 
     def beat(self, tx: Transaction) -> None:
-        """Say inside a transaction that this process lives."""
+        """Record inside a transaction that this process is alive."""
 
-    def is_gone(self, worker_id: str, said: Heartbeat | None, lease_seconds: float) -> bool:
-        """Whether a worker has ended, or was silent for a lease. Raises `OSError`."""
+    def is_gone(self, worker_id: str, heartbeat: Heartbeat | None, lease_seconds: float) -> bool:
+        """Return whether a worker has ended, or was silent for a lease. Raises `OSError`."""
 
     def unblock(self, worker_id: str) -> None:
-        """End a worker that stands still inside a transaction, which blocks others if nothing else ends it."""
+        """End a worker that is suspended inside a transaction, if that blocks other processes."""
 
     def facts(self) -> dict[str, str]:
-        """Version and settings, for the health page."""
+        """Return version and settings, for the health page."""
 
     async def close(self) -> None:
         """Release everything. Idempotent."""

@@ -25,7 +25,7 @@ class AntiphonError(Exception):
 class StorageError(AntiphonError):
     """The database did not take or give something. Nothing was stored.
 
-    `detail` is for the log: `str()` returns it, `message` never contains it.
+    `detail` is for the log: `str()` returns it, and `message` never contains it.
     """
 
     code = "UNAVAILABLE"
@@ -38,25 +38,25 @@ class StorageError(AntiphonError):
 
 
 class Fenced(StorageError):
-    """The writer lost its right to write: another one claimed the run, or the run has ended."""
+    """The writer lost its right to write: another one has claimed the run, or it has ended."""
 
 
 class Refused(StorageError):
-    """The database works, and does not do this. `str()` is the message, as its reason is no secret."""
+    """The database works, but refuses this. `str()` is the message, as the reason is no secret."""
 
     def __str__(self) -> str:
         return self.message
 
 
 class NotFound(Refused):
-    """Missing, or another user's: the caller cannot tell which."""
+    """Missing, or another user's: the caller cannot distinguish them."""
 
     code = "NOT_FOUND"
     message = "There is no such thing here."
 
 
 class Busy(Refused):
-    """The thread has a run under way, which the message or the deletion does not wait for."""
+    """The thread has an unfinished run, which the message or the deletion does not wait for."""
 
     code = "BUSY"
     message = "The conversation is still answering the previous message."

@@ -1,4 +1,7 @@
-"""Hints: "this thread may have changed, look again". They carry nothing, so losing or repeating one is harmless."""
+"""Hints: "this thread may have changed, look again".
+
+They carry nothing, so losing or repeating one is harmless.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
-class _Watch:
-    """One subscription; `wait` returns after any hint since `clear`."""
+class Watch:
+    """A subscription to hints about one thread.
+
+    Subscribe first, then read, so that nothing falls in between. Before each reading call `clear`,
+    which forgets the hints so far.
+    """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -16,7 +23,7 @@ class _Watch:
         self.hint = self._event.set
 
     async def wait(self) -> None:
-        """Sleep until the next hint."""
+        """Return when the thread may have changed since `clear`."""
         await self._event.wait()
 
 
@@ -24,12 +31,12 @@ class Hints:
     """All subscriptions of this process, by thread."""
 
     def __init__(self) -> None:
-        self._watches: dict[str, set[_Watch]] = {}
+        self._watches: dict[str, set[Watch]] = {}
 
     @contextmanager
-    def watch(self, thread_id: str) -> Iterator[_Watch]:
+    def watch(self, thread_id: str) -> Iterator[Watch]:
         """Subscribe to one thread."""
-        watch = _Watch()
+        watch = Watch()
         watches = self._watches.setdefault(thread_id, set())
         watches.add(watch)
         try:
@@ -46,5 +53,5 @@ class Hints:
                 watch.hint()
 
     def notify_all(self) -> None:
-        """Hint at every watched thread: something changed, and nobody knows what."""
+        """Hint at every watched thread, when it is unknown which have changed."""
         self.notify(tuple(self._watches))

@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7, so that they sort by time; where the same must come out again, made of what it stands for."""
+"""Identifiers: UUIDv7, which sort by time, or UUIDs that are derived from texts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NAMESPACE = uuid.UUID("5d1f1b1e-6a55-5c0e-9c3b-0a3d5f2c7e10")
 
 
 def new_id() -> str:
-    """A new UUIDv7 in its usual text form."""
+    """Return a new UUIDv7 in its usual text form."""
     return str(uuid_utils.uuid7())
 
 
 def same_id(*parts: str) -> str:
-    """A UUID that is the same for the same texts, and for no others."""
+    """Return a UUID that is the same for the same texts, and for no others."""
     return str(uuid.uuid5(_NAMESPACE, json.dumps(parts)))

@@ -1,4 +1,4 @@
-"""The records that the log keeps, as plain values. Times are in ms since the epoch; payloads are opaque bytes."""
+"""What is stored, as plain values. Times are in ms since the epoch; payloads are opaque bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIVE = ("queued", "running", "interrupted")
 DAY_MS = 86_400_000
 
 OnBusy = Literal["enqueue", "reject", "interrupt", "rollback"]
-"""What a message does that arrives while the thread's run is under way."""
+"""What a message does if it arrives while a run of the thread has not ended."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class Row(Record, frozen=True):
 
 
 class Thread(Record, frozen=True):
-    """A conversation. It belongs to one user; `last_seq` is the number of its newest event."""
+    """A conversation of one user. `last_seq` is the number of its newest event, or 0."""
 
     id: str
     user_id: str
@@ -58,7 +58,7 @@ class Thread(Record, frozen=True):
 
 
 class Message(Record, frozen=True):
-    """One message. Messages form a tree by `parent_id`; a partial one was stopped before its end."""
+    """One message of a tree (`parent_id`). A partial one was stopped before its end."""
 
     id: str
     thread_id: str
@@ -71,8 +71,11 @@ class Message(Record, frozen=True):
     created_at: int
 
 
-class Flow(Record, frozen=True):
-    """A graph that a user has defined: `draft` and `published` are numbers of its revisions, which never change."""
+class FlowRecord(Record, frozen=True):
+    """A graph that a user has defined.
+
+    `draft` and `published` are numbers of its revisions, which never change.
+    """
 
     agent_id: str
     owner: str
@@ -82,13 +85,14 @@ class Flow(Record, frozen=True):
     updated_at: int
 
 
-class Run(Record, frozen=True):
+class RunRecord(Record, frozen=True):
     """One execution of a graph for one message.
 
-    `lease_epoch` is the fencing token: it grows with every claim, and nothing that an earlier holder writes is taken.
-    `attempt` counts its executions; `charges` those that were begun since a node last completed, so that a run which
-    kills its worker again and again can be told; `crashes` how often it was taken over from a lost worker. `emitted`
-    counts the run's events; `first_seq` is where the run begins in its thread, `last_seq` its terminal event.
+    `lease_epoch` is the fencing token: it grows with every claim, and writes of earlier holders are
+    refused. `attempt` counts its executions; `charges` counts those that began since a node last
+    completed, so that a run which kills its worker each time is recognised; `crashes` counts how
+    often it was taken over from a lost worker. `emitted` counts its events; `first_seq` is the
+    number of its first event in the thread, `last_seq` that of its terminal event.
     """
 
     id: str
@@ -118,8 +122,8 @@ class Run(Record, frozen=True):
         return self.status in TERMINAL
 
 
-def may(user_id: str, thing: Thread | Run) -> bool:
-    """Whether a user may read a thread or a run, and act in it. The one place that decides it."""
+def may(user_id: str, thing: Thread | RunRecord) -> bool:
+    """Return whether a user may read and act in a thread or run. Nothing else decides that."""
     return thing.user_id == user_id
 
 
@@ -131,7 +135,7 @@ class Fence(Record, frozen=True):
 
 
 class Acceptance(Record, frozen=True):
-    """A message and the run that answers it, to be stored together before anything is acknowledged."""
+    """A message and the run that answers it, to be stored together before the acknowledgement."""
 
     run_id: str
     message_id: str
@@ -141,25 +145,26 @@ class Acceptance(Record, frozen=True):
     content: str
     input: bytes
     at: int
-    worker: str
+    worker: str | None
+    """The worker that claims the run if the thread is idle; None leaves it queued."""
     events: Callable[[Thread, Message], Sequence[NewEvent]]
-    """Makes the run's first events once the thread and the message's place in it are known. Must be pure."""
+    """Returns the run's first events, for its thread and its message as stored. Must be pure."""
     thread_id: str | None = None
     """An existing thread of this user, or None for a new one."""
     thread_name: tuple[str, str] | None = None
-    """`(namespace, name)` by which a client knows the thread; it is created on first use."""
+    """`(namespace, name)`, a client's own name for the thread; it is created on first use."""
     idempotency: tuple[str, bytes] | None = None
-    """`(key, digest of the request)`: the same key accepts once; the same key with another digest is a conflict."""
+    """`(key, digest of the request)`. A key is accepted once; with another digest it conflicts."""
     on_busy: OnBusy = "enqueue"
 
 
 class Accepted(Record, frozen=True):
-    """What `accept` did: `created` is False when the idempotency key had been used for the same request before."""
+    """What `accept` did. `created` is False if the same request was accepted before."""
 
-    run: Run
+    run: RunRecord
     created: bool
     interrupted: tuple[str, ...] = ()
-    """Runs that were asked to stop because this message interrupts them."""
+    """Ids of the runs that were asked to stop because this message interrupts them."""
 
 
 class CheckpointWrite(Record, frozen=True):
@@ -172,11 +177,11 @@ class CheckpointWrite(Record, frozen=True):
     kind: str
     value: bytes
     replace: bool
-    """Whether a write that stands at the same place is replaced (special channels) or kept."""
+    """Whether an earlier write at the same place is replaced (special channels) or kept."""
 
 
 class Checkpoint(Record, frozen=True):
-    """A graph state after a step. `namespace` tells subgraphs apart."""
+    """A graph's state after a step. `namespace` distinguishes subgraphs, and is empty outside."""
 
     namespace: str
     id: str
@@ -208,11 +213,24 @@ class StoredCheckpoint(Record, frozen=True):
 
 
 Namespace = tuple[str, ...]
-"""The place of an item, from the outermost label to the innermost. No label is empty or has a period."""
+"""The place of an item, from the outermost label to the innermost.
+
+No label is empty or has a period.
+"""
+
+
+def namespace_text(namespace: Namespace) -> str:
+    """Return a namespace as it is stored: text, so that all inside a namespace are one range."""
+    return ".".join(namespace)
+
+
+def namespace_labels(text: str) -> Namespace:
+    """Return a namespace from its stored text."""
+    return tuple(text.split("."))
 
 
 class Item(Record, frozen=True):
-    """A value that graphs keep across threads, by namespace and key. `ttl` is in ms; None is for ever."""
+    """A value that graphs keep across threads. `ttl` is in ms, None for ever."""
 
     namespace: Namespace
     key: str
@@ -223,9 +241,9 @@ class Item(Record, frozen=True):
 
 
 class ItemWrite(Record, frozen=True):
-    """A value to keep in place of an earlier one, or None to forget it.
+    """A value that replaces an earlier one, or None to delete that.
 
-    `vectors` are what the value is found by; they compare only with others of the same `embedder`.
+    The value is found by its `vectors`, which compare only with others of the same `embedder`.
     """
 
     namespace: Namespace

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them. Every backend creates them from here."""
+"""The tables, for SQLAlchemy. Every backend creates them from here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 VERSION = 6
-"""Grows with every change of a table, by a migration; a database of a newer version is refused."""
+"""Grows with every change of a table, by a migration. Databases of newer versions are refused."""
 
 Number = BigInteger().with_variant(Integer(), "sqlite")
 """Milliseconds need more than the 32 bits that others than SQLite give an INTEGER."""
@@ -159,8 +159,15 @@ graph_states = Table(
 store_items = Table(
     "store_items",
     metadata,
-    Column("revision", Number, primary_key=True, comment="grows with every write: the newest is the largest"),
-    Column("namespace", String, nullable=False, comment="labels, joined by periods, which no label has"),
+    Column(
+        "revision",
+        Number,
+        primary_key=True,
+        comment="grows with every write: the newest is the largest",
+    ),
+    Column(
+        "namespace", String, nullable=False, comment="labels, joined by periods, which no label has"
+    ),
     Column("key", String, nullable=False),
     Column("created_at", Number, nullable=False),
     Column("updated_at", Number, nullable=False),
@@ -210,7 +217,12 @@ positions = Table(
     Column("dialect", String, primary_key=True),
     Column("connection", String, primary_key=True),
     Column("run_id", String, nullable=False),
-    Column("seq", Float, nullable=False, comment="the last frame that was sent, as far as that was stored"),
+    Column(
+        "seq",
+        Float,
+        nullable=False,
+        comment="the last frame that was sent, as far as that was stored",
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -234,7 +246,9 @@ usage = Table(
     "usage",
     metadata,
     Column("user_id", String, primary_key=True),
-    Column("day", Number, primary_key=True, autoincrement=False, comment="days since the epoch, UTC"),
+    Column(
+        "day", Number, primary_key=True, autoincrement=False, comment="days since the epoch, UTC"
+    ),
     Column("tokens", Number, nullable=False),
 )
 

@@ -1,6 +1,6 @@
-"""The default backend: one SQLite file, one writing thread, readers on query-only connections of their own.
+"""The default backend: one SQLite file, one writing thread, and readers on their own connections.
 
-WAL with `synchronous=FULL`: what was committed survives a crash of the process and of the machine.
+It uses WAL with `synchronous=FULL`: a commit survives a crash of the process and of the machine.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from antiphon.data import schema, transactions
-from antiphon.data.base import Heartbeat
-from antiphon.data.database import SCANNERS
+from antiphon.data.base import SCANNERS, Heartbeat
 from antiphon.data.errors import StorageError
 from antiphon.data.migrations import migrate
 from antiphon.data.transactions import Transaction
@@ -37,41 +36,41 @@ class SqliteBackend:
         self._lock = lock
         self._boot_id = boot_id()
         self.worker_id = lock.id
-        """A lock held by the operating system tells others that it lives."""
         self.reader = _reading_engine(path)
         self.scanner = _scanned_engine(path)
 
     @classmethod
     async def open(cls, url: str) -> SqliteBackend:
-        """Open or create the file of `sqlite:///path`. Raises `StorageError`."""
+        """Open or create the file of `sqlite:///path`. Raises `StorageError` or `ValueError`."""
         path = _path_of(url)
         try:
             return cls(path, await asyncio.to_thread(_set_up, path))
         except (OSError, SQLAlchemyError, sqlite3.Error) as error:
-            raise StorageError(f"cannot open {path}: {error}") from error
+            reason = getattr(error, "orig", None) or error  # SQLAlchemy adds its statement to it
+            raise StorageError(f"cannot open {path}: {reason}") from error
 
     def connect(self) -> SqliteConnection:
         """Open the connection that writes."""
         return _writing_connection(self._path)
 
     def beat(self, tx: Transaction) -> None:
-        """Say that this process lives."""
+        """Record that this process is alive."""
         transactions.heartbeat(tx, self.worker_id, self._boot_id, _monotonic_ms())
 
-    def is_gone(self, worker_id: str, said: Heartbeat | None, lease_seconds: float) -> bool:
-        """Whether a worker has ended, or was silent for a lease."""
+    def is_gone(self, worker_id: str, heartbeat: Heartbeat | None, lease_seconds: float) -> bool:
+        """Return whether a worker has ended, or was silent for a lease."""
         if self._lock.is_dead(worker_id):
             return True
-        if said is None or said.boot_id != self._boot_id:
+        if heartbeat is None or heartbeat.boot_id != self._boot_id:
             return True
-        return _monotonic_ms() - said.seen_at > lease_seconds * 1000
+        return _monotonic_ms() - heartbeat.seen_at > lease_seconds * 1000
 
     def unblock(self, worker_id: str) -> None:
-        """Kill a worker that was stopped: inside a transaction it blocks the file for everybody."""
+        """Kill a worker if it is suspended: inside a transaction it blocks all others."""
         self._lock.end(worker_id)
 
     def facts(self) -> dict[str, str]:
-        """SQLite's version and settings."""
+        """Return SQLite's version and settings."""
         return {
             "engine": "sqlite",
             "version": sqlite3.sqlite_version,
@@ -80,7 +79,7 @@ class SqliteBackend:
         }
 
     async def close(self) -> None:
-        """Close connections that read, and leave the workers of the file."""
+        """Close the reading connections, and leave the workers of the file."""
         self.scanner.dispose()
         await self.reader.dispose()
         self._lock.release()
@@ -90,16 +89,16 @@ class SqliteConnection(sqlite3.Connection):
     """`antiphon.data.base.WritingConnection`; SQLite's own `:name` is ours."""
 
     def begin(self) -> None:
-        """Begin with the lock of the file, so that no statement waits for it later."""
+        """Begin with the lock of the file, so that no later statement waits for it."""
         self.execute("BEGIN IMMEDIATE")
 
     def foreign_commits(self) -> int:
-        """Return SQLite's own number for it."""
+        """Return SQLite's own number."""
         version: int = self.execute("PRAGMA data_version").fetchone()[0]
         return version
 
     def spoils_group(self, error: Exception) -> bool:
-        """Whether the disk is at fault. An error that Python's driver made itself is about the command."""
+        """Return whether the disk is at fault. Errors that Python's driver makes are not."""
         code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
 
@@ -109,7 +108,9 @@ def _monotonic_ms() -> int:
 
 
 def _writing_connection(path: Path) -> SqliteConnection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=SqliteConnection)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -117,7 +118,9 @@ def _writing_connection(path: Path) -> SqliteConnection:
 
 
 def _reading_engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), pool_size=4, max_overflow=12)
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)), pool_size=4, max_overflow=12
+    )
     _only_reads(engine.sync_engine)
     return engine
 
@@ -136,7 +139,10 @@ def _only_reads(engine: SqlEngine) -> None:
 
 
 def _path_of(url: str) -> Path:
-    return Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+    path = url.removeprefix("sqlite:///")
+    if path in ("", url):
+        raise ValueError("the database's URL names no file: it looks like sqlite:///chat.db")
+    return Path(path).expanduser().absolute()
 
 
 def _set_up(path: Path) -> WorkerLock:
@@ -158,7 +164,7 @@ def _prepare(path: Path) -> None:
         with engine.connect() as connection:
             _use_wal(connection)
             if _version(connection) == schema.VERSION:
-                return  # without the lock of the file, which a worker may hold
+                return  # without waiting for the lock of the file, which a worker may hold
         event.listen(engine, "begin", _begin_immediate)
         migrate(engine, _version, _set_version)
     finally:
@@ -166,13 +172,15 @@ def _prepare(path: Path) -> None:
 
 
 @retry(
-    retry=retry_if_exception(lambda error: isinstance(error, OperationalError) and "locked" in str(error)),
+    retry=retry_if_exception(
+        lambda error: isinstance(error, OperationalError) and "locked" in str(error)
+    ),
     wait=wait_fixed(0.02),
     stop=stop_after_delay(BUSY_MS / 1000),
     reraise=True,
 )
 def _use_wal(connection: Connection) -> None:
-    """Switch to WAL. SQLite refuses that at once, without waiting, while another server is doing it."""
+    """Switch to WAL. SQLite refuses that without waiting while another server does it."""
     connection.execute(text("PRAGMA journal_mode = WAL"))
 
 

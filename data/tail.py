@@ -1,7 +1,7 @@
-"""The newest committed rows of threads in use, kept in memory so that live readers need no query.
+"""The newest rows of threads in use, kept in memory so that live readers need no query.
 
-A convenience, not a truth: it holds only rows that this process committed, without gaps, and is emptied when another
-process has committed; whatever it cannot answer is read from the database.
+It is a cache: it has only rows that this process committed, without gaps, and is cleared after
+another process has committed. What it does not have is read from the database.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tail:
         self._threads: OrderedDict[str, list[Row]] = OrderedDict()
 
     def extend(self, rows: Sequence[Row]) -> None:
-        """Take rows that were just committed, in order."""
+        """Add rows that were just committed, in order."""
         for row in rows:
             kept = self._threads.get(row.thread_id)
             if kept is None or kept[-1].seq + 1 != row.seq:
@@ -38,7 +38,10 @@ class Tail:
             self._threads.popitem(last=False)
 
     def read(self, thread_id: str, after: int, limit: int) -> list[Row] | None:
-        """Rows with `seq > after`, at most `limit` (none when there is nothing newer); None when it cannot tell."""
+        """Return rows with `seq > after`, at most `limit`; None if they may not be complete here.
+
+        An empty list means that there is nothing newer.
+        """
         kept = self._threads.get(thread_id)
         if kept is None or after + 1 < kept[0].seq or after > kept[-1].seq:
             return None

@@ -1,7 +1,8 @@
-"""Which processes on one database file are alive: a lock file per process, held by the operating system.
+"""Which processes on one database file are alive: each holds a lock file.
 
-The kernel releases the lock at the very moment a process dies, however it dies; a process that is merely stopped keeps
-it. So a free lock means "dead, take over at once", and only a held one needs the patience of a lease.
+The kernel releases the lock when a process dies, however it dies; a process that is merely
+suspended keeps it. So a free lock means "dead, take over at once", and only a held one needs the
+patience of a lease.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from antiphon.data.ids import new_id
 
 
 def boot_id() -> str:
-    """Identifies this boot of the host, within which monotonic clocks can be compared."""
+    """Return the name of this boot of the host, within which monotonic clocks compare."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -37,9 +38,10 @@ class WorkerLock:
         os.write(self._file, f"{os.getpid()} {_state(os.getpid())[1]}".encode())
 
     def end(self, worker_id: str) -> None:
-        """Kill another worker's process, if it is still the one that took the lock, and stopped.
+        """Kill a suspended worker (SIGSTOP), if its PID is still the process that took the lock.
 
-        One that runs is merely slow, perhaps for the same reason as we are; the fence is enough for it.
+        One that runs is merely slow, perhaps for the same reason as this one; for that the fence is
+        enough.
         """
         try:
             pid, started = (self._folder / f"{worker_id}.lock").read_text().split()
@@ -49,7 +51,7 @@ class WorkerLock:
             os.kill(int(pid), signal.SIGKILL)
 
     def is_dead(self, worker_id: str) -> bool:
-        """Whether another worker's process has ended."""
+        """Return whether a worker's process has ended. Remove its file if so."""
         path = self._folder / f"{worker_id}.lock"
         try:
             other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -66,13 +68,16 @@ class WorkerLock:
             os.close(other)
 
     def remove_others(self) -> None:
-        """Remove the files of processes that have ended; only while none makes its own, which is free at first."""
+        """Remove the files of ended processes. Call it while no other process creates its file.
+
+        A new file is not locked at first.
+        """
         for path in self._folder.glob("*.lock"):
             with suppress(OSError):
                 self.is_dead(path.stem)
 
     def release(self) -> None:
-        """Let the others know that this process is done."""
+        """Release the lock and remove its file."""
         if self._file >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._file)
@@ -80,7 +85,7 @@ class WorkerLock:
 
 
 def _state(pid: int) -> tuple[str, str]:
-    """A process's state letter, and when it began, so that its number cannot be mistaken for a later one's."""
+    """Return a process's state letter and its start time, which distinguishes reused PIDs."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return fields[0], fields[19]
@@ -90,7 +95,7 @@ def _state(pid: int) -> tuple[str, str]:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file while something is done that only one process may do at a time."""
+    """Hold a lock file, for what only one process may do at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:

@@ -1,8 +1,9 @@
-"""The one thread of a process that writes: it takes small commands and commits them in groups.
+"""The one thread of a process that writes: it commits small commands in groups.
 
-While one group is being flushed to the disk, the next collects; so the cost of a durable commit is shared by
-everybody who waits for it, and nobody waits for a timer. A command that raises is undone by its savepoint and
-does not disturb its neighbours. Results and rows are handed to the event loop only after the commit.
+While one group is flushed to the disk, the next one collects. So all commands that wait share the
+cost of a durable commit, and none waits for a timer. A command that raises is undone by its
+savepoint, and the rest of its group is not affected. Results and rows reach the event loop only
+after the commit.
 """
 
 from __future__ import annotations
@@ -29,21 +30,22 @@ _Job = tuple[Command, "asyncio.Future[Any] | Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any] | Future[Any]", Any, BaseException | None]
 
 GROUP = 512
-"""Commands in one transaction at most: bounds how long a commit can take."""
+"""Commands in one transaction at most, which bounds how long a commit can take."""
 POLL_SECONDS = 0.1
-"""How often an idle writer looks whether another process has committed."""
+"""How often an idle writer checks whether another process has committed."""
 STUCK_SECONDS = 30.0
-"""Time of one commit after which the writer counts as stuck: longer than it waits for another process."""
+"""Duration of a commit after which the writer counts as stuck; more than it waits for others."""
 
 GONE = "WRITER_GONE"
 STUCK = "WRITER_STUCK"
 
 
 class Writer:
-    """Owns the writing connection. `on_commit(rows)` runs on the event loop, before the commands' results arrive.
+    """Owns the writing connection.
 
-    `on_foreign_commit` runs there too, when another process has committed to the same file, or may have. `beat` is a
-    command that is committed every `beat_seconds` whatever else happens: it does not depend on the event loop, which a
+    `on_commit(rows)` runs on the event loop, before the commands' results arrive.
+    `on_foreign_commit` runs there if another process has committed, or may have. `beat` is a
+    command that is committed every `beat_seconds`: it does not depend on the event loop, which a
     user's graph may block.
     """
 
@@ -75,15 +77,15 @@ class Writer:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be stored, as a code; None if nothing is wrong."""
+        """Why nothing can be stored, as a code; None if all is well."""
         if self._closed or not self._thread.is_alive():
             return GONE
         return STUCK if time.monotonic() - self._turned_at > STUCK_SECONDS else None
 
     def submit(self, command: Command) -> asyncio.Future[Any]:
-        """Queue a command. The future has its result after the commit, or the error that undid it.
+        """Queue a command. Return a future of its result after the commit, or of its error.
 
-        Raises `StorageError` if the writer is closed, gone or stuck: nobody would answer.
+        Raises `StorageError` if the writer is closed, gone or stuck.
         """
         self._check()
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -94,13 +96,13 @@ class Writer:
     def submit_from_thread(self, command: Command) -> Future[Any]:
         """Like `submit`, from any thread, for a command that adds no events.
 
-        The writer's own thread completes the future: the event loop may be what waits for it.
+        The writer's own thread completes the future, as the event loop itself may wait for it.
         """
         self._check()
         future: Future[Any] = Future()
         self._waiting_threads.add(future)
         self._jobs.put((command, future))
-        if self._over:  # the thread has ended meanwhile, and may not have seen it
+        if self._over:  # the thread has ended in between, and may have missed it
             self._give_up()
         return future
 
@@ -118,11 +120,13 @@ class Writer:
         await asyncio.shield(self._ended)  # not in a thread of the loop's pool, which may be full
 
     def _run(self) -> None:
-        """The thread. If it ends in any other way than by `close`, those who wait get an error."""
+        """Run the thread. However it ends, all pending futures get an error."""
         try:
             self._work()
-        except BaseException:  # of whatever kind: the process lives on, and its health tells
-            log.exception("the writer ended: nothing can be stored until the process is started again")
+        except BaseException:  # of any kind: the process goes on, and its health page reports it
+            log.exception(
+                "the writer ended: nothing can be stored until the process is started again"
+            )
         finally:
             self._over = True
             self._give_up()
@@ -133,20 +137,21 @@ class Writer:
             self._complete(future, None, StorageError("the writer ended"))
 
     def _end(self) -> None:
-        self._settle([], [(future, None, StorageError("the writer ended")) for future in list(self._waiting)])
+        for future in list(self._waiting):
+            self._complete(future, None, StorageError("the writer ended"))
         if not self._ended.done():
             self._ended.set_result(None)
 
     def _work(self) -> None:
-        """Commit groups until `close`. Whatever the file does, it goes on: with a new connection if it must."""
+        """Commit groups until `close`. After any failure go on with a new connection."""
         connection: WritingConnection | None = None
         while (group := self._next_group()) is not None:
             self._turned_at = time.monotonic()
             try:
                 connection = connection or self._connect()
                 rows, outcomes = self._commit(connection, group)
-            except BaseException as error:  # of whatever kind: without this thread nobody would be told anything more
-                rows, outcomes = [], [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
+            except BaseException as error:  # of any kind: all else depends on this thread
+                rows, outcomes = [], _failures(group, error)
                 _close(connection)
                 connection = self._version = None
             if outcomes:
@@ -154,7 +159,7 @@ class Writer:
         _close(connection)
 
     def _next_group(self) -> list[_Job] | None:
-        """Everything that waits, or an empty group after a while, or None at the end."""
+        """Return all waiting commands, an empty group after a pause, None at the end."""
         try:
             first = self._jobs.get(timeout=POLL_SECONDS)
         except queue.Empty:
@@ -165,11 +170,13 @@ class Writer:
             if len(group) == GROUP or self._jobs.empty():
                 return group
             first = self._jobs.get()
-        self._jobs.put(None)  # the end mark: finish this group first, then stop
+        self._jobs.put(None)  # the end mark again: commit this group first
         return group or None
 
-    def _commit(self, connection: WritingConnection, group: list[_Job]) -> tuple[list[Row], list[_Outcome]]:
-        """Commit a group. Raises if the store does not take it: nothing of it is stored then."""
+    def _commit(
+        self, connection: WritingConnection, group: list[_Job]
+    ) -> tuple[list[Row], list[_Outcome]]:
+        """Commit a group. If it raises, nothing of the group is stored."""
         beat_due = time.monotonic() >= self._next_beat
         if not group and not beat_due:
             self._notice(connection)
@@ -177,7 +184,9 @@ class Writer:
         rows: list[Row] = []
         connection.begin()
         self._notice(connection)
-        outcomes: list[_Outcome] = [(future, *_apply(connection, command, rows)) for command, future in group]
+        outcomes: list[_Outcome] = []
+        for command, future in group:
+            outcomes.append((future, *_apply(connection, command, rows)))
         if beat_due:
             self._beat(Transaction(connection))
         connection.execute("COMMIT")
@@ -186,9 +195,9 @@ class Writer:
         return rows, outcomes
 
     def _notice(self, connection: WritingConnection) -> None:
-        """Tell of commits by other processes: before our own results, which may rest on them.
+        """Report commits of other processes, before our own results, which may depend on them.
 
-        The number compares within one connection only; so at the beginning of each, there may have been some.
+        The number compares within one connection only, so a new one always reports one.
         """
         version = connection.foreign_commits()
         if version != self._version:
@@ -198,11 +207,11 @@ class Writer:
     def _call(self, callback: Callable[..., None], *args: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:  # the loop is gone: nobody waits any more
+        except RuntimeError:  # the loop is closed, and nothing on it waits any more
             return
 
     def _deliver(self, rows: list[Row], outcomes: list[_Outcome]) -> None:
-        """Complete the futures of threads here, and the others on the loop, behind the rows."""
+        """Complete the futures of threads here, and the others on the loop, after the rows."""
         if on_loop := [outcome for outcome in outcomes if not isinstance(outcome[0], Future)]:
             self._call(self._settle, rows, on_loop)
         for future, result, error in outcomes:
@@ -215,18 +224,27 @@ class Writer:
         for future, result, error in outcomes:
             self._complete(future, result, error)
 
-    def _complete(self, future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:
+    def _complete(
+        self, future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None
+    ) -> None:
         waiting: set[Any] = self._waiting_threads if isinstance(future, Future) else self._waiting
         waiting.discard(future)
-        with suppress(asyncio.InvalidStateError, InvalidStateError):  # whoever waited was cancelled
+        with suppress(asyncio.InvalidStateError, InvalidStateError):  # it was cancelled
             if error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
 
 
-def _apply(connection: WritingConnection, command: Command, rows: list[Row]) -> tuple[Any, BaseException | None]:
-    """Run one command inside a savepoint. Its rows count only if it succeeds."""
+def _failures(group: list[_Job], error: BaseException) -> list[_Outcome]:
+    """Return the outcomes of a group that was not stored."""
+    return [(future, None, StorageError(f"not stored: {error}")) for _, future in group]
+
+
+def _apply(
+    connection: WritingConnection, command: Command, rows: list[Row]
+) -> tuple[Any, BaseException | None]:
+    """Run one command in a savepoint. Return its result or error; add its rows to `rows`."""
     transaction = Transaction(connection)
     connection.execute("SAVEPOINT command")
     try:
@@ -243,7 +261,7 @@ def _apply(connection: WritingConnection, command: Command, rows: list[Row]) -> 
 
 
 def _close(connection: WritingConnection | None) -> None:
-    """Close a connection, whose open transaction is undone by that."""
+    """Close a connection, which undoes its open transaction."""
     if connection is not None:
         with suppress(Exception):  # it is broken already
             connection.close()

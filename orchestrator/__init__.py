@@ -1,1 +1,1 @@
-"""The engine, what it executes, and the words for what happens: events, errors, models, profiles."""
+"""The engine, what it executes, and its vocabulary: events, errors, requests, models, profiles."""

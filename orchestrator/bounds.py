@@ -1,4 +1,4 @@
-"""What a request may hold at most. Pure."""
+"""Limits of a request. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ MESSAGE_LIMIT = 32_000
 TITLE_LIMIT = 200
 """Characters of a thread's title."""
 VALUE_DEPTH = 100
-"""Lists and objects inside each other in a client's own value."""
+"""The depth of lists and objects inside each other in a client's own value."""
 STEPS_LIMIT = 10_000
-"""Steps that a request may allow its graph at most."""
+"""The most steps that a request may allow its graph."""
 TAGS_LIMIT = 32
+"""Tags of one request."""
 TAG_LIMIT = 200
 """Characters of one tag."""
 INTEGER = 2**63
-"""Integers of a client's own value lie between this and its negative."""
+"""Integers in a client's own value lie between this and its negative."""

@@ -1,7 +1,8 @@
 """How much an agent may say and a run may spend, counted while it streams. Pure.
 
-A piece of text that a model streams counts as one token, as providers stream them. A sentence ends with `.`, `!`, `?`
-or `…` before a space, or with a line break; figures such as `2.4` do not end one.
+A piece of text that a model streams counts as one token, as providers stream them. A sentence ends
+with `.`, `!`, `?` or `…` before a space, or with a line break; figures such as `2.4` do not end
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*(?=\s)|(?<=[^\s.!?…\"')\]])\n")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be spent; None is no limit. `tool_calls` counts calls, `seconds` time since the beginning."""
+    """What may be spent; None is no limit. `seconds` count from the beginning."""
 
     tokens: int | None = None
     sentences: int | None = None
@@ -28,14 +29,18 @@ UNLIMITED = Limits()
 
 
 class BudgetExceeded(AntiphonError):
-    """The run has spent what it may. What was said is kept."""
+    """The run has spent what it may. The text so far is kept."""
 
     code = "BUDGET_EXCEEDED"
     message = "The answer was stopped because its budget is used up."
 
 
 class AnswerCut(Exception):
-    """An agent has said what it may; `text` is that, and `reason` names the limit."""
+    """An agent has reached a limit: `text` is its text up to there, `reason` names the limit.
+
+    It is not in the tree of errors because nothing went wrong and no client sees it: it only stops
+    the model's stream, and `models.ask` catches it and returns the text.
+    """
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(reason)
@@ -44,7 +49,7 @@ class AnswerCut(Exception):
 
 
 class Meter:
-    """Counts one agent's or one run's spending."""
+    """Counts what one agent or one run spends."""
 
     def __init__(self, limits: Limits, started: float) -> None:
         self._limits = limits
@@ -53,12 +58,12 @@ class Meter:
         self._tool_calls = 0
         self._sentences = 0
         self._tail = ""
-        """What was said since the last sentence's end, or the last piece where sentences do not count."""
+        """The text since the last sentence ended, or the last piece if sentences are unlimited."""
 
     def say(self, text: str, now: float) -> tuple[str, str | None]:
-        """What of a piece of text may be said, and which limit is reached with it, if one is.
+        """Return how much of a piece of text may be said, and the limit that it reaches, if any.
 
-        Nothing is cut inside a word: the piece that begins a new word beyond the limit is the first that is not said.
+        Text is never cut inside a word: the first piece to be dropped begins a new word.
         """
         limits = self._limits
         if limits.seconds is not None and now - self._started > limits.seconds:
@@ -84,6 +89,6 @@ class Meter:
         return text, None
 
     def call_tool(self) -> bool:
-        """Count a tool call; False where it is one too many."""
+        """Count a tool call. Return whether it is allowed."""
         self._tool_calls += 1
         return self._limits.tool_calls is None or self._tool_calls <= self._limits.tool_calls

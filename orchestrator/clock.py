@@ -6,16 +6,9 @@ import time
 from collections.abc import Callable
 
 Clock = Callable[[], int]
+"""Returns the time, in ms since the epoch."""
 
 
 def now_ms() -> int:
-    """Wall-clock time in milliseconds."""
+    """Return the wall-clock time, in ms since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-Observe = Callable[[str, float], None]
-"""Is told what happens, by name and amount, for metrics."""
-
-
-def unobserved(name: str, value: float) -> None:
-    """Nobody is watching."""

@@ -1,4 +1,4 @@
-"""What can go wrong, as stable codes. Messages here are written for users: nothing internal is ever put into them.
+"""Errors and their stable codes. Messages are written for users and never hold internals.
 
 One tree, from the database to the web:
 
@@ -22,7 +22,14 @@ AntiphonError
 ├── AnswerInvalid
 ├── AnswerLost
 ├── ModelCut
+├── ModelReportedError
+├── NoCompletion
+├── ModelLength
+├── ModelFiltered
+├── ModelQuota
+├── ContextTooLong
 ├── NoAnswer
+│   └── RunFailed                  antiphon.orchestrator.engine.run
 ├── CrashLoop
 ├── Crashed
 ├── StateNotStorable
@@ -34,7 +41,7 @@ AntiphonError
 ├── FlowInvalid                    antiphon.orchestrator.flows.definition
 └── Problem                        antiphon.api.problems
 
-`CODES` says of each code how it is answered.
+`CODES` has the answer to each code.
 """
 
 from __future__ import annotations
@@ -45,14 +52,14 @@ from antiphon.data.errors import AntiphonError
 
 
 class Code(NamedTuple):
-    """How a code is answered: by an HTTP status, and the code with which a WebSocket closes, if it does."""
+    """The answer to an error: its HTTP status, and the code that closes a WebSocket, if any."""
 
     status: int = 500
     close: int | None = None
     retryable: bool = False
     """Whether a run that failed with it may succeed when it is tried again."""
     refuses: bool = True
-    """Whether a request can be refused with it. Otherwise it only ends runs, as a recorded event."""
+    """Whether a request can be refused with it; otherwise it only ends runs, in an event."""
 
 
 CODES: dict[str, Code] = {
@@ -98,6 +105,10 @@ CODES: dict[str, Code] = {
     "MODEL_AUTH": Code(refuses=False),
     "MODEL_NOT_FOUND": Code(refuses=False),
     "MODEL_REFUSED": Code(refuses=False),
+    "MODEL_LENGTH": Code(refuses=False),
+    "MODEL_FILTERED": Code(refuses=False),
+    "MODEL_QUOTA": Code(refuses=False),
+    "MODEL_CONTEXT": Code(refuses=False),
     "RECURSION_LIMIT": Code(refuses=False),
     "AGENT_TIMEOUT": Code(retryable=True, refuses=False),
     "AGENT_FAILED": Code(refuses=False),
@@ -117,7 +128,7 @@ class BadRequest(AntiphonError):
 
 
 class EmptyMessage(BadRequest):
-    """There is no text to answer."""
+    """The message has no text."""
 
     code = "EMPTY_MESSAGE"
     message = "The message is empty."
@@ -131,21 +142,21 @@ class TooLarge(BadRequest):
 
 
 class UnknownAgent(BadRequest):
-    """An agent was asked for that the team does not have."""
+    """The request names an agent that the team does not have."""
 
     code = "UNKNOWN_AGENT"
     message = "There is no such agent."
 
 
 class UnknownGraph(BadRequest):
-    """A graph was asked for that is not served."""
+    """The request names a graph that is not served."""
 
     code = "UNKNOWN_GRAPH"
     message = "There is no such graph."
 
 
 class BadInput(BadRequest):
-    """The message, with the request's `inputs`, does not fill what the graph takes."""
+    """The message and the request's `inputs` do not fill the graph's input."""
 
     code = "BAD_INPUT"
     message = "The graph cannot take this message."
@@ -166,28 +177,28 @@ class NotInterrupted(AntiphonError):
 
 
 class UnknownQuestion(AntiphonError):
-    """The run does not wait for an answer to this question, but for one to another."""
+    """The run waits for an answer to another question."""
 
     code = "UNKNOWN_QUESTION"
     message = "The run is not waiting for an answer to this question."
 
 
 class AnswerUnclear(AntiphonError):
-    """The words do not say what is to be done. The question stays open."""
+    """The answer is not clear. The question stays open."""
 
     code = "ANSWER_UNCLEAR"
     message = "It is not clear what the answer means."
 
 
 class AnswerInvalid(AntiphonError):
-    """The answer does not fit what was asked for. The question stays open."""
+    """The answer does not fit the question, which stays open."""
 
     code = "ANSWER_INVALID"
     message = "The answer does not fit the question."
 
 
 class AnswerLost(AntiphonError):
-    """A step was executed again, and did not call the tool whose question had been answered."""
+    """A step was executed again without calling the tool whose question had been answered."""
 
     code = "ANSWER_LOST"
     message = "The answer could not be given to the tool that asked for it."
@@ -200,6 +211,52 @@ class ModelCut(AntiphonError):
     message = "The model stopped in the middle of its answer."
 
 
+class ModelReportedError(AntiphonError):
+    """The model's endpoint reported an error in the middle of an answer."""
+
+    code = "MODEL_UNAVAILABLE"
+    message = "The model reported an error."
+
+
+class NoCompletion(AntiphonError):
+    """The model's endpoint sent something that is no completion; `detail` is for the log."""
+
+    code = "MODEL_GARBAGE"
+    message = "The model sent something that is not an answer."
+
+    def __init__(self, detail: str) -> None:
+        super().__init__()
+        self.detail = detail
+
+
+class ModelLength(AntiphonError):
+    """The model reached its limit of tokens before it had written anything of its answer."""
+
+    code = "MODEL_LENGTH"
+    message = "The model used up its tokens before it began to answer."
+
+
+class ModelFiltered(AntiphonError):
+    """A filter of the model's provider withheld the answer, or refused the question."""
+
+    code = "MODEL_FILTERED"
+    message = "The model's provider filtered the answer."
+
+
+class ModelQuota(AntiphonError):
+    """The account at the model's provider is out of credit."""
+
+    code = "MODEL_QUOTA"
+    message = "The account at the model's provider is used up."
+
+
+class ContextTooLong(AntiphonError):
+    """The conversation is longer than the model can read, also after its older part was left out."""
+
+    code = "MODEL_CONTEXT"
+    message = "The conversation is too long for the model."
+
+
 class NoAnswer(AntiphonError):
     """The graph ended without a text and without an output."""
 
@@ -208,14 +265,14 @@ class NoAnswer(AntiphonError):
 
 
 class CrashLoop(AntiphonError):
-    """The run took its process down again and again."""
+    """The run's process died again and again."""
 
     code = "CRASH_LOOP"
     message = "The run failed repeatedly and was given up."
 
 
 class Crashed(AntiphonError):
-    """The run's process died, and its graph is one that is not to be continued."""
+    """The run's process died, and its graph must not be continued."""
 
     code = "CRASHED"
     message = "The run was interrupted by a crash."
@@ -229,17 +286,20 @@ class StateNotStorable(AntiphonError):
 
 
 class StateTooLarge(AntiphonError):
-    """A graph's state is larger than what is stored of one."""
+    """A graph's state is larger than the limit."""
 
     code = "STATE_TOO_LARGE"
     message = "The graph's state is too large."
 
 
 class SyncInAsync(AntiphonError):
-    """A coroutine of a graph called another graph without awaiting it, on the thread of the event loop."""
+    """A coroutine of a graph called another graph without `await`, which blocks the event loop."""
 
     code = "SYNC_IN_ASYNC"
-    message = "A coroutine calls a graph with `invoke` or `stream`; it must await `ainvoke` or use `astream`."
+    message = (
+        "A coroutine calls a graph with `invoke` or `stream`; "
+        "it must await `ainvoke` or use `astream`."
+    )
 
 
 class StoreRefused(AntiphonError, ValueError):
@@ -250,7 +310,7 @@ class StoreRefused(AntiphonError, ValueError):
 
 
 class Failure(NamedTuple):
-    """How a failure is reported: a stable code, a clean sentence, and whether trying again may help."""
+    """A failure as it is reported: a stable code, a message, and whether to try again."""
 
     code: str
     message: str
@@ -274,22 +334,27 @@ _BY_NAME = {
     "PermissionDeniedError": ("MODEL_AUTH", "The model refused the server's credentials."),
     "NotFoundError": ("MODEL_NOT_FOUND", "The configured model does not exist."),
     "BadRequestError": ("MODEL_REFUSED", "The model refused the request."),
+    "UnprocessableEntityError": ("MODEL_REFUSED", "The model refused the request."),
+    "APIStatusError": ("MODEL_REFUSED", "The model refused the request."),
     "GraphRecursionError": ("RECURSION_LIMIT", "The graph took more steps than it may."),
     "NodeTimeoutError": ("AGENT_TIMEOUT", "An agent took longer than it may."),
 }
-"""Codes and sentences by class name along the exception's ancestry: no model library is imported for them."""
+"""Codes and messages by class name, so that no model library is imported for them."""
 
 
 def describe(error: BaseException) -> Failure:
-    """How to report an exception to a user. Never contains the exception's own text."""
+    """Return how to report an exception to a user, without the exception's own text.
+
+    The first class along its ancestry that is in the table decides.
+    """
     code, message = _described(error)
     return Failure(code, message, CODES[code].retryable)
 
 
 def _described(error: BaseException) -> tuple[str, str]:
     for cls in type(error).__mro__:
-        if found := _BY_NAME.get(cls.__name__):
-            return found
+        if cls.__name__ in _BY_NAME:
+            return _BY_NAME[cls.__name__]
     if isinstance(error, AntiphonError):
         return error.code, error.message
     return "AGENT_FAILED", "An agent failed."

@@ -1,7 +1,7 @@
 """The canonical vocabulary: everything that can happen in a thread, one class each.
 
-The classes are frozen and tagged; the wire tag is the class name in snake case. `Recorded` is an event with its place
-in the log. Pure: this file imports nothing but msgspec.
+The classes are frozen and tagged; the wire tag is the class name in snake case. `Recorded` is an
+event with its place in the log. Pure: this file imports nothing but msgspec.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _tag(name: str) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A question or an answer as people read it: a text as it is, everything else as JSON."""
+    """Return a question or an answer as people read it: a text as it is, all else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
@@ -47,14 +47,13 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One retrieved passage. `score` is the ranker's, higher is better; `span` its place in the document."""
+    """One retrieved passage. `score` is the ranker's; higher is better."""
 
     id: str
     title: str
     uri: str | None = None
     score: float = 0.0
     snippet: str = ""
-    span: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +79,9 @@ class TextRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Superseded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What no longer stands: all text of `spans`, and the single `texts`, with a number above `after`.
+    """Text that no longer stands: all of `spans`, and the single `texts`, numbered above `after`.
 
-    `agents` are those that both belong to.
+    `agents` are the agents of both.
     """
 
     after: int
@@ -99,21 +98,21 @@ class ToolGraph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunStart(Event, frozen=True):
-    """A run was accepted. `reply_id` is the id that the answer's message will have."""
+    """A run was accepted. The answer's message will have the id `reply_id`."""
 
     input: dict[str, Any]
     graph: str
     dialect: str
     reply_id: str
-    resumed_from: str | None = None
 
 
 class RunAttempt(Event, frozen=True):
     """Text no longer stands; readers drop what is superseded.
 
-    `reason` is `recovered` or `resumed` where the run begins again after a crash or a human's answer,
-    `node_retry`, `model_retry` or `agent_failed` after a failure inside it, and `no_answer` for text
-    that turned out not to be the answer, because its agent's work went on to another one that answers.
+    `reason` is `recovered` or `resumed` if the run begins again after a crash or a human's answer;
+    `node_retry`, `model_retry` or `agent_failed` after a failure inside it; and `no_answer` for
+    text that turned out not to be the answer, because another agent went on with the work and
+    answers.
     """
 
     attempt: int
@@ -122,7 +121,7 @@ class RunAttempt(Event, frozen=True):
 
 
 class MessageSaved(Event, frozen=True):
-    """A message is stored for good."""
+    """A message was stored."""
 
     message: MessageBody
 
@@ -136,9 +135,10 @@ class Progress(Event, frozen=True):
 
 
 class AgentStart(Event, frozen=True):
-    """An agent begins. A span is one invocation of one agent. `kind` and `title` are those of a flow's element.
+    """An agent begins. A span is one invocation of one agent.
 
-    `passing` says that the graph cannot end with this agent: another node has to run after it.
+    `kind` and `title` are those of a flow's element. With `passing`, the graph cannot end with this
+    agent: another node has to run after it.
     """
 
     span: str
@@ -152,7 +152,7 @@ class AgentStart(Event, frozen=True):
 
 
 class AgentChunk(Event, frozen=True):
-    """A piece of an agent's text. What each call of a model says is a text of its own: a `part` of the span."""
+    """A piece of an agent's text. Each model call gives one text, which is a `part` of the span."""
 
     span: str
     agent: str
@@ -163,9 +163,9 @@ class AgentChunk(Event, frozen=True):
 
 
 class AgentTextEnd(Event, frozen=True):
-    """One text of an agent is complete. `calls_tools` says that the model went on to call tools.
+    """One text of an agent is complete. With `calls_tools`, the model went on to call tools.
 
-    `node` is the place in the graph that said it: names of nodes with their step, `outer@2:inner@1`.
+    `node` is the place in the graph that it comes from: nodes with their steps, `outer@2:inner@1`.
     """
 
     span: str
@@ -178,7 +178,7 @@ class AgentTextEnd(Event, frozen=True):
 class AgentComplete(Event, frozen=True):
     """An agent is done. `text` is what stands of its answers or drafts, joined by a blank line.
 
-    `answered` says that its node returned one of its texts as an answer.
+    With `answered`, its node returned one of its texts as an answer.
     """
 
     span: str
@@ -193,7 +193,7 @@ class AgentComplete(Event, frozen=True):
 
 
 class AgentError(Event, frozen=True):
-    """An agent failed. Where `recoverable`, the run goes on without it."""
+    """An agent failed. If `recoverable`, the run goes on without it."""
 
     span: str
     agent: str
@@ -219,7 +219,6 @@ class Sources(Event, frozen=True):
 
     query: str
     hits: list[Hit]
-    withheld: int | None = None
 
 
 class ToolStart(Event, frozen=True):
@@ -229,15 +228,6 @@ class ToolStart(Event, frozen=True):
     call_id: str
     name: str
     args: Any = None
-
-
-class ToolChunk(Event, frozen=True):
-    """A piece of a tool's output."""
-
-    span: str
-    call_id: str
-    name: str
-    text: str
 
 
 class ToolComplete(Event, frozen=True):
@@ -259,11 +249,11 @@ class ToolError(Event, frozen=True):
 
 
 class ToolOrder(Event, frozen=True):
-    """What tool calls did in one task of the graph, in which order; the last one of a task holds.
+    """The order of what tool calls did in one task of the graph; the last event of a task counts.
 
-    `asked` are those that asked a human, `beside` those under way at that time, `ended` those that had ended; `graphs`
-    are graphs that they ran, each with its call. LangGraph hands answers and checkpoints out by this order, so it must
-    be the same if the task is executed again.
+    `asked` are the calls that asked a human, `beside` those under way at that time, `ended` those
+    that had ended; `graphs` are the graphs that they ran, each with its call. LangGraph finds
+    answers and checkpoints by this order, so it must be the same if the task is executed again.
     """
 
     task: str
@@ -274,7 +264,7 @@ class ToolOrder(Event, frozen=True):
 
 
 class WorkflowUpdate(Event, frozen=True):
-    """Where a conversation that goes through steps has got to. `completed` ends the workflow."""
+    """The step that a conversation in steps has reached. `completed` ends the workflow."""
 
     workflow_id: str
     status: Literal["created", "running", "transition", "step_completed", "completed"]
@@ -284,10 +274,10 @@ class WorkflowUpdate(Event, frozen=True):
 
 
 class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A question that a run waits with.
+    """An open question of a run.
 
-    An answer must fit `schema` if it is `strict`; else `schema` and `options` are hints. `call_id` is
-    the tool call that asks, if one does.
+    If it is `strict`, an answer must fit `schema`; else `schema` and `options` are hints. `call_id`
+    is the tool call that asks, if one does.
     """
 
     id: str
@@ -301,10 +291,10 @@ class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class Interrupt(Event, frozen=True):
     """The graph asks a human and waits.
 
-    The fields up to `call_id` are those of the oldest open question, `others` are the rest. `value` is
-    all that the graph said with the question; `questions` holds the value of each open question by id
-    if there are several. `prompt` is the question with all that must be read before answering it, if
-    that is more than `question`.
+    The fields up to `call_id` are those of the oldest open question, `others` are the rest. `value`
+    is all that the graph sent with the question; if there are several, `questions` has the value of
+    each open question by id. `prompt` is the question with all that must be read before answering
+    it, if that is more than `question`.
     """
 
     id: str
@@ -321,21 +311,21 @@ class Interrupt(Event, frozen=True):
 
     @property
     def open(self) -> list[OpenQuestion]:
-        """Every question that the run waits with, the oldest first."""
+        """All open questions of the run, the oldest first."""
         names = OpenQuestion.__struct_fields__
         return [OpenQuestion(**{name: getattr(self, name) for name in names}), *self.others]
 
     @property
     def text(self) -> str:
-        """The question as people read it, and the others below it; never empty."""
+        """The question as people read it, with the others below it; never empty."""
         return self.prompt or as_text(self.question) or "?"
 
 
 class InterruptAnswered(Event, frozen=True):
     """The human answered question `id`, by message `message_id`.
 
-    `resume` is what the graph is given: answers by question; none if it goes on from a breakpoint.
-    `stops` says that it does not. `reply_id` is the id that the run's next message will have.
+    `resume` is what the graph receives: answers by question, none after a breakpoint. With `stops`,
+    the run ends at the breakpoint. The run's next message will have the id `reply_id`.
     """
 
     id: str
@@ -360,7 +350,7 @@ class RunComplete(Event, frozen=True):
 
 
 class RunError(Event, frozen=True):
-    """The run ended without a full answer."""
+    """The run failed. `partial_text` is what it had answered."""
 
     code: str
     message: str
@@ -370,7 +360,7 @@ class RunError(Event, frozen=True):
 
 
 class RunCancelled(Event, frozen=True):
-    """Somebody stopped the run."""
+    """The user `by` stopped the run. `partial_text` is what it had answered."""
 
     by: str
     partial_message_id: str | None = None
@@ -378,7 +368,7 @@ class RunCancelled(Event, frozen=True):
 
 
 class Custom(Event, frozen=True):
-    """What a user's own graph writes."""
+    """A value that a user's own graph writes to its stream."""
 
     name: str
     value: Any = None
@@ -397,7 +387,6 @@ AnyEvent = (
     | Interaction
     | Sources
     | ToolStart
-    | ToolChunk
     | ToolComplete
     | ToolError
     | ToolOrder
@@ -412,20 +401,23 @@ AnyEvent = (
 
 EVENT_TYPES: tuple[type[Event], ...] = AnyEvent.__args__
 TERMINAL = (RunComplete, RunError, RunCancelled)
-"""Exactly one of these ends a run, and nothing of the run stands behind it."""
+"""Exactly one of these ends a run; no event of the run follows it."""
 
 encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(AnyEvent)
 
 
 def decode(payload: bytes) -> AnyEvent:
-    """An event from its stored form. Raises `msgspec.ValidationError`."""
+    """Return an event from its stored form. Raises `msgspec.ValidationError`."""
     event: AnyEvent = _decoder.decode(payload)
     return event
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """An event with its place in the log: `seq` is dense per thread, `at` is milliseconds since the epoch."""
+    """An event with its place in the log.
+
+    `seq` is dense per thread, `at` is in milliseconds since the epoch.
+    """
 
     thread_id: str
     seq: int

@@ -1,4 +1,4 @@
-"""Chat models by spec: `offline`, or `openai:<model>` for everything that speaks OpenAI's protocol."""
+"""Chat models by spec: `offline`, or `openai:<model>` for any endpoint of OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from antiphon.orchestrator.budget import AnswerCut
@@ -22,22 +21,30 @@ from antiphon.orchestrator.structured import find_object
 
 log = logging.getLogger("antiphon.model")
 
-CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
-"""Silence of a model after which its answer counts as lost, unless said otherwise."""
+"""The default silence of a model after which its answer is lost."""
 ATTEMPTS = 3
-"""How often a model is asked again after an answer broke off. Refusals before the first token (429, 5xx) are retried
-inside the OpenAI client, with its back-off and the server's Retry-After."""
+"""How often a model is asked if its answer breaks off.
+
+The OpenAI client itself retries refusals before the first token (429, 5xx), with its back-off and
+the server's Retry-After.
+"""
 
 
 def chat_model(
-    spec: str, *, api_key: str | None = None, base_url: str | None = None, seconds: float = READ_SECONDS
+    spec: str,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    seconds: float = READ_SECONDS,
+    trims: bool = True,
 ) -> BaseChatModel:
-    """A chat model by its spec. Raises `ValueError` for a spec that is none.
+    """Return a chat model by its spec. Raises `ValueError` for an unknown spec.
 
-    `seconds` is the silence after which an answer counts as lost. `openai:<model>` speaks to `base_url` (OpenAI itself
-    when None); its binding is imported only here: it costs half a second and tens of megabytes that the offline model
-    does not need.
+    `seconds` is the silence after which an answer is lost. `trims` says whether a conversation that
+    is too long for the model loses its older half, or fails. `openai:<model>` uses the endpoint
+    `base_url`, or OpenAI itself if None. Its client is imported only if needed: the import takes
+    half a second and tens of megabytes.
     """
     kind, _, name = spec.partition(":")
     if kind == "offline" and not name:
@@ -45,35 +52,21 @@ def chat_model(
 
         return OfflineModel()
     if kind == "openai" and name:
-        return _openai(name, api_key, base_url, seconds)
+        from antiphon.orchestrator.endpoint.client import open_model
+
+        return open_model(name, api_key, base_url, seconds, trims=trims)
     raise ValueError(f"unknown model {spec!r}: use 'offline' or 'openai:<model>'")
 
 
-def _openai(name: str, api_key: str | None, base_url: str | None, seconds: float) -> BaseChatModel:
-    import httpx2
-    from langchain_openai import ChatOpenAI
-
-    return ChatOpenAI(
-        model=name,
-        api_key=SecretStr(api_key or "none"),
-        base_url=base_url,
-        timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
-        max_retries=3,
-        streaming=True,
-        stream_usage=True,
-        stream_chunk_timeout=None,
-        use_responses_api=False,
-    )
-
-
 MODEL_CUT = "model_cut"
+"""The custom event of an answer that broke off. The log then supersedes the answer's text."""
 
 
 async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens: int) -> str:
-    """The text of a model's whole answer. One that breaks off is asked for again, and the log supersedes it.
+    """Return the text of a model's whole answer, asking again if it breaks off.
 
-    One that reaches the agent's limits is stopped, and what was said is the answer. Raises what the model raised last,
-    or `ModelCut` for an answer that ended without saying that it ended.
+    An answer that reaches the agent's limits is stopped, and its text so far is returned. Raises
+    the model's last error, or `ModelCut` if the answer ended without a finish reason.
     """
     async for attempt in AsyncRetrying(
         stop=stop_after_attempt(ATTEMPTS),
@@ -94,15 +87,19 @@ async def ask(model: BaseChatModel, messages: Sequence[BaseMessage], max_tokens:
 
 
 def _broke_off(error: BaseException) -> bool:
-    """Whether an answer was lost on its way. A refusal is not: the client has asked again already, and waited."""
+    """Return whether an answer was lost on its way.
+
+    A refusal was not: the client has already retried it.
+    """
     refused = hasattr(error, "status_code") or type(error).__name__ == "APIConnectionError"
     return describe(error).retryable and not refused
 
 
 class StructuredOutput:
-    """Asks a model for an object of a schema, in the first way that its endpoint understands; remembers which one.
+    """Asks a model for an object of a schema, in the first way that its endpoint supports.
 
-    It reads the stream itself, within bounds: a model that chats instead is stopped.
+    It remembers the ways that an endpoint refuses. It reads the stream itself, within bounds: a
+    model that answers with long prose is stopped.
     """
 
     def __init__(self, model: BaseChatModel, schema: dict[str, Any]) -> None:
@@ -110,68 +107,69 @@ class StructuredOutput:
         self._schema = schema
         is_openai = model._llm_type == "openai-chat"
         self._ways = ["json_schema", "function_calling", "json_mode"] if is_openai else ["any_tool"]
-        self._limits = ["max_completion_tokens", "max_tokens", ""] if is_openai else ["max_tokens"]
-        """Names of the parameter that bounds an answer: an endpoint may know one of them, or none."""
 
-    async def ask(self, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
-        """The object, or None where the endpoint gives none in any way. Raises when it cannot be reached."""
+    async def ask(
+        self, messages: Sequence[BaseMessage], config: RunnableConfig
+    ) -> dict[str, Any] | None:
+        """Return the object, or None if the endpoint gives none in any way.
+
+        Raises what the model raises if the endpoint cannot be reached.
+        """
         try:
             async with asyncio.timeout(OBJECT_SECONDS):
                 for way in list(self._ways):
-                    if (found := await self._ask(way, messages, config)) is not None:
-                        return found
+                    answer = await self._ask(way, messages, config)
+                    if answer is not None:
+                        return answer
         except (_TooLong, TimeoutError):
             log.warning("a model that was asked for an object answered at length, and was stopped")
         return None
 
-    async def _ask(self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig) -> dict[str, Any] | None:
-        """The object that one way gives, if any. Ways and limits that are refused are not tried again."""
-        for limit in list(self._limits):
-            try:
-                return await _read_object(self._request(way, limit), messages, config)
-            except (_TooLong, TimeoutError):
+    async def _ask(
+        self, way: str, messages: Sequence[BaseMessage], config: RunnableConfig
+    ) -> dict[str, Any] | None:
+        """Return the object that one way gives, if any. A refused way is not tried again."""
+        try:
+            return await _read_object(self._request(way), messages, config)
+        except (_TooLong, TimeoutError):
+            raise
+        except Exception as error:
+            code = describe(error).code
+            if code not in NO_STRUCTURE:
                 raise
-            except Exception as error:
-                code = describe(error).code
-                if code not in NO_STRUCTURE:
-                    raise
-                if code in REFUSED and _is_about_limit(error):
-                    if limit and not _is_about_length(error):
-                        self._limits = [other for other in self._limits if other != limit]
-                    continue
-                if code in REFUSED:
-                    self._ways = [other for other in self._ways if other != way]
-                return None
-        return None
+            if code in REFUSED:
+                self._ways = [other for other in self._ways if other != way]
+            return None
 
-    def _request(self, way: str, limit: str) -> Runnable[Any, Any]:
-        """The model, bound to what one way sends.
+    def _request(self, way: str) -> Runnable[Any, Any]:
+        """Return the model, bound to what one way sends.
 
-        Formats go into the body as they stand: given otherwise, the client parses the whole answer again
-        with each piece.
+        Formats are written into the body directly; as an argument of the client, they would make it
+        parse the whole answer again with each piece.
         """
         schema, name = self._schema, self._schema["title"]
         if way == "any_tool":
-            return self._model.bind_tools([schema], tool_choice="any").bind(**{limit: OBJECT_TOKENS})
-        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
-        if limit:
-            body[limit] = OBJECT_TOKENS
+            return self._model.bind_tools([schema], tool_choice="any").bind(
+                max_tokens=OBJECT_TOKENS
+            )
         if way == "function_calling":
-            return self._model.bind_tools([schema], tool_choice=name).bind(extra_body=body)
+            return self._model.bind_tools([schema], tool_choice=name).bind(max_tokens=OBJECT_TOKENS)
+        body: dict[str, Any] = dict(getattr(self._model, "extra_body", None) or {})
         body["response_format"] = {"type": "json_object"}
         if way == "json_schema":
-            described = {"name": name, "description": schema.get("description", ""), "schema": schema}
+            description = schema.get("description", "")
+            described = {"name": name, "description": description, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": described}
-        return self._model.bind(extra_body=body)
+        return self._model.bind(extra_body=body, max_tokens=OBJECT_TOKENS)
 
 
 OBJECT_TOKENS = 4096
-"""Tokens of an answer that is to be an object, thoughts included."""
+"""The most tokens of an answer with an object, including reasoning."""
 OBJECT_CHARACTERS = 32 * 1024
 OBJECT_SECONDS = 60.0
-"""Bounds for endpoints that do not keep to the number of tokens, and for slow ones."""
+"""Bounds for endpoints that ignore the limit of tokens, and for slow ones."""
 PAUSE_PIECES = 32
-"""Pieces of an answer that are read before everybody else has a turn."""
+"""Pieces of an answer that are read before other tasks have a turn."""
 REFUSED = frozenset({"MODEL_REFUSED", "MODEL_NOT_FOUND"})
 """Failures that mean "never in this way"."""
 NO_STRUCTURE = frozenset({"MODEL_REFUSED", "MODEL_GARBAGE", "MODEL_NOT_FOUND", "AGENT_FAILED"})
@@ -179,48 +177,42 @@ NO_STRUCTURE = frozenset({"MODEL_REFUSED", "MODEL_GARBAGE", "MODEL_NOT_FOUND", "
 
 
 class _TooLong(Exception):
-    """An answer went beyond its bounds."""
+    """An answer exceeded its bounds."""
 
 
 async def _read_object(
     model: Runnable[Any, Any], messages: Sequence[BaseMessage], config: RunnableConfig
 ) -> dict[str, Any] | None:
-    """The object that a model says, or gives as arguments of a tool call; None if there is none.
+    """Return the object in a model's text or in the arguments of its tool call; None if none.
 
-    Raises `_TooLong`, which stops the model, if it says too much.
+    Raises `_TooLong`, which stops the model, if its answer exceeds the bounds.
     """
     pieces: list[str] = []
     size, end = 0, ""
     answer: Any = model.astream(list(messages), config)
     async with aclosing(answer):
         async for message in answer:
-            pieces.append(f"{message.text}{_take_arguments(message)}")
-            size += len(pieces[-1]) + len(str(message.additional_kwargs.get("reasoning_content", "")))
+            piece = f"{message.text}{_take_arguments(message)}"
+            pieces.append(piece)
+            reasoning = str(message.additional_kwargs.get("reasoning_content", ""))
+            size += len(piece) + len(reasoning)
             end = message.response_metadata.get("finish_reason") or end
             if size > OBJECT_CHARACTERS:
                 raise _TooLong
             if len(pieces) % PAUSE_PIECES == 0:
-                await asyncio.sleep(0)  # much may have come at once
-    found = find_object("".join(pieces))
-    if found is None and end == "length":
+                await asyncio.sleep(0)  # many pieces may arrive at once
+    match = find_object("".join(pieces))
+    if match is None and end == "length":
         raise _TooLong
-    return found[0] if found else None
+    return match[0] if match else None
 
 
 def _take_arguments(message: AIMessage) -> str:
-    """The arguments of a piece's tool calls. They are taken out, so that LangChain does not parse them all again."""
-    if not isinstance(message, AIMessageChunk):  # a whole answer, of a model that does not stream
+    """Remove and return the arguments of a piece's tool calls.
+
+    Otherwise LangChain would parse all of them again with each piece.
+    """
+    if not isinstance(message, AIMessageChunk):  # a whole answer of a model that does not stream
         return "".join(json.dumps(call["args"]) for call in message.tool_calls)
     pieces, message.tool_call_chunks = message.tool_call_chunks, []
     return "".join(piece["args"] or "" for piece in pieces)
-
-
-def _is_about_limit(error: Exception) -> bool:
-    """Whether a request was refused because of its limit, not because of the way in which it asks."""
-    text = str(error)
-    return "max_tokens" in text or "max_completion_tokens" in text or _is_about_length(error)
-
-
-def _is_about_length(error: Exception) -> bool:
-    """Whether prompt and limit together were too much for the model, which says nothing about other prompts."""
-    return "context length" in str(error)

@@ -1,7 +1,8 @@
-"""What a user has told about themselves: how they want to be answered, and facts to keep in mind. Pure.
+"""Profiles: how users want to be answered, and facts about them. Pure.
 
-A profile is its user's own: it is read when a message is accepted, and stored with the run's input, so that every
-attempt of the run is told the same. It stands in no event, since a thread may be read by others than who asked.
+A profile is private to its user. It is read when a message is accepted and stored with the run's
+input, so that every attempt of the run uses the same one. No event contains it, because other users
+may read the thread.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ LANGUAGE_LIMIT = 35
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _REFUSED = {"Cc", "Cs", "Zl", "Zp"}
-"""Control characters, halves of characters, and separators of lines: a profile's texts are one line each."""
+"""Unicode categories of control characters, surrogates and line separators: texts have one line."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user has told about themselves. Empty fields say nothing.
+    """What users say about themselves. Empty fields have no effect.
 
-    `language` is a BCP 47 tag like `de` or `pt-BR`; `name` and `tone` have at most 100 characters; `facts` are at most
-    50 texts of at most 300 characters.
+    `language` is a BCP 47 tag like `de` or `pt-BR`; `name` and `tone` have at most 100 characters;
+    `facts` are at most 50 texts of at most 300 characters.
     """
 
     name: str = ""
@@ -40,7 +41,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checked_profile(profile: Profile) -> Profile:
-    """A profile that can be stored. Raises `BadRequest`, which names the field."""
+    """Return a profile if it can be stored. Raises `BadRequest`, which names the field."""
     _check_text("name", profile.name, NAME_LIMIT)
     _check_text("tone", profile.tone, TONE_LIMIT)
     language = profile.language
@@ -61,10 +62,10 @@ def _check_text(field: str, text: str, limit: int) -> None:
 
 
 def encode_profile(profile: Profile) -> bytes:
-    """A profile as it is stored."""
+    """Return a profile as it is stored."""
     return msgspec.json.encode(profile)
 
 
 def decode_profile(stored: bytes) -> Profile:
-    """A stored profile."""
+    """Return a stored profile. Raises `msgspec.ValidationError`."""
     return msgspec.json.decode(stored, type=Profile)

@@ -1,7 +1,7 @@
-"""A message with all that is asked with it, from the client's words to the database. Pure.
+"""A client's message with its options, the same from the dialect to the database. Pure.
 
-A dialect makes it, `checked` refuses or cleans it, `Engine.accept` stores it as it is, and the run's
-execution reads it back.
+A dialect makes it, `checked` refuses or cleans it, `Engine.accept` stores it as it is, and the
+run's execution reads it back.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from antiphon.orchestrator.profiles import Profile
 log = logging.getLogger("antiphon.engine")
 
 LOCAL_USER = "local"
-"""The user's id if nobody has to log in."""
+"""The user's id without logins."""
 PUBLIC = ("public",)
 MODES = ("sequential", "parallel", "collaborative", "debate")
-"""How agents work together; `enhanced_collaborative` is another name of `collaborative`."""
+"""How agents work together. `enhanced_collaborative` is another name for `collaborative`."""
 OURS = frozenset(
     {
         *("thread_id", "run_id", "task_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"),
@@ -40,19 +40,19 @@ OURS = frozenset(
         *("langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions"),
     }
 )
-"""Keys of `configurable` that the server sets, or that choose what a graph goes on from."""
+"""Keys of `configurable` that the server sets, or that choose where a graph goes on from."""
 LABELS = ("__", "antiphon", "langgraph_", "lc_", "ls_")
-"""Beginnings of metadata's keys that have a meaning of their own for LangGraph, LangChain or us."""
+"""Prefixes of metadata's keys with a meaning for LangGraph, LangChain or us."""
 MARKS = ("graph:", "langsmith:", "seq:")
-"""Beginnings of tags that have one."""
+"""Prefixes of tags with such a meaning."""
 SHOWN = ("message", "primary", "supporting", "mode", "options", "inputs")
-"""Fields that the run's first event shows. In the others that are asked, keys and secrets may stand."""
-ASKED = frozenset({*SHOWN, "access", "context", "config", "history"})
-"""Fields by which two requests differ, with the graph and the thread."""
+"""Fields that the run's first event shows. The other ones may hold keys and secrets."""
+COMPARED = frozenset({*SHOWN, "access", "context", "config", "history"})
+"""Fields that make two requests different, besides the graph and the thread."""
 
 
 class Caller(Protocol):
-    """The user that a request is from. `access` are the labels of documents that they may see."""
+    """The user who sends a request. `access` has the labels of documents that they may see."""
 
     @property
     def id(self) -> str:
@@ -60,7 +60,7 @@ class Caller(Protocol):
 
     @property
     def access(self) -> Collection[str]:
-        """Labels of documents."""
+        """Access labels of documents."""
 
 
 class User(NamedTuple):
@@ -74,7 +74,7 @@ LOCAL = User()
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier message of the conversation; `id` is that of the stored one, if it is stored."""
+    """An earlier message of the conversation. `id` is set if the message is stored."""
 
     role: str
     content: str
@@ -82,67 +82,67 @@ class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message and what is asked with it. The names and the order of the first fields are stored."""
+    """A message and its options. They are stored, so a field keeps its name and meaning."""
 
     message: str
     message_id: str | None = None
-    """The message's id, if the caller chooses it. An execution finds the stored one here."""
+    """The message's id, if the client chooses it. An execution gets the stored one here."""
     primary: str | None = None
     supporting: tuple[str, ...] = ()
     mode: str | None = None
     access: tuple[str, ...] = PUBLIC
-    """Labels of documents that the run may use: `Engine.accept` sets the caller's."""
+    """Labels of documents that the run may use. `Engine.accept` sets the caller's."""
     options: dict[str, Any] = {}
-    """What the dialect's fold must know of the request; recorded with the run."""
-    inputs: dict[str, Any] = {}
-    """Values for a flow's nodes, by node; for the other fields of a graph's input, by name."""
-    context: dict[str, Any] = {}
+    """Options for the dialect's fold, recorded with the run."""
+    inputs: Mapping[str, Any] = {}
+    """Values for a flow's nodes, by node, or for the other fields of a graph's input, by name."""
+    context: Mapping[str, Any] = {}
     """Values for the graph's `context_schema`."""
     config: dict[str, Any] | None = None
-    """As LangGraph's: `configurable`, `recursion_limit`, `tags` and `metadata` count."""
+    """LangGraph's config. `configurable`, `recursion_limit`, `tags` and `metadata` are used."""
     history: tuple[HistoryMessage, ...] = ()
-    """The conversation so far, if the client keeps it; else the thread's own messages are taken."""
+    """The conversation so far, if the client keeps it; else the thread's own messages are used."""
     profile: Profile | None = None
-    """What the user had said of themselves when the message was accepted: `Engine.accept` sets it."""
+    """The user's profile when the message was accepted. `Engine.accept` sets it."""
     traceparent: str | None = None
-    """W3C's header of the trace that the request came with."""
+    """The W3C `traceparent` header of the request."""
     graph: str | None = None
     """None for the thread's own flow, or the default graph."""
     thread_id: str | None = None
     thread_name: str | None = None
-    """The client's own name for a thread, which its first message creates; names belong to a dialect."""
+    """The client's own name for a thread, in its dialect. The first message creates the thread."""
     dialect: str = "native"
     on_busy: OnBusy = "enqueue"
-    """What becomes of the message if the thread has a run under way."""
+    """What happens to the message if a run of the thread has not ended."""
     idempotency_key: str | None = None
 
     @property
     def context_values(self) -> dict[str, Any]:
-        """What the request gives as context: `configurable` is the older word for the same."""
+        """The values for the graph's context. `configurable` is LangGraph's older name for them."""
         configurable: dict[str, Any] = (self.config or {}).get("configurable") or {}
-        return configurable | self.context
+        return {**configurable, **self.context}
 
     @property
     def name_in_dialect(self) -> tuple[str, str] | None:
-        """The thread's name with its dialect."""
+        """The thread's `(dialect, name)`, or None."""
         return (self.dialect, self.thread_name) if self.thread_name is not None else None
 
     @property
     def shown(self) -> dict[str, Any]:
-        """What everybody who may read the thread may see of the request."""
+        """The part of the request that all readers of the thread may see."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if name in SHOWN}
 
     @property
     def digest(self) -> bytes:
-        """Equal for two requests with one idempotency key if they ask the same."""
+        """A digest (SHA-256) that two requests share if they ask for the same."""
         values = msgspec.to_builtins(self)
-        asked = {name: value for name, value in values.items() if name in ASKED}
+        compared = {name: value for name, value in values.items() if name in COMPARED}
         place = [self.graph or "", self.thread_id, self.name_in_dialect]
-        return hashlib.sha256(msgspec.json.encode([asked, *place])).digest()
+        return hashlib.sha256(msgspec.json.encode([compared, *place])).digest()
 
 
 def checked(request: Request, access: Collection[str]) -> Request:
-    """A request that can be stored, of a caller with this access.
+    """Return a request that can be stored, for a caller with this access.
 
     Raises `BadRequest`, `EmptyMessage`, `TooLarge`.
     """
@@ -160,7 +160,7 @@ def checked(request: Request, access: Collection[str]) -> Request:
 
 
 def checked_message(message: Any) -> str:
-    """A message that can be answered and stored. Raises `BadRequest`, `EmptyMessage`, `TooLarge`."""
+    """Return a message that can be stored. Raises `BadRequest`, `EmptyMessage`, `TooLarge`."""
     if not isinstance(message, str):
         raise BadRequest("The message must be a text.")
     text = str(message.replace("\0", ""))
@@ -176,7 +176,7 @@ def checked_message(message: Any) -> str:
 
 
 def checked_title(title: str | None) -> str | None:
-    """A title that can be stored, or None for none. Raises `BadRequest`."""
+    """Return a title that can be stored, or None if it is empty. Raises `BadRequest`."""
     if title is not None and not isinstance(title, str):
         raise BadRequest("The title must be a text.")
     text = (title or "").replace("\0", "").strip()
@@ -190,33 +190,36 @@ def checked_title(title: str | None) -> str | None:
 
 
 def checked_value(value: Any, what: str) -> Any:
-    """A client's own value that graphs, checkpoints and readers can take. Raises `BadRequest`."""
+    """Return a client's own value, if graphs and readers can take it. Raises `BadRequest`."""
     level = [value]
     for depth in range(VALUE_DEPTH + 1):
-        if any(isinstance(one, int) and not -INTEGER <= one < INTEGER for one in level):
+        if any(map(_is_too_large, level)):
             raise BadRequest(f"{what} holds a number that is too large.")
-        if depth == VALUE_DEPTH and any(isinstance(one, dict | list | tuple) for one in level):
+        if depth == VALUE_DEPTH and any(isinstance(item, dict | list | tuple) for item in level):
             raise BadRequest(f"{what} may be nested {VALUE_DEPTH} levels deep.")
-        level = [inner for one in level for inner in _inside(one)]
+        level = [inner for item in level for inner in _inside(item)]
     return value
 
 
 def checked_object(value: Any, what: str) -> dict[str, Any]:
-    """An object of a client's own values; an empty one for None. Raises `BadRequest`."""
+    """Return a client's own object; an empty one for None. Raises `BadRequest`."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise BadRequest(f"{what} must be an object.")
-    checked = checked_value(dict(value), what)
+    values: dict[str, Any] = checked_value(dict(value), what)
     try:
-        msgspec.json.encode(checked)
+        msgspec.json.encode(values)
     except (TypeError, ValueError):
         raise BadRequest(f"{what} must hold plain values.") from None
-    return dict(checked)
+    return values
 
 
 def checked_config(value: Any) -> dict[str, Any] | None:
-    """A request's `config`, without what only the server says; None for none. Raises `BadRequest`."""
+    """Return a request's `config` without keys that only the server sets, or None if it is empty.
+
+    Raises `BadRequest`.
+    """
     config = checked_object(value, "The config")
     if not config:
         return None
@@ -224,7 +227,9 @@ def checked_config(value: Any) -> dict[str, Any] | None:
     if limit is not None and (type(limit) is not int or not 1 <= limit <= STEPS_LIMIT):
         raise BadRequest(f"recursion_limit must be a number from 1 to {STEPS_LIMIT}.")
     if not isinstance(tags, list) or len(tags) > TAGS_LIMIT or not all(map(_is_tag, tags)):
-        raise BadRequest(f"tags must be at most {TAGS_LIMIT} texts of at most {TAG_LIMIT} characters.")
+        raise BadRequest(
+            f"tags must be at most {TAGS_LIMIT} texts of at most {TAG_LIMIT} characters."
+        )
     configurable = checked_object(config.get("configurable"), "configurable")
     metadata = checked_object(config.get("metadata"), "metadata")
     kept: dict[str, Any] = {
@@ -240,8 +245,12 @@ def checked_config(value: Any) -> dict[str, Any] | None:
 
 
 def is_free(key: str) -> bool:
-    """Whether a request may set this key of `configurable`."""
+    """Return whether a request may set this key of `configurable`."""
     return key not in OURS and not key.startswith("__")
+
+
+def _is_too_large(value: Any) -> bool:
+    return isinstance(value, int) and not -INTEGER <= value < INTEGER
 
 
 def _is_tag(tag: Any) -> bool:
@@ -255,7 +264,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def checked_mode(mode: str | None) -> str | None:
-    """A way of working together. Raises `BadRequest`."""
+    """Return a mode by its main name, or None. Raises `BadRequest`."""
     if mode == "enhanced_collaborative":
         return "collaborative"
     if mode and mode not in MODES:

@@ -1,9 +1,9 @@
-"""Structured answers of models, in linear time and within bounds.
+"""Reads structured answers of models in linear time and within bounds.
 
-LangChain parses what is no JSON by dropping one character after another and trying again: half a second for 8,000
-characters, minutes for 100,000, holding up every thread of the process. It does so with answers, in its output parsers,
-and with the arguments of tool calls, when it merges the pieces of a stream. `ModelGuard` keeps from both what would
-take long, in graphs of any kind.
+LangChain parses text that is not JSON by dropping one character after another and trying again.
+That takes half a second for 8,000 characters and minutes for 100,000, and blocks every thread of
+the process. It does so with answers, in its output parsers, and with the arguments of tool calls,
+when it merges the pieces of a stream. `ModelGuard` keeps long broken texts from both, in any graph.
 """
 
 from __future__ import annotations
@@ -19,24 +19,28 @@ from langchain_core.output_parsers import JsonOutputParser
 from langchain_core.outputs import ChatGenerationChunk
 
 SHORT = 4096
-"""Characters that LangChain may be given whatever they are: it takes 0.15 s at most."""
+"""Characters that LangChain may parse whatever they are: it takes at most 0.15 s."""
 LONG = 128 * 1024
-"""Characters of one call's structured answer, or of its tool calls' arguments: merging them takes 0.2 s."""
+"""The most characters of a structured answer, or of the arguments of an answer's tool calls.
+
+Merging the arguments then takes 0.2 s.
+"""
 TRIES = 16
-"""Places of a text at which an object may begin."""
+"""The number of braces at which an object is searched for."""
 
 _DECODER = json.JSONDecoder(strict=False)
 _BROKEN = (ValueError, RecursionError)
 
 
 class ModelGarbage(OutputParserException):
-    """A model's structured answer is no JSON, or beyond all bounds."""
+    """A model's structured answer is not JSON, or exceeds the bounds."""
 
 
 def find_object(text: str) -> tuple[dict[str, Any], str] | None:
-    """The first JSON object in a text, and how it is written; None if there is none.
+    """Return the first JSON object in a text, and its JSON text; None if there is none.
 
-    There may be a fence and prose around it. Tries the first braces only, so that its time is linear.
+    There may be a fence and prose around it. Only the first `TRIES` braces are tried, so that the
+    time is linear.
     """
     start = text.find("{")
     for _ in range(TRIES):
@@ -51,29 +55,32 @@ def find_object(text: str) -> tuple[dict[str, Any], str] | None:
     return None
 
 
-def is_structured(asked: Mapping[str, Any]) -> bool:
-    """Whether a model was asked for an object, which is for a program: by `on_chat_model_start`'s keywords."""
-    parameters = asked.get("invocation_params") or {}
-    options = asked.get("options") or {}
+def is_structured(call: Mapping[str, Any]) -> bool:
+    """Return whether a model is asked for an object, by the keywords of `on_chat_model_start`."""
+    parameters = call.get("invocation_params") or {}
+    options = call.get("options") or {}
     return bool(options.get("ls_structured_output_format") or parameters.get("response_format"))
 
 
 class ModelGuard:
-    """Bounds the structured answers and the tool calls of one run's model calls, by the callbacks of LangChain."""
+    """Bounds structured answers and tool calls of a run's models, by LangChain's callbacks."""
 
     def __init__(self) -> None:
         self._structured: dict[UUID, int] = {}
-        """Characters of answers so far, of calls that are to answer in JSON."""
+        """Characters of the answer so far, by call, of calls that ask for JSON."""
         self._tool_calls: dict[UUID, _Arguments] = {}
 
-    def start(self, call: UUID, asked: Mapping[str, Any]) -> None:
-        """A model is asked: `asked` are the keywords of `on_chat_model_start`."""
-        if is_structured(asked):
+    def start(self, call: UUID, keywords: Mapping[str, Any]) -> None:
+        """Handle the start of a call, with the keywords of `on_chat_model_start`."""
+        if is_structured(keywords):
             self._structured[call] = 0
 
     def see(self, call: UUID, chunk: object) -> None:
-        """A piece of an answer has come. Raises `ModelGarbage`."""
-        if not isinstance(chunk, ChatGenerationChunk) or not isinstance(message := chunk.message, AIMessageChunk):
+        """Handle a piece of an answer. Raises `ModelGarbage`."""
+        if not isinstance(chunk, ChatGenerationChunk):
+            return
+        message = chunk.message
+        if not isinstance(message, AIMessageChunk):
             return
         if message.tool_call_chunks:
             self._tool_calls.setdefault(call, _Arguments()).add(message)
@@ -85,28 +92,31 @@ class ModelGuard:
             self._tool_calls[call].check_whole()
 
     def end(self, call: UUID) -> None:
-        """A model has answered, or failed."""
+        """Handle the end of a call, with an answer or an error."""
         self._structured.pop(call, None)
         self._tool_calls.pop(call, None)
 
     @staticmethod
     def parse(name: str | None, answer: object) -> None:
-        """A parser named `name` is about to read an answer, which loses prose around a long object.
+        """Handle an answer before the parser `name` reads it: remove prose around a long object.
 
-        Raises `ModelGarbage` for a long answer that LangChain's parser of JSON could not read in time.
+        Raises `ModelGarbage` for a long answer that LangChain's JSON parser could not read in time.
         """
         text = answer.text if isinstance(answer, BaseMessage) else answer
-        if not isinstance(text, str) or len(text) <= SHORT or name not in _names(JsonOutputParser) or _is_json(text):
+        if not isinstance(text, str) or len(text) <= SHORT:
             return
-        found = find_object(text)
-        if isinstance(answer, BaseMessage):  # cut, because LangChain drops what handlers raise in plain functions
-            answer.content = found[1] if found else text[:SHORT]
-        if found is None or not isinstance(answer, BaseMessage):
-            raise ModelGarbage(f"an answer of {len(text)} characters that is no JSON")
+        if name not in _names(JsonOutputParser) or _is_json(text):
+            return
+        match = find_object(text)
+        if isinstance(answer, BaseMessage):
+            # In plain functions LangChain ignores what handlers raise: make the text short, too.
+            answer.content = match[1] if match else text[:SHORT]
+        if match is None or not isinstance(answer, BaseMessage):
+            raise ModelGarbage(f"an answer of {len(text)} characters that is not JSON")
 
 
 class _Arguments:
-    """The arguments of one answer's tool calls while they stream."""
+    """The arguments of one answer's tool calls, as they stream."""
 
     def __init__(self) -> None:
         self._messages: list[AIMessageChunk] = []
@@ -115,7 +125,7 @@ class _Arguments:
         self._check_at = SHORT
 
     def add(self, message: AIMessageChunk) -> None:
-        """Note a piece. Raises `ModelGarbage` if they have become too long, or cannot become an object."""
+        """Add a piece. Raises `ModelGarbage` if arguments are too long or not an object."""
         self._messages.append(message)
         for piece in message.tool_call_chunks:
             text = piece["args"] or ""
@@ -126,12 +136,12 @@ class _Arguments:
         if self._size > self._check_at:
             self._check_at = 2 * self._size
             if not all(_may_become_object(text) for text in self._long_texts()):
-                self._refuse("arguments of a tool call that are no JSON")
+                self._refuse("arguments of a tool call that are not JSON")
 
     def check_whole(self) -> None:
-        """The answer is complete. Raises `ModelGarbage` if long arguments are no JSON."""
+        """Check a complete answer. Raises `ModelGarbage` if long arguments are not JSON."""
         if not all(_is_json(text) for text in self._long_texts()):
-            self._refuse("arguments of a tool call that are no JSON")
+            self._refuse("arguments of a tool call that are not JSON")
 
     def _long_texts(self) -> Iterator[str]:
         if self._size > SHORT:
@@ -141,14 +151,14 @@ class _Arguments:
                     yield text
 
     def _refuse(self, reason: str) -> None:
-        """Raise, and leave nothing to LangChain: it merges and parses the pieces of failed calls, too."""
+        """Raise `ModelGarbage`. Clears the pieces: LangChain also merges those of failed calls."""
         for message in self._messages:
             message.tool_call_chunks = []
         raise ModelGarbage(reason)
 
 
 def _is_json(text: str) -> bool:
-    """Whether LangChain's first try succeeds, which is all that it needs then."""
+    """Return whether LangChain's first attempt to parse a text succeeds."""
     try:
         json.loads(text, strict=False)
     except _BROKEN:
@@ -157,12 +167,14 @@ def _is_json(text: str) -> bool:
 
 
 def _may_become_object(text: str) -> bool:
-    """Whether a text may be the beginning of a JSON object, judged by where a parser stops reading it."""
+    """Return whether a text may begin a JSON object, by the place at which a parser stops."""
     try:
         _DECODER.raw_decode(text, len(text) - len(text.lstrip()))
     except json.JSONDecodeError as error:
-        if error.msg.startswith("Unterminated string"):  # of a value; names of fields are short
-            return text[: error.pos].rstrip()[-1:] in (":", "[", ",") or len(text) - error.pos < SHORT
+        if error.msg.startswith("Unterminated string"):  # a value; names of fields are short
+            return (
+                text[: error.pos].rstrip()[-1:] in (":", "[", ",") or len(text) - error.pos < SHORT
+            )
         return error.pos >= len(text) - len("\\u0000")
     except _BROKEN:
         return False
@@ -170,6 +182,6 @@ def _may_become_object(text: str) -> bool:
 
 
 def _names(cls: type) -> set[str]:
-    """The names of a class and of all that are derived from it."""
+    """Return the names of a class and of all its subclasses."""
     derived: list[type] = cls.__subclasses__()
     return {cls.__name__}.union(*map(_names, derived))

@@ -1,7 +1,8 @@
-"""Values of users' graphs as plain JSON, for the log: bounded, and never a reason to fail."""
+"""Turns values of users' graphs into plain, bounded JSON for the log. Never fails."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 DEPTH = 50
-"""Containers inside each other; deeper ones are replaced."""
+"""The depth of containers inside each other; deeper ones are replaced."""
 ITEMS = 100_000
 """Members of one value that are kept; those beyond are left out."""
 VALUE_LIMIT = 64 * 1024
@@ -23,17 +24,21 @@ def storable(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as plain JSON types; a member that cannot be one is replaced by its type's name."""
+    """Return a value in plain JSON types; the name of its type replaces what has no such form."""
     try:
         built = msgspec.to_builtins(value, enc_hook=_described, str_keys=True)
         msgspec.json.encode(built)
-    except Exception:  # an odd member: keys that are no text, text that is no Unicode, cycles, properties that raise
-        return _Walk().plain(value, 0)
+    except Exception:
+        # keys that are not text, text that is not Unicode, cycles, properties that raise
+        return _Conversion().plain(value, 0)
     return built
 
 
 def bounded(value: Any, limit: int = VALUE_LIMIT) -> Any:
-    """Return a value as plain JSON of at most about `limit` bytes. Texts are cut, other values replaced."""
+    """Return a value as plain JSON of at most about `limit` bytes.
+
+    Texts that are too long are cut, other values are replaced by a note of their size.
+    """
     if isinstance(value, str):
         text = storable(value[:limit])
         return text if len(value) <= limit else text + CUT
@@ -49,15 +54,15 @@ def bounded(value: Any, limit: int = VALUE_LIMIT) -> Any:
     return f"<{type(value).__name__} of {size} bytes>"
 
 
-class _Walk:
-    """Takes a value apart where the fast way failed: only what is odd is replaced."""
+class _Conversion:
+    """Converts a value member by member, after the fast way failed; replaces only what is odd."""
 
     def __init__(self) -> None:
-        self._left = ITEMS
+        self._room = ITEMS
         self._inside: set[int] = set()
 
     def plain(self, value: Any, depth: int) -> Any:
-        self._left -= 1
+        self._room -= 1
         match value:
             case None | bool():
                 return value
@@ -67,7 +72,7 @@ class _Walk:
                 return int(value) if -(2**63) <= value < 2**63 else str(value)
             case float():
                 return float(value) if math.isfinite(value) else None
-        if depth >= DEPTH or self._left <= 0 or id(value) in self._inside:
+        if depth >= DEPTH or self._room <= 0 or id(value) in self._inside:
             return _named(value)
         self._inside.add(id(value))
         try:
@@ -79,17 +84,19 @@ class _Walk:
 
     def _container(self, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
-            return {self._key(key): self.plain(value[key], depth) for key in self._some(value)}
-        if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
-            return [self.plain(member, depth) for member in self._some(value)]
+            return {self._key(key): self.plain(value[key], depth) for key in self._first(value)}
+        if isinstance(value, Sequence | Set) and not isinstance(
+            value, bytes | bytearray | memoryview
+        ):
+            return [self.plain(member, depth) for member in self._first(value)]
         try:
             return msgspec.to_builtins(value, enc_hook=_refuse)
         except (TypeError, ValueError, RecursionError):
             described = _described(value)
             return described if isinstance(described, str) else self.plain(described, depth)
 
-    def _some(self, members: Iterable[Any]) -> list[Any]:
-        return [member for member, _ in zip(members, range(max(self._left, 0)), strict=False)]
+    def _first(self, members: Iterable[Any]) -> list[Any]:
+        return list(itertools.islice(members, max(self._room, 0)))
 
     def _key(self, key: Any) -> str:
         if isinstance(key, str):
@@ -105,7 +112,11 @@ def _refuse(value: Any) -> Any:
 
 
 def _described(value: Any) -> Any:
-    """What stands for an object that is no plain value. Subclasses of plain types are what they derive from."""
+    """Return what represents an object in JSON.
+
+    Subclasses of plain types become the plain type. Exceptions become their name, since their text
+    may hold what is not for readers.
+    """
     plain_types: tuple[type[Any], ...] = (str, int, float, dict, list)
     for base in plain_types:
         if isinstance(value, base):
@@ -113,7 +124,7 @@ def _described(value: Any) -> Any:
     if hasattr(value, "content") and isinstance(getattr(value, "type", None), str):  # a message
         return {"role": value.type, "content": str(getattr(value, "text", value.content))}
     if isinstance(value, BaseException):
-        return _named(value)  # its text may hold what is not for readers
+        return _named(value)
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):

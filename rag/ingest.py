@@ -1,8 +1,8 @@
-"""Files into a store: Markdown and plain text, one document each."""
+"""Loads files into a store: Markdown and plain text, one document each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,23 +16,31 @@ SAMPLE = Path(__file__).with_name("sample")
 
 
 def ingest(store: Store, paths: Iterable[Path]) -> int:
-    """Store all text files below some paths. Returns how many documents that were.
+    """Store all text files in some paths. Return the number of documents.
 
-    A document's uri is its path below the folder that was named, or as much more of its path as tells it from a
-    document of another file, which stays. Raises `FileNotFoundError` for a path that is not there and `ValueError` for
-    a file that is not UTF-8 text.
+    A document's uri is its path inside the folder that was named, or as much more of its path as
+    distinguishes it from a document of another file, which stays. Raises `FileNotFoundError` for a
+    missing path and `ValueError` for a file that is not UTF-8 text.
     """
-    files = {uri: file for uri, source in store.sources().items() if (file := Path(source)).exists()}
-    known = {file: uri for uri, file in files.items()}
+    sources = {uri: Path(source) for uri, source in store.sources().items()}
+    files = {uri: file for uri, file in sources.items() if file.exists()}
+    uris = {file: uri for uri, file in files.items()}
     stored = set()
     for path in paths:
         for file, name in _files(path):
-            uri = known[file] = known.get(file) or next(uri for uri in _names(file, name) if uri not in files)
+            if file not in uris:
+                uris[file] = _free_uri(file, name, files)
+            uri = uris[file]
             files[uri] = file
             document = msgspec.structs.replace(read_document(uri, _text(file)), source=str(file))
             store.put(document, split(document))
             stored.add(uri)
     return len(stored)
+
+
+def _free_uri(file: Path, name: str, files: Container[str]) -> str:
+    """Return the shortest name for a file that no other file has."""
+    return next(uri for uri in _names(file, name) if uri not in files)
 
 
 def _text(file: Path) -> str:
@@ -43,7 +51,10 @@ def _text(file: Path) -> str:
 
 
 def _names(file: Path, name: str) -> Iterator[str]:
-    """Names for a file, the shortest first: its path below the named folder, then with the folders around that."""
+    """Yield names for a file, the shortest first.
+
+    The first is its path inside the named folder; each further one has one more folder around that.
+    """
     yield name
     for parent in list(file.parents)[name.count("/") + 1 :]:
         yield file.relative_to(parent).as_posix()
@@ -51,12 +62,12 @@ def _names(file: Path, name: str) -> Iterator[str]:
 
 
 def ingest_sample(store: Store) -> int:
-    """Load the shipped handbook into an empty store. Does nothing in one that has documents."""
+    """Load the shipped handbook into an empty store. Return the number of documents loaded."""
     return 0 if store.documents() else ingest(store, [SAMPLE])
 
 
 def _files(path: Path) -> Iterator[tuple[Path, str]]:
-    """The absolute paths of text files, and their names as seen from what was named."""
+    """Yield the absolute paths of text files, and their paths inside the folder that was named."""
     if path.is_file():
         yield path.parent.resolve() / path.name, path.name
         return

@@ -1,4 +1,4 @@
-"""Markdown and plain text into chunks: by headings first, then by paragraphs up to a size."""
+"""Splits Markdown and plain text into chunks: at headings, then into paragraphs up to a size."""
 
 from __future__ import annotations
 
@@ -17,19 +17,26 @@ _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 
 
 def read_document(uri: str, text: str) -> Document:
-    """A document from a file's text. Front matter may give `title` and `access`; the first heading is the default."""
+    """Return a document from a file's text.
+
+    Front matter may give `title` and `access`; otherwise the title is the first heading, or `uri`.
+    """
     text = text.replace("\r\n", "\n")
     meta: dict[str, str] = {}
-    if (match := _FRONT_MATTER.match(text)) and (found := _front_matter(match[1] or "")):
-        meta = found
-        text = text[match.end() :]
-    return Document(
-        uri=uri, title=meta.get("title") or _first_heading(text) or uri, access=meta.get("access", PUBLIC), text=text
-    )
+    block = _FRONT_MATTER.match(text)
+    if block is not None:
+        meta = _front_matter(block[1] or "")
+    if block is not None and meta:
+        text = text[block.end() :]
+    title = meta.get("title") or _first_heading(text) or uri
+    return Document(uri=uri, title=title, access=meta.get("access", PUBLIC), text=text)
 
 
 def _front_matter(block: str) -> dict[str, str]:
-    """Keys and values of a block between two rules, whatever else stands there: a label must not be overlooked."""
+    """Return keys and values of the block between two rules, whatever else is in it.
+
+    It is lenient so that no access label is overlooked.
+    """
     return {key.lower(): value.strip().strip("\"'") for key, value in _KEY.findall(block)}
 
 
@@ -38,7 +45,7 @@ def _first_heading(text: str) -> str | None:
 
 
 def _lines(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
-    """Each line, with its heading where it is one; code has none."""
+    """Yield each line, and the match of its heading if it is one; lines of code are none."""
     fence: str | None = None
     for line in text.split("\n"):
         if mark := _FENCE.match(line):
@@ -47,18 +54,27 @@ def _lines(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
 
 
 def split(document: Document) -> list[Chunk]:
-    """A document's chunks, in order. Every chunk stands below one heading; long tables repeat their header row."""
+    """Return a document's chunks, in order.
+
+    Every chunk is below one heading; the parts of a long table repeat its header row.
+    """
     chunks: list[Chunk] = []
     for path, body in _sections(document):
         for text in _pieces(body):
             chunks.append(
-                Chunk(document=document.uri, ordinal=len(chunks), heading=path, text=text, access=document.access)
+                Chunk(
+                    document=document.uri,
+                    ordinal=len(chunks),
+                    heading=path,
+                    text=text,
+                    access=document.access,
+                )
             )
     return chunks
 
 
 def _sections(document: Document) -> Iterator[tuple[str, str]]:
-    """`(heading path, text)` for each heading that has text of its own, or nothing at all below it."""
+    """Yield `(heading path, text)` for each heading with own text, or without anything below."""
     levels: list[tuple[int, str]] = []
     lines: list[str] = []
     for line, heading in [*_lines(document.text), ("", None)]:
@@ -67,7 +83,9 @@ def _sections(document: Document) -> Iterator[tuple[str, str]]:
             continue
         if section := _section(document, levels, lines, len(heading[1])):
             yield section
-        levels = [entry for entry in levels if entry[0] < len(heading[1])] + [(len(heading[1]), heading[2])]
+        levels = [entry for entry in levels if entry[0] < len(heading[1])] + [
+            (len(heading[1]), heading[2])
+        ]
         lines = []
     if section := _section(document, levels, lines, 0):
         yield section
@@ -76,7 +94,7 @@ def _sections(document: Document) -> Iterator[tuple[str, str]]:
 def _section(
     document: Document, levels: list[tuple[int, str]], lines: list[str], next_level: int
 ) -> tuple[str, str] | None:
-    """A heading's own text; where it has none and no heading stands below it, the heading itself is the text."""
+    """Return a heading's path and own text; a heading without any text below it is its own text."""
     body = "\n".join(lines).strip("\n")
     if not body.strip():
         if not levels or next_level > levels[-1][0]:
@@ -89,7 +107,7 @@ def _section(
 
 
 def _pieces(body: str) -> Iterator[str]:
-    """A section's text in pieces of about `CHUNK` characters, cut between blocks."""
+    """Yield a section's text in pieces of about `CHUNK` characters, cut between blocks."""
     piece = ""
     for block in _blocks(body):
         if piece and len(piece) + len(block) > CHUNK:
@@ -101,7 +119,7 @@ def _pieces(body: str) -> Iterator[str]:
 
 
 def _blocks(body: str) -> Iterator[str]:
-    """Paragraphs and lists as they are; tables too long for a chunk in parts that repeat the header."""
+    """Yield paragraphs and lists as they are, and long tables in parts that repeat the header."""
     for block in re.split(r"\n\s*\n", body):
         rows = block.strip("\n").split("\n")
         if len(block) <= CHUNK or not rows[0].lstrip().startswith("|"):

@@ -9,9 +9,9 @@ PUBLIC = "public"
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """One source text. `uri` names it, `access` is the label a reader needs to see any of it.
+    """One source text. `uri` names it; `access` is the label that a reader needs to see any of it.
 
-    `source` is where it was read, which only the store gets to see.
+    `source` is the file it was read from, which only the store knows.
     """
 
     uri: str
@@ -22,7 +22,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A passage of a document, small enough to be a citation. `heading` is the path of headings above it."""
+    """A passage of a document, small enough to be a citation.
+
+    `ordinal` counts from 0; `heading` is the path of headings above it.
+    """
 
     document: str
     ordinal: int
@@ -31,13 +34,16 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     access: str
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """A chunk that answers a query. Higher scores are better; they compare within one query only."""
+class ScoredChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk that answers a query.
+
+    Higher scores are better; they compare within one query only.
+    """
 
     chunk: Chunk
     score: float
 
     @property
     def id(self) -> str:
-        """Names the chunk: `document#ordinal`."""
+        """The chunk's name: `document#ordinal`."""
         return f"{self.chunk.document}#{self.chunk.ordinal}"

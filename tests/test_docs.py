@@ -18,15 +18,18 @@ from antiphon.api.settings import Settings
 from antiphon.orchestrator.errors import CODES
 from antiphon.orchestrator.events import EVENT_TYPES
 from antiphon.orchestrator.flows.check import NAMES, check
-from antiphon.orchestrator.flows.definition import ALIASES, CONFIGS, TOOL_ARGUMENTS, read_flow
+from antiphon.orchestrator.flows.kinds import KINDS
+from antiphon.orchestrator.flows.kinds.tool import ARGUMENTS
 from antiphon.orchestrator.flows.language.expressions import FUNCTIONS
 from antiphon.orchestrator.flows.language.text import from_text
+from antiphon.orchestrator.flows.reading import read_flow
 from antiphon.orchestrator.team.agents import TEAM
 from tests.frames_page import page
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
 FLOWS = (ROOT / "docs/flows.md").read_text(encoding="utf-8")
+ALIASES = [alias for kind in KINDS.values() for alias in kind.aliases]
 BLOCKS = [part.partition("```")[0] for part in FLOWS.split("```yaml\n")[1:]]
 
 
@@ -66,15 +69,15 @@ def test_every_frame_of_the_flow_vocabulary_stands_in_the_reference() -> None:
         assert f"| `{frame.__struct_config__.tag}` |" in REFERENCE
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and_an_example(kind: str) -> None:
     (row,) = [line for line in FLOWS.splitlines() if line.startswith(f"| `{kind}` |")]
-    for setting in msgspec.structs.fields(CONFIGS[kind]):
+    for setting in msgspec.structs.fields(KINDS[kind].config):
         assert f"`{setting.name}`" in row
     assert f"type: {kind}" in FLOWS
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *NAMES, *ALIASES, *TOOL_ARGUMENTS])
+@pytest.mark.parametrize("name", sorted([*FUNCTIONS, *NAMES, *ALIASES, *ARGUMENTS]))
 def test_every_word_of_expressions_stands_in_the_page_about_flows(name: str) -> None:
     assert f"`{name}(" in FLOWS if name in FUNCTIONS else f"`{name}`" in FLOWS
 
@@ -83,9 +86,9 @@ def test_every_word_of_expressions_stands_in_the_page_about_flows(name: str) -> 
 def test_the_examples_of_the_page_about_flows_can_be_executed(block: str) -> None:
     found = from_text(block)
     if isinstance(found, list):
-        assert read_flow({"nodes": found, "edges": []})[1] == []
+        assert read_flow({"nodes": found, "edges": []}, KINDS)[1] == []
     else:
-        check(found, TEAM.names)
+        check(found, KINDS, TEAM.names)
 
 
 def test_every_route_stands_in_the_reference() -> None:

@@ -26,7 +26,7 @@ from antiphon.orchestrator.request import Request
 
 STOPPED = ("interrupted", "cancelled", "failed")
 """Finish reasons of agents that have not completed their step; the next frame reports why."""
-TOOL_EVENTS = ("tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order")
+TOOL_EVENTS = ("tool_start", "tool_complete", "tool_error", "tool_order")
 """What most vocabularies leave out."""
 
 

@@ -18,7 +18,7 @@ from antiphon.api.routes.socket import Adapt
 from antiphon.api.services import Services, idempotency_key
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id, same_id
-from antiphon.data.records import Flow
+from antiphon.data.records import FlowRecord
 from antiphon.orchestrator.flows.language import text
 from antiphon.orchestrator.flows.library import FlowLibrary
 from antiphon.orchestrator.request import Request as AskedRequest
@@ -68,7 +68,7 @@ class FlowInfo(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
 
 
-def _info(flow: Flow) -> FlowInfo:
+def _info(flow: FlowRecord) -> FlowInfo:
     fields = msgspec.structs.asdict(flow)
     return FlowInfo(**{name: value for name, value in fields.items() if name != "owner"})
 
@@ -110,7 +110,7 @@ async def create_flow(
     return _info(await services.flows.save(body, principal.id, agent_id))
 
 
-async def _earlier(flows: FlowLibrary, agent_id: str, user: str, body: bytes) -> Flow | None:
+async def _earlier(flows: FlowLibrary, agent_id: str, user: str, body: bytes) -> FlowRecord | None:
     """Return the flow that the same request has made before, or None.
 
     Raises `Problem` IDEMPOTENCY_CONFLICT if the request was another one.

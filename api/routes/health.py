@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import HttpMethod, Response, get, route
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 
@@ -33,7 +33,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 FAILED = {503: ResponseSpec(Health, description="The server stores nothing any more.")}
 
 
-@get("/health", responses=FAILED)
+@route("/health", http_method=[HttpMethod.GET, HttpMethod.HEAD], responses=FAILED)
 async def health(services: NamedDependency[Services]) -> Response[Health]:
     """Whether the server can take messages, what it serves, and on which store."""
     engine = services.engine

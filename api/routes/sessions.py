@@ -12,6 +12,7 @@ from antiphon.api.dialects.base import iso
 from antiphon.api.dialects.sessions import SessionMessage, session_message
 from antiphon.api.principal import Principal
 from antiphon.api.services import Services
+from antiphon.data import reads
 from antiphon.data.records import Thread
 
 SESSIONS = DIALECTS["sessions"]
@@ -91,7 +92,7 @@ async def list_sessions(
     services: NamedDependency[Services], principal: NamedDependency[Principal]
 ) -> SessionListing:
     """The caller's sessions, the newest first: `{data, sessions, message}`."""
-    names = await services.engine.database.thread_names(principal.id, SESSIONS.name)
+    names = await services.engine.database.fetch(reads.thread_names, principal.id, SESSIONS.name)
     threads = await services.engine.threads(principal.id)
     sessions = [_session(thread, names.get(thread.id, thread.id)) for thread in threads]
     return SessionListing(data=sessions, sessions=sessions, message="These are your sessions.")

@@ -1,18 +1,15 @@
-"""Carries out WebSocket conversations: one reader, and one writer that follows runs by their cursors.
+"""Carries out WebSocket conversations: reads frames, logs in, obeys commands, and sends.
 
-The reader never stops reading, so pings are answered and a client that leaves is noticed; no frame is queued anywhere,
-because the log is the queue.
+What is to be done is decided in `connection.py` and `turns.py`, without a socket. The reader never
+stops reading, so pings are answered, and a client that leaves is noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,25 +17,22 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from antiphon.api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
-from antiphon.api.dialects.base import Dialect, Frame, encoded, number
+from antiphon.api.dialects.base import Dialect, encoded
 from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
-from antiphon.api.services import TICK_SECONDS, Services, as_problem, start_of
-from antiphon.api.streams import Cursor, check_cursor, cursor_at, run_frames, thread_frames
+from antiphon.api.routes.showing import Delivery, Shows
+from antiphon.api.services import TICK_SECONDS, Services, as_problem
+from antiphon.api.streams import check_cursor, cursor_at
+from antiphon.api.turns import coming_back
 from antiphon.data.errors import AntiphonError
-from antiphon.orchestrator.engine.run import Run
 from antiphon.orchestrator.request import Request
 
-log = logging.getLogger("antiphon.socket")
 audit = logging.getLogger("antiphon.audit")
 
-WAITING = 8
-"""Messages that may wait for their turn on one connection of a serial dialect."""
 SUBPROTOCOL = "chat.v1"
+BEARER = "bearer."
 RESTART = 1012
-_SEQ = re.compile(r"\d{1,15}(\.\d{1,2})?", re.ASCII)
-Work = Callable[[], Coroutine[Any, Any, None]]
 Adapt = Callable[[Request, Principal], Awaitable[Request]]
 
 
@@ -50,18 +44,19 @@ async def converse(
     adapt: Adapt | None = None,
     idle_seconds: float | None = None,
 ) -> None:
-    """Serve one WebSocket from its acceptance to its end. `adapt` completes messages by what the route knows.
+    """Serve one WebSocket from its acceptance to its end.
 
-    One on which nothing happens for `idle_seconds` is closed.
+    `adapt` completes messages by what the route knows. A connection on which nothing happens for
+    `idle_seconds` is closed.
     """
     offered = socket.scope.get("subprotocols", [])
-    await socket.accept(subprotocols=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    talk = _Talk(socket, dialect, services, connection_id or "", adapt, idle_seconds)
+    await socket.accept(subprotocols=_selected(offered))
+    talk = _Talk(socket, dialect, services, connection_id or "", adapt)
     try:
         with services.metrics.streams.labels("websocket").track_inprogress():
-            await talk.serve(offered)
+            await talk.serve(offered, idle_seconds or None)
     except AntiphonError as error:
-        await talk.fail(as_problem(error))
+        await talk.fail(error)
     except (WebSocketDisconnect, OSError):
         return
     finally:
@@ -69,87 +64,63 @@ async def converse(
 
 
 class _Talk:
-    """One connection: carries out what the conversation decides."""
+    """One connection: carries out what its conversation decides."""
 
     def __init__(
         self,
         socket: WebSocket[Any, Any, Any],
         dialect: Dialect,
         services: Services,
-        connection: str,
+        connection_id: str,
         adapt: Adapt | None,
-        idle_seconds: float | None,
     ) -> None:
-        self._idle_seconds = idle_seconds
         self._socket = socket
-        self._adapt = adapt
         self._dialect = dialect
         self._services = services
-        self._connection = connection
-        self._conversation = Conversation(dialect, connection)
-        self._turns: deque[tuple[Run, Cursor]] = deque()
-        self._more = asyncio.Event()
-        self._showing: asyncio.Task[None] | None = None
-        self._begun = False
-        """Whether something of the run that is shown was sent."""
-        self._last: tuple[Run, float] | None = None
-        """What was sent last."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._current: Run | None = None
-        self._stopped: str | None = None
-        """The run that the client stopped while it was shown."""
+        self._connection_id = connection_id
+        self._adapt = adapt
+        names_itself = not services.authenticator.required
+        self._conversation = Conversation(dialect, connection_id, names_itself=names_itself)
+        self._place = Delivery(services, dialect, connection_id)
+        self._shows = Shows(services, dialect, self._place, self._send, self.fail, self._restart)
         self._sending = asyncio.Lock()
         self._closed = False
         self._count_frame = services.limits.frames()
         self._counted = ExitStack()
 
-    async def serve(self, offered: list[str]) -> None:
+    # -- the connection ----------------------------------------------------------------------------
+
+    async def serve(self, offered: list[str], idle_seconds: float | None) -> None:
         """Log in by what the request carries, then obey frames until the client leaves."""
-        if self._dialect.serial:
-            self._spawn(self._take_turns)
         self._counted.enter_context(self._services.limits.anonymous())
-        token = _token(self._socket, offered)
-        if ticket := self._socket.query_params.get("ticket"):
-            await self._redeem(ticket)
-        elif token is not None or not self._services.authenticator.required:
-            await self._verify(token, asked=False)
-        elif self._socket.query_params.get("token") == "":
-            await self._verify("", asked=False)
-        until = asyncio.get_running_loop().time() + self._services.settings.auth_seconds
+        await self._log_in(offered)
+        clock = asyncio.get_running_loop().time
+        login_until = clock() + self._services.settings.auth_seconds
         while not self._closed:
+            idle_until = clock() + idle_seconds if idle_seconds else None
+            until = login_until if self._conversation.principal is None else idle_until
             try:
-                async with asyncio.timeout_at(self._patience(until)):
+                async with asyncio.timeout_at(until):
                     text = await self._receive()
             except TimeoutError:
-                if self._conversation.principal is None:
-                    raise Problem("AUTH_TIMEOUT", "Nobody logged in.") from None
-                if self._current is None:
-                    await self._close(1000)
+                busy = self._shows.turns.current is not None
+                await self._act(self._conversation.silent(busy, self._now()))
                 continue
             self._count_frame()
             await self._act(self._conversation.receive(text, self._now()))
 
-    def _patience(self, login: float) -> float | None:
-        """Until when the next frame has to come, on the loop's clock: a login soon, anything else not for ever."""
-        if self._conversation.principal is None:
-            return login
-        return asyncio.get_running_loop().time() + self._idle_seconds if self._idle_seconds else None
-
-    async def fail(self, problem: Problem) -> None:
-        """Tell the client why it has to go, and close."""
+    async def fail(self, error: Exception) -> None:
+        """Report why the connection has to end, and close it."""
         with suppress(WebSocketDisconnect, OSError):
-            await self._act(self._conversation.fatal(problem, self._now()))
+            await self._act(self._conversation.fatal(as_problem(error), self._now()))
 
     async def end(self) -> None:
         """Stop following; runs go on."""
         self._counted.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._store_place()
+        await self._shows.end()
 
     async def _receive(self) -> str | None:
-        """The next text; None for a binary frame. Litestar's own reading would turn that into an empty text."""
+        """Return the next text; None for a binary frame, which Litestar's reading makes empty."""
         event = await self._socket.receive()
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(detail="gone", code=event.get("code", 1005))
@@ -170,9 +141,42 @@ class _Talk:
                 case Perform():
                     await self._perform(action)
 
+    async def _send(self, frame: msgspec.Struct | str) -> None:
+        """Send a frame, once there is room for it.
+
+        The protocol ends the connection of a reader that makes none.
+        """
+        async with self._sending:
+            await self._socket.send_data(encoded(frame).decode())
+
+    async def _close(self, code: int) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._socket.close(code=code)
+
+    async def _restart(self) -> None:
+        """Send the client to another process."""
+        await self._close(RESTART)
+
+    def _now(self) -> int:
+        return self._services.clock()
+
+    # -- logins ------------------------------------------------------------------------------------
+
+    async def _log_in(self, offered: list[str]) -> None:
+        """Log in by the opening request: a ticket, a token, or nothing with auth off."""
+        query = self._socket.query_params
+        token = _token(self._socket, offered)
+        if query.get("ticket"):
+            await self._redeem(query["ticket"])
+        elif token is not None or not self._services.authenticator.required:
+            await self._verify(token, asked=False)
+        elif query.get("token") == "":
+            await self._verify("", asked=False)
+
     async def _verify(self, token: str | None, *, asked: bool) -> None:
         try:
-            principal = self._services.authenticator.principal(token)
+            principal = await self._services.authenticator.principal(token)
         except Problem as problem:
             await self._refuse(problem)
         else:
@@ -188,26 +192,30 @@ class _Talk:
 
     async def _refuse(self, problem: Problem) -> None:
         client = self._socket.client.host if self._socket.client else None
-        audit.warning(
-            "refused a login", extra={"code": problem.code, "path": self._socket.scope["path"], "client": client}
-        )
+        about = {"code": problem.code, "path": self._socket.scope["path"], "client": client}
+        audit.warning("refused a login", extra=about)
         self._services.metrics.refusals.labels(problem.code).inc()
         await self._act(self._conversation.refused(problem, self._now()))
 
     async def _let_in(self, principal: Principal, *, asked: bool, silently: bool = False) -> None:
-        """Welcome a client; `silently` where it neither sent a token nor needed one. A renewal only moves its end."""
+        """Welcome a client. A renewal only moves the end of its login."""
         first = self._conversation.principal is None
         if first:
             self._services.limits.check_connections(principal.id)
             self._counted.close()
             self._counted.enter_context(self._services.limits.connection(principal.id))
-        actions = self._conversation.authenticated(principal, self._now(), asked=asked)
-        if self._dialect.greets or not silently:
-            await self._act(actions)
-        if first:
-            if principal.expires_at is not None:
-                self._spawn(self._watch_login)
-            await self._come_back(principal)
+        now = self._now()
+        await self._act(
+            self._conversation.authenticated(principal, now, asked=asked, silently=silently)
+        )
+        if not first:
+            return
+        if principal.expires_at is not None:
+            self._shows.spawn(self._watch_login)
+        self._place.user = principal.id
+        if known := await self._place.known():
+            last_seq = self._socket.query_params.get("last_seq", "")
+            await self._perform(Perform(coming_back(*known, last_seq), principal))
 
     async def _watch_login(self) -> None:
         """Close the connection when its login is not valid any more; the runs go on."""
@@ -221,214 +229,89 @@ class _Talk:
                 await self._act(self._conversation.expired(problem, self._now()))
                 return
 
+    # -- commands ----------------------------------------------------------------------------------
+
     async def _perform(self, action: Perform) -> None:
-        command, principal = action.command, self._named(action)
+        command, user = action.command, action.principal.id
+        self._place.user = user
+        engine = self._services.engine
         try:
             match command:
                 case Ask():
-                    await self._ask(command.request, principal)
+                    await self._ask(command.request, action.principal)
                 case Resume():
-                    await self._resume(command, principal)
+                    await self._resume(command, user)
                 case Cancel():
-                    await self._cancel(command, principal)
-                case AnswerQuestion():
-                    run = await self._services.engine.answer(
-                        command.run_id, command.answer, principal.id, question=command.id
-                    )
-                    self._follow(run, start_of(run))
+                    await self._cancel(command.run_id, user)
+                case AnswerQuestion(run_id=run_id, answer=answer, id=question):
+                    run = await engine.answer(run_id, answer, user, question=question)
+                    self._shows.follow(run, run.answered)
         except AntiphonError as error:
             await self._act(self._conversation.problem(as_problem(error), self._now()))
 
-    def _named(self, action: Perform) -> Principal:
-        """Whose command it is: where nobody has to log in, the client says so by a name."""
-        name = action.command.user if isinstance(action.command, Ask | Resume) else None
-        if name is None or self._services.authenticator.required:
-            return action.principal
-        self._conversation.principal = principal = msgspec.structs.replace(action.principal, id=name)
-        return principal
-
     async def _ask(self, request: Request, principal: Principal) -> None:
-        if self._dialect.serial and len(self._turns) >= WAITING:
-            raise Problem("BUSY", f"{WAITING} messages are waiting already.")
-        if request.thread_id is None and request.thread_name is None and self._connection:
-            request = msgspec.structs.replace(request, thread_name=f"connection:{self._connection}")
+        self._shows.turns.check_room()
+        if self._connection_id and request.thread_id is None and request.thread_name is None:
+            name = f"connection:{self._connection_id}"
+            request = msgspec.structs.replace(request, thread_name=name)
         if self._adapt is not None:
             request = await self._adapt(request, principal)
         run = await self._services.start(request, principal)
-        self._follow(run, start_of(run))
+        self._shows.follow(run, run.answered)
 
-    async def _resume(self, command: Resume, principal: Principal) -> None:
+    async def _resume(self, command: Resume, user: str) -> None:
         engine = self._services.engine
+        run = None
         if command.thread_id is not None:
-            thread_id, run = (await engine.thread(command.thread_id, principal.id)).id, None
+            thread_id = (await engine.thread(command.thread_id, user)).id
         elif command.run_id is not None:
-            run = await engine.run(command.run_id, principal.id)
+            run = await engine.run(command.run_id, user)
             thread_id = run.thread_id
         else:
             raise Problem("BAD_REQUEST", "resume takes run_id.")
         cursor = cursor_at(command.after)
         self._services.metrics.resumes.labels("websocket").inc()
         try:
-            await check_cursor(engine, thread_id, cursor, principal.id)
+            await check_cursor(engine, thread_id, cursor, user)
         except Problem:
-            last = (await engine.thread(thread_id, principal.id)).last_seq
+            last = (await engine.thread(thread_id, user)).last_seq
             await self._send(self._dialect.reset(1, last, self._now()))
             return
         if run is not None:
-            self._follow(run, cursor)
+            self._shows.follow(run, command.after)
         else:
-            self._spawn(partial(self._show_thread, thread_id, cursor))
+            self._shows.follow_thread(thread_id, cursor)
 
-    async def _cancel(self, command: Cancel, principal: Principal) -> None:
-        """Stop a run: the one that is named, the one that is shown, or the one that was shown last, which may wait."""
-        shown = self._last[0] if self._dialect.serial and self._last is not None else None
-        run = self._current or shown
-        run_id = command.run_id or (run.id if run is not None else None)
-        if run_id is not None:
-            await self._services.engine.cancel(run_id, principal.id)
-            if self._dialect.serial and run is not None and run.id == run_id:
-                self._show_end(run)
-
-    def _show_end(self, run: Run) -> None:
-        """Show how a run ended that was stopped, also if all that was shown of it ended with a question."""
-        if self._current is not None and self._current.id == run.id:
-            self._stopped = run.id
-        elif self._last is not None and self._last[0].id == run.id:
-            self._follow(run, cursor_at(self._last[1]))
-
-    async def _come_back(self, principal: Principal) -> None:
-        """Go on where an earlier connection with the same id broke off: behind `last_seq` where the client says it,
-        else behind what was sent to it.
-
-        After a crash that is known of runs that were shown to their end only; any other is shown from its beginning,
-        since a client that cannot say what it has is better told twice than left waiting.
-        """
-        known = await self._services.position(self._key(principal)) if self._connection else None
-        if known is not None:
-            run_id, sent = known
-            last_seq = self._socket.query_params.get("last_seq", "")
-            after = float(last_seq) if _SEQ.fullmatch(last_seq) else sent
-            await self._perform(Perform(Resume(run_id=run_id, after=after), principal))
-
-    def _key(self, principal: Principal) -> tuple[str, str, str]:
-        return principal.id, self._dialect.name, self._connection
-
-    def _follow(self, run: Run, cursor: Cursor) -> None:
-        """Show a run. On a serial connection in its turn; what follows an answer comes first, because messages that
-        were sent ahead wait for this run's end."""
-        if not self._dialect.serial:
-            self._spawn(partial(self._show, run, cursor))
+    async def _cancel(self, run_id: str | None, user: str) -> None:
+        """Stop a run: the one that is named, or the one that is shown."""
+        run_id = run_id or self._shows.turns.to_cancel()
+        if run_id is None:
             return
-        self._current = self._current or run
-        if run.answered:
-            self._turns.appendleft((run, cursor))
-            if self._showing is not None and not self._begun:
-                self._showing.cancel()
-        else:
-            self._turns.append((run, cursor))
-        self._more.set()
+        await self._services.engine.cancel(run_id, user)
+        showing: Any = self._shows.turns.cancelled(run_id)
+        if showing is not None:
+            self._shows.follow(showing.run, showing.after)
 
-    async def _take_turns(self) -> None:
-        """One run after the other: these clients cannot tell the frames of two runs apart."""
-        while True:
-            await self._more.wait()
-            while self._turns:
-                run, cursor = self._turns.popleft()
-                if not await self._show_alone(run, cursor):
-                    self._turns.insert(1, (run, cursor))
-                self._current = None
-                if self._stopped == run.id and self._last is not None:  # perhaps after its question was shown
-                    self._turns.appendleft((run, cursor_at(self._last[1])))
-                self._stopped = None
-            self._more.clear()
 
-    async def _show_alone(self, run: Run, cursor: Cursor) -> bool:
-        """Show a run to its end; False where another one comes first, of which nothing was shown yet."""
-        self._current, self._begun = run, False
-        self._showing = asyncio.create_task(self._show(run, cursor))
-        try:
-            await asyncio.wait([self._showing])
-        finally:
-            self._showing.cancel()
-        if self._showing.cancelled():
-            return False
-        self._showing.result()
-        return True
+def _selected(offered: list[str]) -> str | None:
+    """Return the subprotocol of the answer.
 
-    async def _show(self, run: Run, cursor: Cursor) -> None:
-        self._note(run, number(cursor.seq, cursor.frame))
-        await self._store_place()
-        held: list[Frame] = []
-        async for found in run_frames(run, self._dialect, cursor, self._services.settings.heartbeat_seconds):
-            frames = [*held, *(frame for _, frame in found or ())]
-            held = frames if self._must_wait(run, frames) else []
-            for frame in frames if not held else ():
-                self._begun = True
-                await self._send(frame.data)
-                self._last = (run, frame.seq)
-                self._note(run, frame.seq)
-        await self._store_place()
-        await self._leave_if_draining()
+    A browser gives up if it offered some and none is selected, so a token that was offered alone
+    goes back to its sender: nothing else would let it connect.
+    """
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    return _bearer(offered)
 
-    def _must_wait(self, run: Run, frames: list[Frame]) -> bool:
-        """Whether all that there is of a run is that it was accepted, while an earlier one of its thread goes on: on a
-        serial connection that one may still ask something, whose answer's frames come first."""
-        accepted = run.first_seq + 1
-        waits = self._dialect.serial and run.queued and not self._begun
-        return waits and all(frame.seq <= accepted for frame in frames)
 
-    def _note(self, run: Run, seq: float) -> None:
-        """Note that this connection has been sent a run up to here."""
-        if self._connection and (principal := self._conversation.principal):
-            self._services.remember(self._key(principal), run.id, seq)
-
-    async def _store_place(self) -> None:
-        """Keep what was noted for a connection with the same id, whatever process it meets."""
-        if self._connection and (principal := self._conversation.principal):
-            await self._services.store_position(self._key(principal))
-
-    async def _show_thread(self, thread_id: str, cursor: Cursor) -> None:
-        tick = self._services.settings.heartbeat_seconds
-        async for frames in thread_frames(self._services.engine, thread_id, self._dialect, cursor, tick):
-            for _, frame in frames or ():
-                await self._send(frame.data)
-        await self._leave_if_draining()
-
-    async def _leave_if_draining(self) -> None:
-        if self._services.engine.draining:
-            await self._close(RESTART)
-
-    async def _send(self, frame: msgspec.Struct | str) -> None:
-        """Send a frame, once there is room for it. A reader that makes none is ended by the protocol."""
-        async with self._sending:
-            await self._socket.send_data(encoded(frame).decode())
-
-    async def _close(self, code: int) -> None:
-        if not self._closed:
-            self._closed = True
-            await self._socket.close(code=code)
-
-    def _spawn(self, work: Work) -> None:
-        task = asyncio.create_task(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _guarded(self, work: Work) -> None:
-        """Follow until the client is gone; whatever else goes wrong is told to it."""
-        try:
-            await work()
-        except (WebSocketDisconnect, OSError):
-            return
-        except Exception as error:
-            log.exception("a stream broke")
-            await self.fail(as_problem(error))
-
-    def _now(self) -> int:
-        return self._services.clock()
+def _bearer(offered: list[str]) -> str | None:
+    """Return the subprotocol that holds a token."""
+    bearers = [name for name in offered if name.startswith(BEARER)]
+    return bearers[0] if bearers else None
 
 
 def _token(socket: WebSocket[Any, Any, Any], offered: list[str]) -> str | None:
-    """The token that the opening request carries: in its header, as a subprotocol, or in its query."""
+    """Return the token of the opening request: from its header, a subprotocol, or its query."""
     header = socket.headers.get("authorization")
-    bearer = next((one[7:] for one in offered if one.startswith("bearer.")), None)
+    bearer = (_bearer(offered) or "").removeprefix(BEARER)
     return header or bearer or socket.query_params.get("token") or None

@@ -1,8 +1,9 @@
 """How a database of an earlier version becomes one of this version: numbered steps, forward only.
 
-A step is a file `m<schema it makes>_<what>.py` with `upgrade(connection)`, and a row in `MIGRATIONS`. It
-never changes once it was released, and uses no table of `schema.py`, which moves on. A new database is
-created from `schema.py` as it is now; a test holds that both ways lead to the same tables.
+A step is a file `m<schema it makes>_<what>.py` with `upgrade(connection)`, and a row in
+`MIGRATIONS`. It never changes after its release, and uses no table of `schema.py`, which changes.
+A new database is created from `schema.py` as it is now; a test ensures that both ways lead to the
+same tables.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
     5: m005_tables.upgrade,
     6: m006_positions.upgrade,
 }
-"""The schema that a step makes -> the step. A database of schema 4 takes the step to 5, then that to 6."""
+"""The schema that a step makes -> the step. A database of schema 4 takes those to 5 and to 6."""
 
 
 def migrate(
@@ -27,10 +28,10 @@ def migrate(
     read_version: Callable[[Connection], int],
     write_version: Callable[[Connection, int], None],
 ) -> None:
-    """Bring a database to `schema.VERSION`, one transaction per step; 0 is the version of an empty one.
+    """Bring a database to `schema.VERSION`, one transaction per step; an empty one has version 0.
 
-    The engine's transactions must exclude each other: of two servers that start at once, one waits and
-    then finds nothing left to do. Raises `StorageError` for a database of a newer version.
+    The engine's transactions must exclude each other: of two servers that start at once, one waits
+    and then finds nothing to do. Raises `StorageError` for a database of a newer version.
     """
     version = -1
     while version != schema.VERSION:
@@ -38,7 +39,8 @@ def migrate(
             version = read_version(connection)
             if version > schema.VERSION:
                 raise StorageError(
-                    f"{engine.url.database} was written by a newer version (schema {version}, known {schema.VERSION})"
+                    f"{engine.url.database} was written by a newer version"
+                    f" (schema {version}, known {schema.VERSION})"
                 )
             if version < schema.VERSION:
                 version = _step(connection, version)
@@ -46,7 +48,7 @@ def migrate(
 
 
 def _step(connection: Connection, version: int) -> int:
-    """Create the tables of an empty database, or take the next step. Returns the version that it makes."""
+    """Create the tables of an empty database, or take the next step. Return the new version."""
     if version == 0:
         schema.metadata.create_all(connection)
         return schema.VERSION

@@ -1,4 +1,4 @@
-"""Schema 5, from 1 to 4: each of these had only added tables. They were SQLite's, and so is this."""
+"""Schema 5, from 1 to 4: each of them had only added tables, in SQLite, and so does this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema 6: the order of a conversation's messages is a column. It was the order in which SQLite kept its rows."""
+"""Schema 6: the order of a conversation's messages is a column, no longer that of SQLite's rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ STATEMENTS = (
     """
     UPDATE messages SET position = numbered.position
     FROM (
-        SELECT id, ROW_NUMBER() OVER (PARTITION BY thread_id ORDER BY rowid) AS position FROM messages
+        SELECT id, ROW_NUMBER() OVER (PARTITION BY thread_id ORDER BY rowid) AS position
+        FROM messages
     ) AS numbered
     WHERE numbered.id = messages.id
     """,

@@ -1,7 +1,7 @@
 """Everything that is written: functions for `Database.write`, by subject.
 
-Each takes a `Transaction` first and returns a value, or raises before it has changed anything that its
-savepoint does not undo.
+Each takes a `Transaction` first and returns a value, or raises; then its savepoint undoes all that
+it has changed.
 """
 
 from __future__ import annotations

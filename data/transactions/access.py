@@ -1,4 +1,4 @@
-"""Who may no longer come in, tickets that let somebody in once, and who is there: clients and workers."""
+"""Revoked tokens, tickets for one login, what clients have been shown, and workers' heartbeats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from antiphon.data.transactions.transaction import Transaction, insertion
 
 
 def remember(tx: Transaction, key: tuple[str, str, str], run_id: str, seq: float) -> None:
-    """Store which run a connection has last been shown, and how much of it.
+    """Store which run a connection was shown last, and up to which frame.
 
     `key` is `(user, dialect, connection)`.
     """
@@ -26,13 +26,14 @@ def remember(tx: Transaction, key: tuple[str, str, str], run_id: str, seq: float
 
 
 def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:
-    """Refuse a token (`kind` jti) or a user's tokens issued before `at` (`kind` user; ms).
+    """Revoke a token (`kind` jti), or a user's tokens issued before `at` (`kind` user; ms).
 
-    A revocation never goes back.
+    An earlier `at` than the stored one changes nothing.
     """
     tx.execute(
         "INSERT INTO revocations (kind, value, at) VALUES (:kind, :value, :at)"
-        " ON CONFLICT (kind, value) DO UPDATE SET at = excluded.at WHERE revocations.at < excluded.at",
+        " ON CONFLICT (kind, value) DO UPDATE SET at = excluded.at"
+        " WHERE revocations.at < excluded.at",
         kind=kind,
         value=value,
         at=at,
@@ -40,23 +41,28 @@ def revoke(tx: Transaction, kind: str, value: str, at: int) -> None:
 
 
 def issue_ticket(tx: Transaction, digest: bytes, holder: bytes, now: int, expires_at: int) -> None:
-    """Store a ticket by its digest, and forget those whose time is over; times in ms."""
+    """Store a ticket by its digest, and delete expired ones; times in ms."""
     tx.execute("DELETE FROM tickets WHERE expires_at < :now", now=now)
     statement = insertion("tickets", ("digest", "holder", "expires_at"))
     tx.execute(statement, digest=digest, holder=holder, expires_at=expires_at)
 
 
 def redeem_ticket(tx: Transaction, digest: bytes, now: int) -> bytes | None:
-    """Take a ticket out of the store: its holder, or None if it is unknown, used or too old."""
-    found = tx.one("DELETE FROM tickets WHERE digest = :digest RETURNING holder, expires_at", digest=digest)
-    return found[0] if found is not None and found[1] >= now else None
+    """Delete a ticket. Return its holder, or None if it is unknown, used or expired."""
+    ticket = tx.one(
+        "DELETE FROM tickets WHERE digest = :digest RETURNING holder, expires_at", digest=digest
+    )
+    if ticket is None:
+        return None
+    holder, expires_at = ticket
+    return holder if expires_at >= now else None
 
 
 def heartbeat(tx: Transaction, worker: str, boot_id: str, now: int) -> None:
-    """Say that a worker lives. `now` is the host's monotonic clock, so that no clock step can expire a lease.
+    """Record that a worker is alive. `now` is the host's monotonic clock in ms.
 
-    Forgets workers whose lease is over for a day, or was another boot's: one without a row is as gone
-    as they are.
+    So no step of the wall clock can expire a lease. Deletes workers of other boots, and those that
+    were silent for a day: a worker without a row counts as gone, too.
     """
     tx.execute(
         "DELETE FROM workers WHERE boot_id <> :boot_id OR seen_at < :oldest",

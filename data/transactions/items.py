@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from antiphon.data.records import ItemWrite, Namespace
+from antiphon.data.records import ItemWrite, Namespace, namespace_text
 from antiphon.data.transactions.transaction import Transaction
 
 
-def namespace_text(namespace: Namespace) -> str:
-    """A namespace as it is stored: text, so that all namespaces inside another one are a range."""
-    return ".".join(namespace)
-
-
 def put_items(tx: Transaction, writes: Sequence[ItemWrite], at: int) -> None:
-    """Store items, each as the newest of all, or forget them; all or none.
+    """Store items, each as the newest of all, or delete them; all or none.
 
-    An item that was there keeps its time of creation.
+    An item that replaces another keeps its time of creation.
     """
     for write in writes:
         created_at = _take_out(tx, write, at)
@@ -25,7 +20,8 @@ def put_items(tx: Transaction, writes: Sequence[ItemWrite], at: int) -> None:
         tx.execute(
             "INSERT INTO store_items"
             " (namespace, key, created_at, updated_at, ttl, expires_at, embedder, value, vectors)"
-            " VALUES (:namespace, :key, :created_at, :at, :ttl, :expires_at, :embedder, :value, :vectors)",
+            " VALUES (:namespace, :key, :created_at, :at, :ttl, :expires_at, :embedder,"
+            " :value, :vectors)",
             namespace=namespace_text(write.namespace),
             key=write.key,
             created_at=created_at,
@@ -39,9 +35,10 @@ def put_items(tx: Transaction, writes: Sequence[ItemWrite], at: int) -> None:
 
 
 def _take_out(tx: Transaction, write: ItemWrite, at: int) -> int:
-    """Delete the former item at a place. Returns since when there has been one: `at` if there was none."""
+    """Delete the item at a place. Return when it was created: `at` if there was none."""
     former = tx.one(
-        "DELETE FROM store_items WHERE namespace = :namespace AND key = :key RETURNING created_at, expires_at",
+        "DELETE FROM store_items WHERE namespace = :namespace AND key = :key"
+        " RETURNING created_at, expires_at",
         namespace=namespace_text(write.namespace),
         key=write.key,
     )
@@ -52,16 +49,19 @@ def _take_out(tx: Transaction, write: ItemWrite, at: int) -> int:
 
 
 def refresh_items(tx: Transaction, places: Sequence[tuple[Namespace, str]], now: int) -> None:
-    """Begin the time of items anew, if they have one and it is not over."""
+    """Let the time of items begin again, if they have one and it is not over."""
     tx.execute_many(
         "UPDATE store_items SET expires_at = :now + ttl"
         " WHERE namespace = :namespace AND key = :key AND expires_at > :now",
-        [{"now": now, "namespace": namespace_text(namespace), "key": key} for namespace, key in places],
+        [
+            {"now": now, "namespace": namespace_text(namespace), "key": key}
+            for namespace, key in places
+        ],
     )
 
 
 def sweep_items(tx: Transaction, now: int, limit: int) -> int:
-    """Delete items whose time is over, at most `limit`, and return how many."""
+    """Delete expired items, at most `limit`. Return how many."""
     return tx.execute(
         "DELETE FROM store_items WHERE revision IN"
         " (SELECT revision FROM store_items WHERE expires_at <= :now LIMIT :limit)",

@@ -1,4 +1,4 @@
-"""Events: numbered per thread without gaps, written under a fence, with the checkpoints that they announce."""
+"""Events: numbered per thread without gaps, written under a fence, together with checkpoints."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def append(
 ) -> int:
     """Number and store events of a run, and what its finished tasks wrote with them.
 
-    `expected` is the run's event count as the writer knows it, so that an append whose answer was lost
-    can be repeated safely. `completed` says that a node has completed, which forgives earlier crashes:
-    only the execution under way stays charged. Returns the number of the last event stored, 0 if there
-    was none. Raises `Fenced`.
+    `expected` is the run's event count as the writer knows it, so that an append whose result was
+    lost can be repeated safely. `completed` reports that a node has completed: of the executions
+    so far, only the present one stays charged. Returns the number of the last event stored, 0 if
+    there was none. Raises `Fenced`.
     """
     return append_once(tx, fence, expected, events, writes, completed) or 0
 
@@ -42,14 +42,15 @@ def append_once(
     writes: Writes = (),
     completed: bool = False,
 ) -> int | None:
-    """Like `append`, but None if exactly this append was stored before and only its answer got lost.
+    """Like `append`, but None if exactly this append was stored before and its result was lost.
 
-    Nothing of the same transaction may then be done again.
+    Then the rest of the transaction must not be repeated either.
     """
-    found = tx.one(
+    run = tx.one(
         "UPDATE runs SET emitted = emitted + :count,"
         " charges = CASE WHEN :completed THEN 1 ELSE charges END"
-        " WHERE id = :run_id AND lease_epoch = :epoch AND emitted = :expected AND status = 'running'"
+        " WHERE id = :run_id AND lease_epoch = :epoch AND emitted = :expected"
+        " AND status = 'running'"
         " RETURNING thread_id, attempt",
         count=len(events),
         completed=completed,
@@ -57,10 +58,10 @@ def append_once(
         epoch=fence.epoch,
         expected=expected,
     )
-    if found is None:
+    if run is None:
         _refuse_unless_repeated(tx, fence, expected, events)
         return None
-    thread_id, attempt = found
+    thread_id, attempt = run
     number(tx, thread_id, fence.run_id, attempt, events)
     for namespace, checkpoint_id, write in writes:
         put_write(tx, fence.run_id, namespace, checkpoint_id, write)
@@ -68,9 +69,9 @@ def append_once(
 
 
 def append_to_thread(tx: Transaction, thread_id: str, events: Sequence[NewEvent]) -> int:
-    """Number and store events that belong to no run. Returns the number of the last one, 0 if there was none.
+    """Number and store events that belong to no run. Return the number of the last one, 0 for none.
 
-    No fence: a thread has no single writer, and the order of its numbers is all that is promised.
+    There is no fence, as a thread has no single writer: only the order of its numbers is promised.
     Raises `NotFound`.
     """
     number(tx, thread_id, None, 0, events)
@@ -80,7 +81,7 @@ def append_to_thread(tx: Transaction, thread_id: str, events: Sequence[NewEvent]
 def put_checkpoint(
     tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent], checkpoint: Checkpoint
 ) -> int:
-    """Store a checkpoint and the events before it, under the fence. Returns what `append` does."""
+    """Store a checkpoint and the events before it. Return and raise what `append` does."""
     last_seq = append(tx, fence, expected, events)
     tx.execute(
         "INSERT INTO checkpoints (run_id, namespace, id, parent_id, kind, value, metadata)"
@@ -93,20 +94,23 @@ def put_checkpoint(
     return last_seq
 
 
-def number(tx: Transaction, thread_id: str, run_id: str | None, attempt: int, events: Sequence[NewEvent]) -> None:
-    """Give events the thread's next numbers and store them.
+def number(
+    tx: Transaction, thread_id: str, run_id: str | None, attempt: int, events: Sequence[NewEvent]
+) -> None:
+    """Store events under the next numbers of the thread.
 
-    The update of the thread's row is what makes the numbers dense. Raises `NotFound`.
+    The numbers have no gaps as the update locks the thread's row. Raises `NotFound`.
     """
     if not events:
         return
-    found = tx.one(
+    thread = tx.one(
         "UPDATE threads SET last_seq = last_seq + :count WHERE id = :thread_id RETURNING last_seq",
         count=len(events),
         thread_id=thread_id,
     )
-    if found is None:
+    if thread is None:
         raise NotFound(thread_id)
+    (last_seq,) = thread
     rows = [
         Row(
             thread_id=thread_id,
@@ -117,16 +121,23 @@ def number(tx: Transaction, thread_id: str, run_id: str | None, attempt: int, ev
             at=event.at,
             payload=event.payload,
         )
-        for seq, event in enumerate(events, found[0] - len(events) + 1)
+        for seq, event in enumerate(events, last_seq - len(events) + 1)
     ]
     tx.execute_many(INSERT_EVENT, [msgspec.structs.asdict(row) for row in rows])
     tx.rows.extend(rows)
 
 
-def _refuse_unless_repeated(tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]) -> None:
-    """Raise `Fenced` unless exactly these events are the run's last ones, stored under the same fence."""
+def _refuse_unless_repeated(
+    tx: Transaction, fence: Fence, expected: int, events: Sequence[NewEvent]
+) -> None:
+    """Raise `Fenced` unless these are the run's last events, stored under the same fence."""
     run = tx.run(fence.run_id)
-    if not events or run is None or run.lease_epoch != fence.epoch or run.emitted != expected + len(events):
+    if (
+        not events
+        or run is None
+        or run.lease_epoch != fence.epoch
+        or run.emitted != expected + len(events)
+    ):
         raise Fenced(fence.run_id)
     stored = tx.execute(
         "SELECT type, payload, at FROM events WHERE thread_id = :thread_id AND seq >= :first_seq"
@@ -146,8 +157,10 @@ _REPLACE = (
 )
 
 
-def put_write(tx: Transaction, run_id: str, namespace: str, checkpoint_id: str, write: CheckpointWrite) -> None:
-    """Store what a task wrote; at a place that is taken, special channels replace and others are kept."""
+def put_write(
+    tx: Transaction, run_id: str, namespace: str, checkpoint_id: str, write: CheckpointWrite
+) -> None:
+    """Store what a task wrote. Special channels replace an earlier value; others keep it."""
     values = msgspec.structs.asdict(write)
     replaces = values.pop("replace")
     taken = _REPLACE if replaces else "DO NOTHING"

@@ -1,16 +1,16 @@
-"""Messages: a tree by `parent_id`, and one order by `position` in which a conversation is shown."""
+"""Messages: a tree by `parent_id`, shown in the order of their `position`."""
 
 from __future__ import annotations
 
 import msgspec
 
-from antiphon.data.records import Message, Run
+from antiphon.data.records import Message, RunRecord
 from antiphon.data.transactions.transaction import Transaction
 
 
 def insert_message(tx: Transaction, message: Message) -> None:
-    """Store a message as the newest of its thread, and as what the next one follows."""
-    tx.execute(  # first the thread's row, whose lock makes the positions dense
+    """Store a message as the newest of its thread, which the next one will follow."""
+    tx.execute(  # first, as the lock of the thread's row keeps the positions without gaps
         "UPDATE threads SET head_message_id = :id, updated_at = :created_at WHERE id = :thread_id",
         id=message.id,
         created_at=message.created_at,
@@ -24,7 +24,10 @@ def insert_message(tx: Transaction, message: Message) -> None:
 
 
 def place_for_reply(message: Message, reply_id: str) -> Message:
-    """The reply's place in the tree, held from the beginning: a message that comes meanwhile follows it."""
+    """Return the empty reply to a message.
+
+    It is stored with the message, so that a message that arrives before its text follows it.
+    """
     return msgspec.structs.replace(
         message,
         id=reply_id,
@@ -37,7 +40,7 @@ def place_for_reply(message: Message, reply_id: str) -> Message:
 
 
 def store_reply(tx: Transaction, message: Message) -> None:
-    """Fill the place of a reply."""
+    """Store the text of a reply."""
     tx.execute(
         "UPDATE messages SET content = :content, author = :author, partial = :partial,"
         " created_at = :created_at WHERE id = :id",
@@ -54,10 +57,10 @@ def store_reply(tx: Transaction, message: Message) -> None:
     )
 
 
-def put_behind(tx: Transaction, run: Run, message: Message, reply_id: str) -> None:
-    """Put an answer after the question, and the place of the next reply after that.
+def put_after_question(tx: Transaction, run: RunRecord, message: Message, reply_id: str) -> None:
+    """Store an answer after a run's question, and after that the run's next, empty reply.
 
-    Messages that wait for this run's end stand after its last reply, and stay the thread's newest.
+    Messages that wait for the run's end follow its last reply, and stay the thread's newest.
     """
     head = tx.one("SELECT head_message_id FROM threads WHERE id = :id", id=run.thread_id)
     tx.execute(
@@ -73,4 +76,6 @@ def put_behind(tx: Transaction, run: Run, message: Message, reply_id: str) -> No
             head=head[0],
             id=run.thread_id,
         )
-    tx.execute("UPDATE runs SET reply_message_id = :reply_id WHERE id = :id", reply_id=reply_id, id=run.id)
+    tx.execute(
+        "UPDATE runs SET reply_message_id = :reply_id WHERE id = :id", reply_id=reply_id, id=run.id
+    )

@@ -1,4 +1,4 @@
-"""Threads: created before their first message or with it, with what one turn leaves for the next."""
+"""Threads: created before or with their first message; and what one turn leaves for the next."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ ACTIVE = f"({', '.join(map(repr, records.ACTIVE))})"
 
 
 def create_thread(tx: Transaction, thread: Thread, state: bytes = b"") -> None:
-    """Store a thread that has nothing in it yet, with the state for its first run; one that is there stays."""
+    """Store an empty thread, with the state for its first run. An existing one stays as it is."""
     values = {field: getattr(thread, field) for field in Thread.__struct_fields__}
-    sql = f"{insertion('threads', Thread.__struct_fields__)} ON CONFLICT (id) DO NOTHING RETURNING id"
+    sql = (
+        f"{insertion('threads', Thread.__struct_fields__)} ON CONFLICT (id) DO NOTHING RETURNING id"
+    )
     if tx.one(sql, **values):
         store_state(tx, thread.id, state)
 
 
 def delete_thread(tx: Transaction, thread_id: str) -> None:
-    """Forget a thread and all that is in it. Raises `Busy` while it has a run that has not ended."""
+    """Delete a thread and all that is in it. Raises `Busy` while one of its runs has not ended."""
     active = f"SELECT 1 FROM runs WHERE thread_id = :thread_id AND status IN {ACTIVE}"  # noqa: S608
     if tx.one(active, thread_id=thread_id):
         raise Busy(thread_id)
@@ -33,17 +35,18 @@ def delete_thread(tx: Transaction, thread_id: str) -> None:
 
 
 def thread_for(tx: Transaction, acceptance: Acceptance) -> Thread:
-    """Return the thread that a message is for, a new one if need be. Raises `NotFound`."""
+    """Return the thread of a message, a new one if need be. Raises `NotFound`."""
     thread_id = acceptance.thread_id
     if thread_id is None and acceptance.thread_name is not None:
         namespace, name = acceptance.thread_name
-        found = tx.one(
-            "SELECT thread_id FROM thread_names WHERE user_id = :user_id AND namespace = :namespace AND name = :name",
+        row = tx.one(
+            "SELECT thread_id FROM thread_names"
+            " WHERE user_id = :user_id AND namespace = :namespace AND name = :name",
             user_id=acceptance.user_id,
             namespace=namespace,
             name=name,
         )
-        thread_id = found[0] if found else None
+        thread_id = row[0] if row else None
     if thread_id is None:
         return _new_thread(tx, acceptance)
     thread = tx.thread(thread_id)
@@ -76,7 +79,7 @@ def _new_thread(tx: Transaction, acceptance: Acceptance) -> Thread:
 
 
 def store_state(tx: Transaction, thread_id: str, state: bytes) -> None:
-    """Keep what the thread's next run is given, empty for nothing."""
+    """Store what the thread's next run begins from, empty for nothing."""
     tx.execute("DELETE FROM thread_states WHERE thread_id = :thread_id", thread_id=thread_id)
     if state:
         statement = insertion("thread_states", ("thread_id", "value"))
@@ -84,9 +87,10 @@ def store_state(tx: Transaction, thread_id: str, state: bytes) -> None:
 
 
 def store_graph_state(tx: Transaction, thread_id: str, state: GraphState) -> None:
-    """Keep a graph's state and the one that it follows, if any; forget the graph's other ones."""
+    """Store a graph's state; of its other ones keep only the one that this one follows."""
     tx.execute(
-        "DELETE FROM graph_states WHERE thread_id = :thread_id AND graph = :graph AND message_id <> :follows",
+        "DELETE FROM graph_states"
+        " WHERE thread_id = :thread_id AND graph = :graph AND message_id <> :follows",
         thread_id=thread_id,
         graph=state.graph,
         follows=state.follows or "",  # no message has an empty id

@@ -1,4 +1,4 @@
-"""What a writing function works with: one savepoint of the writer's open transaction.
+"""What a writing function gets: one savepoint of the writer's open transaction.
 
 Statements are those that SQLite and PostgreSQL share: named parameters (`:name`), `ON CONFLICT`,
 `RETURNING`; no `rowid`, no functions that only one of them has.
@@ -11,21 +11,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from antiphon.data.base import Cursor, WritingConnection
+from antiphon.data.base import StatementResult, WritingConnection
 from antiphon.data.errors import NotFound
-from antiphon.data.records import Row, Run, Thread
+from antiphon.data.records import Row, RunRecord, Thread
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Transaction:
-    """One savepoint. Rows that become visible with the commit are collected in `rows`."""
+    """One savepoint. `rows` collects the events that become visible with the commit."""
 
     def __init__(self, connection: WritingConnection) -> None:
         self.connection = connection
         self.rows: list[Row] = []
 
-    def execute(self, sql: str, **values: Any) -> Cursor:
+    def execute(self, sql: str, **values: Any) -> StatementResult:
         """Run a statement with values for its `:names`."""
         return self.connection.execute(sql, values)
 
@@ -50,11 +50,11 @@ class Transaction:
         row = self.one(sql, value=value)
         return record(**dict(zip(fields, row, strict=True))) if row else None
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, run_id: str) -> RunRecord | None:
         """Return a run by id."""
-        return self.find(Run, "runs", "id", run_id)
+        return self.find(RunRecord, "runs", "id", run_id)
 
-    def existing_run(self, run_id: str) -> Run:
+    def existing_run(self, run_id: str) -> RunRecord:
         """Return a run that must be there. Raises `NotFound`."""
         run = self.run(run_id)
         if run is None:
@@ -67,6 +67,6 @@ class Transaction:
 
 
 def insertion(table: str, columns: Sequence[str]) -> str:
-    """The statement that stores a row, each column's value under the column's name."""
+    """Return the statement that stores a row, with each column's name for its value."""
     marks = ", ".join(f":{column}" for column in columns)
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of ours

@@ -1,1 +1,1 @@
-"""Accepts messages, executes runs and stores their states, lets anyone follow them, and recovers them after a crash."""
+"""Accepts messages, executes runs, lets clients follow them, and recovers them after a crash."""

@@ -1,11 +1,11 @@
 """LangGraph's checkpointer on the event log's own database.
 
-A finished task's result, the events that announce it and the run's fence are one transaction: after
-a crash the place where execution continues is exactly the place that the log shows, and a worker
-that lost its run cannot write either.
+A finished task's result, the events that announce it and the check of the fence are one
+transaction. So after a crash the run continues exactly where the log says, and a worker that lost
+its run can write neither.
 
-A saver belongs to one run. Graphs know it by the thread's id, as they would any checkpointer; what
-they write is the run's until it completes. What the thread's last run has left is read as if it
+A saver belongs to one run. Graphs use it by the thread's id, like any checkpointer; their writes
+belong to the run until it completes. The state that the thread's last run has left is read as if it
 had been written here.
 """
 
@@ -30,9 +30,13 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.base import Checkpoint as GraphCheckpoint
 
+from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.records import Checkpoint, CheckpointWrite, StoredCheckpoint
-from antiphon.orchestrator.engine.inner_graphs import allow_graphs_that_save_nothing, begin_anew_unless_begun
+from antiphon.orchestrator.engine.inner_graphs import (
+    allow_graphs_that_save_nothing,
+    begin_anew_unless_begun,
+)
 from antiphon.orchestrator.engine.serde import (
     check_size,
     dump_checkpoint,
@@ -53,10 +57,10 @@ allow_graphs_that_save_nothing()
 
 
 class RunCheckpoints(BaseCheckpointSaver[str]):
-    """Checkpoints of one run: read from the database, written through the run's writer.
+    """Checkpoints of one run, read from the database and written through the run's writer.
 
-    Everything happens on the event loop that made it. Graphs that run elsewhere, because a plain
-    function called them or because they have an event loop of their own, wait for it.
+    All work is done on the event loop that made it. Graphs that run elsewhere, because a plain
+    function called them or because they have an event loop of their own, wait for that loop.
     """
 
     def __init__(
@@ -68,28 +72,28 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         base: ThreadState = (),
         fresh: bool = False,
     ) -> None:
-        """`base` is what the thread's last run left; `fresh` means nothing is written yet."""
+        """Take the state that the thread's last run left. `fresh`: nothing is written yet."""
         super().__init__(serde=serializer())
         self._run_id = writer.fence.run_id
         self._places = Places(thread_id)
         self._base = base
         self._written: set[str] | None = set() if fresh else None
-        """The namespaces that hold something of this run; None if the database must be asked."""
+        """The namespaces with checkpoints of this run; None if they are not known yet."""
         self._database = database
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self.on_read: Callable[[RunnableConfig], object] = lambda config: None
-        """Called when a graph looks for a checkpoint, before it gets one."""
+        """Called if a graph looks for a checkpoint, before it gets one."""
 
     def get_next_version(self, current: str | None, channel: None) -> str:
-        """Channel versions: a counter, padded so that it sorts as text."""
+        """Return a channel's next version: a counter, padded so that it sorts as text."""
         return f"{int(current or 0) + 1:032}"
 
     # -- the two halves that graphs use ----------------------------------------------------------
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """The checkpoint that `config` names, or the newest one of its namespace."""
+        """Return the checkpoint of `config`, or the newest one of its namespace."""
         return await self._at_home(self._get(config))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -104,9 +108,9 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Checkpoints of this run, the newest first, optionally those whose metadata matches."""
-        for found in await self._at_home(self._list(config, filter, before, limit)):
-            yield found
+        """Yield checkpoints of this run, the newest first, and optionally by their metadata."""
+        for checkpoint in await self._at_home(self._list(config, filter, before, limit)):
+            yield checkpoint
 
     def list(
         self,
@@ -146,7 +150,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Store what a task wrote, with the events that waited for it. Raises what `aput` does."""
+        """Store a task's writes, with the events held for it. Raises what `aput` does."""
         await self._at_home(self._put_writes(config, writes, task_id, task_path))
 
     def put_writes(
@@ -166,13 +170,13 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         return self._wait(self.aget_delta_channel_history(config=config, channels=channels))
 
     async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something on the saver's own event loop, from whichever one this is."""
+        """Await something on the saver's own event loop, from any loop."""
         if asyncio.get_running_loop() is self._loop:
             return await work
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Block until the saver's event loop has done something.
+        """Block until the saver's event loop has completed something.
 
         Raises `SyncInAsync` in the loop's own thread, which would wait for itself.
         """
@@ -188,25 +192,27 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         stored = await self._stored(self._places.stored(config), get_checkpoint_id(config))
         if stored is None:
             return None
-        found = self._tuple(stored)
-        begin_anew_unless_begun(config, found)
-        return found
+        checkpoint = self._tuple(stored)
+        begin_anew_unless_begun(config, checkpoint)
+        return checkpoint
 
     async def _stored(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
-        """A checkpoint of this run, else one of the base; the newest if there is no id."""
+        """Return a checkpoint of this run, or else of the base; the newest one without an id."""
         written = self._written is None or namespace in self._written
         if written:
-            own = await self._database.checkpoint(self._run_id, namespace, checkpoint_id)
+            own = await self._database.fetch(
+                reads.checkpoint, self._run_id, namespace, checkpoint_id
+            )
             if own is not None:
                 return own
-        left = self._left(namespace, checkpoint_id)
-        if left is None or not written:
-            return left
-        id_ = left.checkpoint.id
-        more = await self._database.checkpoint_writes(self._run_id, namespace, id_)
-        return msgspec.structs.replace(left, writes=(*left.writes, *more))
+        inherited = self._inherited(namespace, checkpoint_id)
+        if inherited is None or not written:
+            return inherited
+        id_ = inherited.checkpoint.id
+        more = await self._database.fetch(reads.checkpoint_writes, self._run_id, namespace, id_)
+        return msgspec.structs.replace(inherited, writes=(*inherited.writes, *more))
 
-    def _left(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
+    def _inherited(self, namespace: str, checkpoint_id: str | None) -> StoredCheckpoint | None:
         for stored in self._base:
             c = stored.checkpoint
             if c.namespace == namespace and checkpoint_id in (None, c.id):
@@ -223,35 +229,37 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         if config is None:
             return []
         only = get_checkpoint_id(config)
-        found: list[CheckpointTuple] = []
+        matching: list[CheckpointTuple] = []
         for stored in await self._candidates(config, get_checkpoint_id(before) if before else None):
-            if limit is not None and len(found) >= limit:
+            if limit is not None and len(matching) >= limit:
                 break
             if only in (None, stored.checkpoint.id):
-                one = self._tuple(stored)
-                if all(one.metadata.get(key) == value for key, value in (filter or {}).items()):
-                    found.append(one)
-        return found
+                checkpoint = self._tuple(stored)
+                metadata = checkpoint.metadata
+                if all(metadata.get(key) == value for key, value in (filter or {}).items()):
+                    matching.append(checkpoint)
+        return matching
 
     async def _candidates(
         self,
         config: RunnableConfig,
         until: str | None,
     ) -> Sequence[StoredCheckpoint]:
-        """Checkpoints of a thread or of one of its namespaces, the newest first.
+        """Return checkpoints of a thread or of one of its namespaces, the newest first.
 
-        `until` is a checkpoint's id: only earlier ones are wanted.
+        `until` is a checkpoint's id: only earlier ones are returned.
         """
         wanted = self._places.stored(config) if "checkpoint_ns" in config["configurable"] else None
-        own = await self._database.checkpoints(self._run_id, wanted, until, None)
-        heads = {left.checkpoint.namespace: left for left in reversed(self._base)}
-        left = [one for one in heads.values() if until is None or one.checkpoint.id < until]
-        left.sort(key=lambda one: one.checkpoint.id, reverse=True)
+        own = await self._database.fetch(reads.checkpoints_of, self._run_id, wanted, until, None)
+        heads = {head.checkpoint.namespace: head for head in reversed(self._base)}
+        inherited = [head for head in heads.values() if until is None or head.checkpoint.id < until]
+        inherited.sort(key=lambda head: head.checkpoint.id, reverse=True)
+        both = (*own, *inherited)
         if wanted is not None:
-            return [one for one in (*own, *left) if one.checkpoint.namespace == wanted]
+            return [stored for stored in both if stored.checkpoint.namespace == wanted]
         thread_id = str(config["configurable"]["thread_id"])
-        known = self._places.known
-        return [one for one in (*own, *left) if known(one.checkpoint.namespace)[0] == thread_id]
+        to_graphs = self._places.to_graphs
+        return [stored for stored in both if to_graphs(stored.checkpoint.namespace)[0] == thread_id]
 
     def _tuple(self, stored: StoredCheckpoint) -> CheckpointTuple:
         c, config = stored.checkpoint, self._places.config
@@ -261,7 +269,10 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
             checkpoint=load_checkpoint(self.serde, c.kind, c.value),
             metadata=load(("msgpack", c.metadata)),
             parent_config=config(c.namespace, c.parent_id) if c.parent_id else None,
-            pending_writes=[(w.task_id, w.channel, load((w.kind, w.value))) for w in self._writer.writes_of(stored)],
+            pending_writes=[
+                (w.task_id, w.channel, load((w.kind, w.value)))
+                for w in self._writer.writes_of(stored)
+            ],
         )
 
     # -- writing ---------------------------------------------------------------------------------
@@ -305,7 +316,7 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
         check_size({record.channel: len(record.value) for record in records})
         self._note(namespace)
         id_ = get_checkpoint_id(config) or ""
-        completed = "__start__" not in task_path  # taking the input in is no progress
+        completed = "__start__" not in task_path  # reading the input is no progress
         await self._writer.put_writes(namespace, id_, records, completed)
 
     def _writes(
@@ -316,7 +327,8 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
     ) -> Sequence[CheckpointWrite]:
         records = []
         for number, (channel, value) in enumerate(writes):
-            kind, blob = dump_value(self.serde, channel, storable(value) if channel == INTERRUPT else value)
+            stored_value = storable(value) if channel == INTERRUPT else value
+            kind, blob = dump_value(self.serde, channel, stored_value)
             position = WRITES_IDX_MAP.get(channel, number)
             record = CheckpointWrite(
                 task_id=task_id,
@@ -337,37 +349,35 @@ class RunCheckpoints(BaseCheckpointSaver[str]):
     # -- what is left for the next run -----------------------------------------------------------
 
     async def leave(self) -> ThreadState:
-        """The state for the thread's next run of this graph, now that this one is complete.
+        """Return the state for the thread's next run of this graph, after this one is complete.
 
         It has the graph's own namespace, and those of subgraphs with `checkpointer=True`.
         """
         written = self._written
         if written is None:
-            written = set(await self._database.namespaces(self._run_id))
+            written = set(await self._database.fetch(reads.checkpoint_namespaces, self._run_id))
         left: list[StoredCheckpoint] = []
-        for namespace in sorted(written | {one.checkpoint.namespace for one in self._base}):
+        for namespace in sorted(written | {stored.checkpoint.namespace for stored in self._base}):
             last = await self._stored(namespace, None) if self._places.lasts(namespace) else None
             if last is not None:
                 left.extend(await self._with_history(last))
         return tuple(left)
 
     async def _with_history(self, last: StoredCheckpoint) -> Sequence[StoredCheckpoint]:
-        """A checkpoint and, if it has delta channels, an earlier one that they are made from."""
-        found = self._tuple(last)
-        counted = found.metadata.get("counters_since_delta_snapshot") or {}
-        channels = [name for name in counted if name not in found.checkpoint["channel_values"]]
+        """Return a checkpoint, and an earlier one that its delta channels are made from."""
+        newest = self._tuple(last)
+        counted = newest.metadata.get("counters_since_delta_snapshot") or {}
+        channels = [name for name in counted if name not in newest.checkpoint["channel_values"]]
         parent_id = last.checkpoint.parent_id
         if not channels or parent_id is None:
             alone = msgspec.structs.replace(last.checkpoint, parent_id=None)
             return [msgspec.structs.replace(last, checkpoint=alone)]
-        history = await self.aget_delta_channel_history(config=found.config, channels=channels)
-        seeds = {name: one["seed"] for name, one in history.items() if "seed" in one}
-        earlier: GraphCheckpoint = {**found.checkpoint, "id": parent_id, "channel_values": seeds}
+        histories = await self.aget_delta_channel_history(config=newest.config, channels=channels)
+        seeds = {name: past["seed"] for name, past in histories.items() if "seed" in past}
+        earlier: GraphCheckpoint = {**newest.checkpoint, "id": parent_id, "channel_values": seeds}
         record = self._record(last.checkpoint.namespace, None, earlier, {"source": "loop"})
-        writes = [
-            record
-            for one in history.values()
-            for task_id, channel, value in one["writes"]
-            for record in self._writes([(channel, value)], task_id)
-        ]
+        writes: list[CheckpointWrite] = []
+        for past in histories.values():
+            for task_id, channel, value in past["writes"]:
+                writes.extend(self._writes([(channel, value)], task_id))
         return [last, StoredCheckpoint(checkpoint=record, writes=tuple(writes))]

@@ -1,6 +1,6 @@
-"""What LangGraph (1.2) gets wrong about graphs that are called inside a run, put right.
+"""Corrections for graphs that are called inside a run, which LangGraph 1.2 gets wrong.
 
-docs/decisions/2026-11-27-graphs-inside-graphs.md tells how it was found.
+How they were found is in docs/decisions/2026-11-27-graphs-inside-graphs.md.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from langgraph.pregel._loop import AsyncPregelLoop, SyncPregelLoop
 def begin_anew_unless_begun(config: RunnableConfig, last: CheckpointTuple) -> None:
     """Let a subgraph take its input, unless its `last` checkpoint is of the call that is repeated.
 
-    When a run goes on after a crash or a question, LangGraph tells every subgraph to go on too.
-    One that keeps its state then takes the end of an earlier turn, or of an earlier step, for the
-    answer to this call, and ignores its input. `config` is the call's; LangGraph changes it in the
-    same way where it replays a run.
+    If a run goes on after a crash or a question, LangGraph makes every subgraph go on, too. A
+    subgraph that keeps its state then takes the end of an earlier turn, or of an earlier step, for
+    the answer to this call, and ignores its input. `config` is the call's; LangGraph changes it in
+    the same way if it replays a run.
     """
     conf = config["configurable"]
     same_call = (last.metadata.get("parents") or {}) == conf.get(CONFIG_KEY_CHECKPOINT_MAP, {})
@@ -28,7 +28,7 @@ def begin_anew_unless_begun(config: RunnableConfig, last: CheckpointTuple) -> No
 
 
 class _NothingToSave:
-    """The pending save of a graph that saves nothing: it is done.
+    """The pending save of a graph that saves nothing. It is always done.
 
     `durability="sync"` reaches inner graphs through the config, and LangGraph waits for the save
     of each step. In a graph with `checkpointer=False` its loop lacks the attribute.

@@ -1,4 +1,4 @@
-"""The threads in which a server runs what users' graphs do without `async`."""
+"""The threads in which a server runs the plain functions of users' graphs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class NodeThreads(ThreadPoolExecutor):
-    """A loop's default executor, which is where LangGraph and `asyncio.to_thread` run plain functions.
+    """A loop's default executor, in which LangGraph and `asyncio.to_thread` run plain functions.
 
-    Python's own has six threads on two cores, so a handful of `requests.get` holds everybody up. Its
-    end does not wait for functions that never return.
+    Python's own has six threads on two cores, so a few slow `requests.get` would block all runs.
+    `shutdown` does not wait for functions that never return.
     """
 
     def __init__(self, threads: int) -> None:
@@ -27,7 +27,10 @@ class NodeThreads(ThreadPoolExecutor):
 
 
 def _answer_of(fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """What a function returns. An asyncio future cannot hold two exceptions, and its reader would wait for ever."""
+    """Return what a function returns.
+
+    An asyncio future cannot hold two exceptions, and its reader would wait for ever.
+    """
     try:
         return fn(*args, **options)
     except (StopIteration, GeneratorExit) as error:

@@ -1,8 +1,8 @@
-"""Values of a graph's state as bytes, and back: what can be stored, and how large it may be.
+"""Encodes and decodes the values of a graph's state, and limits their size.
 
-Each channel of a checkpoint is encoded by itself. So an odd value needs nothing of its neighbours,
-and an error can name the key. What LangGraph's own serializer cannot take (a data frame, a complex
-number) is pickled.
+Each channel of a checkpoint is encoded by itself, so that one odd value does not affect the others,
+and an error can name the key. Values that LangGraph's serializer cannot take (a data frame, a
+complex number) are pickled.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from antiphon.orchestrator.errors import StateNotStorable, StateTooLarge
 log = logging.getLogger("antiphon.run")
 
 STATE_BYTES = 16 * 1024 * 1024
-"""How large one checkpoint may be, and what a run leaves for the thread's next one."""
+"""The largest size of a checkpoint, and of the state that a run leaves for the next one."""
 MEGABYTE = 1_000_000
 DEPTH = 30
-"""Values inside each other that are searched for the one that cannot be stored."""
+"""How many levels of a value are searched for the part that cannot be stored."""
 CHANNELS = "channels"
 """The kind of a checkpoint whose channels are encoded one by one."""
 WORDS = {
@@ -36,16 +36,16 @@ WORDS = {
     "": "the graph's own state",
     "__end__": "what the entrypoint returned",
 }
-"""What LangGraph's own channels are called in messages to people."""
+"""Names of LangGraph's own channels in messages to people."""
 
 
 def serializer() -> SerializerProtocol:
-    """LangGraph's serializer. It falls back on pickle, unless LangGraph is to be strict."""
+    """Return LangGraph's serializer. It falls back on pickle, unless LangGraph is set to strict."""
     return JsonPlusSerializer(pickle_fallback=not STRICT_MSGPACK_ENABLED)
 
 
 def dump_value(serde: SerializerProtocol, key: str, value: Any) -> tuple[str, bytes]:
-    """A value as its kind and bytes. Raises `StateNotStorable`, which names `key` and a type."""
+    """Return a value's kind and bytes. Raises `StateNotStorable`, which names `key` and a type."""
     try:
         return serde.dumps_typed(value)
     except Exception as error:
@@ -56,7 +56,7 @@ def dump_value(serde: SerializerProtocol, key: str, value: Any) -> tuple[str, by
 
 
 def dump_checkpoint(serde: SerializerProtocol, checkpoint: Checkpoint) -> tuple[str, bytes]:
-    """A checkpoint as its kind and bytes. Raises `StateNotStorable` and `StateTooLarge`."""
+    """Return a checkpoint's kind and bytes. Raises `StateNotStorable` and `StateTooLarge`."""
     values = checkpoint["channel_values"]
     channels = {key: dump_value(serde, key, value) for key, value in values.items()}
     check_size({key: len(blob) for key, (_, blob) in channels.items()})
@@ -65,7 +65,7 @@ def dump_checkpoint(serde: SerializerProtocol, checkpoint: Checkpoint) -> tuple[
 
 
 def dump_metadata(serde: SerializerProtocol, metadata: CheckpointMetadata) -> bytes:
-    """What is noted about a checkpoint, without values that only pickle could take."""
+    """Encode a checkpoint's metadata, without values that only pickle could take."""
     kind, blob = serde.dumps_typed(metadata)
     if kind == "msgpack":
         return blob
@@ -75,9 +75,9 @@ def dump_metadata(serde: SerializerProtocol, metadata: CheckpointMetadata) -> by
 
 
 def load_checkpoint(serde: SerializerProtocol, kind: str, blob: bytes) -> Checkpoint:
-    """A checkpoint from its kind and bytes.
+    """Return a checkpoint from its kind and bytes.
 
-    A channel that cannot be read back is left out, and the log says so.
+    A channel that cannot be read back is left out and logged.
     """
     if kind != CHANNELS:  # written before channels were encoded one by one
         stored: Checkpoint = serde.loads_typed((kind, blob))
@@ -93,7 +93,7 @@ def load_checkpoint(serde: SerializerProtocol, kind: str, blob: bytes) -> Checkp
 
 
 def check_size(sizes: Mapping[str, int]) -> None:
-    """Raise `StateTooLarge` if values are too large together; `sizes` are their bytes by key."""
+    """Raise `StateTooLarge` if values are too large together. `sizes` are in bytes, by key."""
     size = sum(sizes.values())
     if size > STATE_BYTES:
         largest = max(sizes, key=lambda key: sizes[key])
@@ -108,7 +108,7 @@ def _called(key: str) -> str:
 
 
 def _odd_member(serde: SerializerProtocol, value: Any, depth: int) -> Any:
-    """The innermost part of a value that keeps it from being stored."""
+    """Return the innermost part of a value that cannot be stored."""
     for member in _members(value) if depth else ():
         try:
             serde.dumps_typed(member)

@@ -1,4 +1,4 @@
-"""Notices when something blocks the event loop, and names the node of a graph that did."""
+"""Notices when something blocks the event loop, and reports the node of the graph that did."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from antiphon.orchestrator.clock import Observe
 from antiphon.orchestrator.engine.exits import node_of
+from antiphon.orchestrator.environment import Observe
 
 log = logging.getLogger("antiphon.graph")
 
 PAUSE_SECONDS = 0.1
-"""Time between two looks."""
+"""The time between two checks."""
 BLOCKED_SECONDS = 0.25
-"""Time without an answer after which the loop counts as blocked."""
+"""How long the loop may not answer before it counts as blocked."""
 LONG_SECONDS = 5.0
-"""Time after which a block is reported although it has not ended; perhaps it never does."""
+"""After this time a block is reported although it has not ended, as it may never end."""
 QUIET_SECONDS = 10.0
-"""Time for which a node that was reported is not reported again."""
+"""How long a node that was reported is not reported again."""
 PLACES = 1000
+"""How many reports are remembered."""
 
 
 @contextmanager
 def watched_loop(observe: Observe) -> Iterator[None]:
-    """Watch the running loop. `observe` gets `loop_blocked` with the seconds of each block, on the loop."""
-    watch = _Watch(asyncio.get_running_loop(), observe)
+    """Watch the running loop. `observe` gets `loop_blocked` with the seconds of each block."""
+    watch = _LoopWatch(asyncio.get_running_loop(), observe)
     threading.Thread(target=watch.run, name="antiphon-watch", daemon=True).start()
     try:
         yield
@@ -42,14 +43,14 @@ def watched_loop(observe: Observe) -> Iterator[None]:
 
 
 class _Blocker(NamedTuple):
-    """What blocks the loop: a node, or an empty name for a run's other code, and a place in a file."""
+    """A node that blocks the loop, empty for other code of a run, and a line of a file."""
 
     node: str
     place: str
 
 
-class _Watch:
-    """The thread that asks the loop, again and again, whether it answers."""
+class _LoopWatch:
+    """A thread that checks again and again whether the loop answers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, observe: Observe) -> None:
         self.closing = threading.Event()
@@ -59,7 +60,7 @@ class _Watch:
         self._reported: dict[_Blocker, float] = {}
 
     def run(self) -> None:
-        """Ask until `closing` is set, or the loop is closed."""
+        """Check until `closing` is set, or the loop is closed."""
         while not self.closing.wait(PAUSE_SECONDS):
             answered, asked_at = threading.Event(), time.monotonic()
             try:
@@ -78,7 +79,9 @@ class _Watch:
                     return
         if not self.closing.is_set():
             self._report(blocker, "blocked the event loop for %.1f s", asked_at)
-            self._loop.call_soon_threadsafe(self._observe, "loop_blocked", time.monotonic() - asked_at)
+            self._loop.call_soon_threadsafe(
+                self._observe, "loop_blocked", time.monotonic() - asked_at
+            )
 
     def _report(self, blocker: _Blocker | None, words: str, since: float) -> None:
         now = time.monotonic()
@@ -88,19 +91,21 @@ class _Watch:
             self._reported.clear()
         self._reported[blocker] = now + QUIET_SECONDS
         who = f"node `{blocker.node}` ({blocker.place})" if blocker.node else blocker.place
-        log.warning(f"%s {words}; make it a plain function, or use asyncio.to_thread", who, now - since)
+        log.warning(
+            f"%s {words}; make it a plain function, or use asyncio.to_thread", who, now - since
+        )
 
 
 def _blocker(stack: FrameType | None) -> _Blocker | None:
-    """What a stack executes for a run; None if it is not a run's, but the loop's own or a notebook cell's."""
+    """Return what a stack executes for a run; None if it is the loop's or a notebook cell's."""
     node = node_of(stack)
     if node is None or stack is None:
         return None
     frame: FrameType | None = stack
     while frame is not None and not _is_users(frame.f_code.co_filename):
         frame = frame.f_back
-    found = frame or stack
-    return _Blocker(node, f"{Path(found.f_code.co_filename).name}:{found.f_lineno}")
+    blocking = frame or stack
+    return _Blocker(node, f"{Path(blocking.f_code.co_filename).name}:{blocking.f_lineno}")
 
 
 _LIBRARIES = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
@@ -108,5 +113,5 @@ _OURS = [str(Path(__file__).parents[2] / name) for name in ("api", "data", "orch
 
 
 def _is_users(filename: str) -> bool:
-    """Whether a file is neither Python's, nor an installed library's, nor ours."""
+    """Return whether a file is neither Python's, nor an installed library's, nor ours."""
     return not filename.startswith(("<frozen", *_LIBRARIES, *_OURS))

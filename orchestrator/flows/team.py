@@ -8,15 +8,18 @@ from antiphon.orchestrator.team.team import Team
 
 
 def team_flow(team: Team) -> dict[str, Any]:
-    """A definition: classify, look up, let the specialist for it answer."""
+    """Return a definition: classify, search, and let the chosen specialist answer."""
     classes = [
-        {"name": agent.name, "description": agent.description, "examples": list(agent.examples)} for agent in team
+        {"name": agent.name, "description": agent.description, "examples": list(agent.examples)}
+        for agent in team
     ]
     first, *others = team.names
     middle = 80 * (len(team.names) - 1)
     return {
         "name": "Team",
-        "description": "The built-in team: a classifier, the knowledge base, and one specialist who answers.",
+        "description": (
+            "The built-in team: a classifier, the knowledge base, and one specialist who answers."
+        ),
         "nodes": [
             _node("input", "input", "Message", 0, middle, {}),
             _node("classifier", "classifier", "Who answers?", 200, middle, {"classes": classes}),
@@ -47,5 +50,7 @@ def team_flow(team: Team) -> dict[str, Any]:
     }
 
 
-def _node(id_: str, type_: str, name: str, x: int, y: int, config: dict[str, Any]) -> dict[str, Any]:
+def _node(
+    id_: str, type_: str, name: str, x: int, y: int, config: dict[str, Any]
+) -> dict[str, Any]:
     return {"id": id_, "type": type_, "name": name, "position": {"x": x, "y": y}, "config": config}

@@ -1,1 +1,1 @@
-"""Graphs to serve: loads users' files as members of their projects, and says what a request gives a graph."""
+"""Graphs to serve: loads users' files as members of their projects, and maps requests to input."""

@@ -1,4 +1,7 @@
-"""Sets the environment that a `langgraph.json` gives its graphs. The one place that writes it."""
+"""Sets the environment variables that a `langgraph.json` gives its graphs.
+
+This is the only place that writes the environment.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}"
 
 
 def set_environment(values: Mapping[str, str | int | float | bool | None]) -> None:
-    """Set variables in place of what they are; None removes one."""
+    """Set environment variables, replacing earlier values. None removes a variable."""
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)
@@ -31,24 +34,26 @@ def set_environment(values: Mapping[str, str | int | float | bool | None]) -> No
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """The variables of a `.env` file: `NAME=value` lines, quoted or not, with `${OTHER}` in values.
+    """Return the variables of a `.env` file.
 
-    Raises `OSError`, and `UnicodeDecodeError` if it is no text.
+    It holds `NAME=value` lines, quoted or not; values may refer to others as `${OTHER}`. Raises
+    `OSError`, and `UnicodeDecodeError` if the file is not text.
     """
     values: dict[str, str] = {}
     for name, value in _assignments(path.read_text(encoding="utf-8-sig")):
-        values[name] = _REFERENCE.sub(lambda found: _referred(found, values), value)
+        values[name] = _REFERENCE.sub(lambda match: _referred(match, values), value)
     return values
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:
-    for found in _LINE.finditer(text):
-        value = found["single"] if found["single"] is not None else found["bare"]
-        if found["double"] is not None:
-            value = _ESCAPE.sub(lambda one: _ESCAPES.get(one[1], one[1]), found["double"])
-        yield found["name"], value
+    for line in _LINE.finditer(text):
+        value = line["single"] if line["single"] is not None else line["bare"]
+        if line["double"] is not None:
+            value = _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), line["double"])
+        yield line["name"], value
 
 
-def _referred(found: re.Match[str], values: Mapping[str, str]) -> str:
-    known = values.get(found["name"], os.environ.get(found["name"]))
-    return known if known else found["default"] or ""
+def _referred(reference: re.Match[str], values: Mapping[str, str]) -> str:
+    name = reference["name"]
+    value = values.get(name, os.environ.get(name))
+    return value or reference["default"] or ""

@@ -1,8 +1,8 @@
-"""Graphs that a function makes, in all the shapes in which LangGraph's server takes them.
+"""Graphs that a function makes, in all the shapes that LangGraph's server accepts.
 
-A factory takes nothing, or a `config`, a `runtime`, or both, told apart by their annotations, else
-by their names. It is a plain or an asynchronous function, or a context manager of either kind, and
-gives a graph, a builder, or another runnable.
+A factory takes nothing, a `config`, a `runtime`, or both. Parameters are told apart by their
+annotations, or by their names if they have none. A factory is a plain or an asynchronous function,
+or a context manager of either kind. It makes a graph, a builder, or another runnable.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from antiphon.orchestrator.graphs.inputs import AS_MAPPING, Graph, context_of
 
 log = logging.getLogger("antiphon.run")
 
-Given = Literal["config", "runtime"]
+Supply = Literal["config", "runtime"]
+"""What a parameter of a factory is supplied with."""
 
 
 class Factory:
-    """A function that makes a graph. Raises `TypeError` if it takes what nobody here can give."""
+    """A function that makes a graph.
+
+    Raises `TypeError` if it has a required parameter that is neither a config nor a runtime.
+    """
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         inner = inspect.unwrap(function)
@@ -43,16 +47,17 @@ class Factory:
         self._takes = _parameters(name, function, self._annotations)
 
     def made_once(self) -> Graph | None:
-        """The graph, if the function takes nothing and returns one; else each run gets its own.
+        """Return the graph if the function takes nothing and returns one; else None.
 
-        Raises `TypeError` if the function returns something else, and whatever it raises.
+        None means that each run gets a graph of its own. Raises `TypeError` if the function
+        returns something else, and whatever the function raises.
         """
         if self._takes or self._is_generator or inspect.iscoroutinefunction(self._function):
             return None
         try:
             made = self._function()
         except RuntimeError as error:
-            if "event loop" in str(error):  # it makes something that belongs to the loop of its run
+            if "event loop" in str(error):  # what it makes belongs to the loop of a run
                 return None
             raise
         if inspect.iscoroutine(made):
@@ -64,7 +69,7 @@ class Factory:
     async def opened(
         self, config: RunnableConfig, context: Mapping[str, Any], store: BaseStore | None
     ) -> AsyncIterator[Graph]:
-        """A graph for one run: what the function holds is released when the block ends."""
+        """Yield a graph for one run. What the function holds is released when the block ends."""
         stack = AsyncExitStack()
         try:
             made = self._function(**self._arguments(config, context, store))
@@ -82,13 +87,15 @@ class Factory:
         await self._release(stack, None)
 
     async def _release(self, stack: AsyncExitStack, error: BaseException | None) -> None:
-        """Leave the context manager. A failure to do so does not change how the run ends."""
+        """Leave the context manager. A failure is logged, and does not change how the run ends."""
         trace = error.__traceback__ if error is not None else None
         try:
             await stack.__aexit__(type(error) if error else None, error, trace)
         except Exception as failure:
             if failure is not error:
-                log.exception("a graph's factory did not release all", extra={"graph": self._name})
+                log.exception(
+                    "a graph's factory failed to release its resources", extra={"graph": self._name}
+                )
 
     def _arguments(
         self,
@@ -97,16 +104,16 @@ class Factory:
         store: BaseStore | None,
     ) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
-        for name, given in self._takes.items():
-            if given == "config":
+        for name, supply in self._takes.items():
+            if supply == "config":
                 arguments[name] = config
                 continue
-            inside = get_args(self._annotations.get(name))  # ServerRuntime[Context]
+            parameters = get_args(self._annotations.get(name))  # ServerRuntime[Context]
             arguments[name] = _ExecutionRuntime(
                 access_context="threads.create_run",
                 user=config.get("configurable", {}).get("langgraph_auth_user"),
                 store=store,  # type: ignore[arg-type]
-                context=context_of(inside[0] if inside else None, context),
+                context=context_of(parameters[0] if parameters else None, context),
             )
         return arguments
 
@@ -114,7 +121,7 @@ class Factory:
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(inspect.unwrap(function))
-    except Exception:  # names that exist for a type checker only, or no function
+    except Exception:  # names that only a type checker knows, or not a function
         return dict(getattr(function, "__annotations__", {}))
 
 
@@ -122,30 +129,31 @@ def _parameters(
     name: str,
     function: Callable[..., Any],
     annotations: Mapping[str, Any],
-) -> dict[str, Given]:
-    """What a function takes, by the names of its parameters."""
-    takes: dict[str, Given] = {}
+) -> dict[str, Supply]:
+    """Return what a function's parameters are supplied with, by name. Raises `TypeError`."""
+    takes: dict[str, Supply] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation = annotations.get(parameter.name)
-        given = _given_by(parameter.name) if annotation is None else _given_for(annotation)
-        if given is not None:
-            takes[parameter.name] = given
+        supply = _by_name(parameter.name) if annotation is None else _by_annotation(annotation)
+        if supply is not None:
+            takes[parameter.name] = supply
         elif parameter.default is parameter.empty:
-            taken = parameter.name
-            raise TypeError(f"{name} takes {taken!r}; a factory takes a config or a runtime")
+            raise TypeError(
+                f"{name} takes {parameter.name!r}; a factory takes a config or a runtime"
+            )
     return takes
 
 
-def _given_by(name: str) -> Given | None:
-    """What a parameter without an annotation means."""
+def _by_name(name: str) -> Supply:
+    """Return what a parameter without an annotation is supplied with."""
     return "runtime" if "runtime" in name else "config"
 
 
-def _given_for(annotation: Any) -> Given | None:
-    """What an annotation asks for: `ServerRuntime`, `Runtime`; `RunnableConfig`, or a mapping."""
-    spelled = str(annotation)  # it may be a text already, whose names are unknown here
+def _by_annotation(annotation: Any) -> Supply | None:
+    """Return what an annotation asks for: a runtime, or a `RunnableConfig` or other mapping."""
+    spelled = str(annotation)  # it may be a string whose names cannot be resolved here
     if "Runtime" in spelled:
         return "runtime"
     words = ("Config", "dict", "Dict", "Mapping", "Any")
@@ -158,7 +166,7 @@ def _is_context_manager(made: Any) -> bool:
 
 
 def as_graph(name: str, made: Any) -> Graph:
-    """A graph from what a user calls one: a graph, a builder, a runnable. Raises `TypeError`."""
+    """Return a graph, compiled from a builder or made of a runnable. Raises `TypeError`."""
     if isinstance(made, StateGraph):
         return made.compile(name=name)
     if isinstance(made, Pregel):
@@ -171,13 +179,13 @@ def as_graph(name: str, made: Any) -> Graph:
 
 
 def _around(name: str, runnable: Runnable[Any, Any]) -> Graph:
-    """A graph of one node that takes what the runnable takes."""
+    """Return a graph of one node that takes what the runnable takes."""
 
-    async def answer(given: Any, config: RunnableConfig) -> Any:
-        return await runnable.ainvoke(given, config)
+    async def answer(value: Any, config: RunnableConfig) -> Any:
+        return await runnable.ainvoke(value, config)
 
     answer.__name__ = name
-    answer.__annotations__ = {"given": _input_type(runnable), "config": RunnableConfig}
+    answer.__annotations__ = {"value": _input_type(runnable), "config": RunnableConfig}
     graph: Graph = entrypoint()(answer)
     graph.name = name
     return graph

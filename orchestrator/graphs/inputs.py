@@ -1,8 +1,8 @@
-"""How a message becomes a graph's input, and a request's values its context, by graphs' schemas.
+"""Maps a message to a graph's input, and a request's values to its context, by the graph's schemas.
 
 The message goes to the field that the graph's entry names (`input`), else to `messages`, else to a
-text that is called like a question, else to the one list of messages, else to the one text. The
-request's `inputs` fill other fields, by name.
+text field with a usual name (`TEXT_KEYS`), else to the only list of messages, else to the only text
+field. The request's `inputs` fill other fields by name.
 """
 
 from __future__ import annotations
@@ -41,30 +41,30 @@ log = logging.getLogger("antiphon.run")
 
 Graph = Pregel[Any, Any, Any, Any]
 WORDS = ("user_input", "user_message", "user_query", "user_question", "question", "input")
-"""Texts that are what the user said, also in a graph that keeps `messages` besides."""
+"""Text fields that hold the user's words, also in a graph that has `messages` too."""
 TEXT_KEYS = (
     *WORDS,
     *("query", "message", "prompt", "request", "task"),
     *("topic", "goal", "objective", "text", "content"),
 )
-"""Texts that take the message if there are several, the likeliest first."""
+"""Text fields that take the message if there are several, the likeliest first."""
 AS_MAPPING = "as a mapping"
-"""In `Annotated[schema, AS_MAPPING]`: the fields are wanted as a mapping, not as an instance."""
+"""In `Annotated[schema, AS_MAPPING]`: pass the fields as a mapping, not as an instance."""
 
 
 @dataclass(frozen=True)
 class InputForm:
-    """What a graph takes as its input: an object with fields, or one value for the message."""
+    """The form of a graph's input: an object with fields, or the message as the only value."""
 
     fields: tuple[Field, ...]
     target: Field | None
-    """What takes the message; None if nothing evidently does."""
+    """The field that takes the message; None if no field evidently does."""
     whole: bool = False
-    """Whether the input is the target's value itself."""
+    """Whether the input is the value of `target` itself."""
     closed: bool = True
-    """Whether the graph takes no other fields."""
+    """Whether the graph refuses other fields."""
     schema: Any = None
-    """The class of the fields, if there is one."""
+    """The class that declares the fields, if there is one."""
     build: Callable[..., Any] = dict
 
     def fill(
@@ -74,31 +74,45 @@ class InputForm:
         inputs: Mapping[str, Any] | None = None,
         first: bool = True,
     ) -> Any:
-        """The input for a message and the request's `inputs`. Raises `BadInput`.
+        """Return the input for a message and the request's `inputs`. Raises `BadInput`.
 
-        If the message is not the `first` of its thread, the graph may have earlier values.
+        If the message is not the `first` of its thread, the graph may have earlier values, so
+        fields may be missing.
         """
         if self.whole and inputs:
             raise BadInput("This graph takes one message, and no `inputs`.")
         if self.target is None and not inputs:
-            raise BadInput(
-                f"This graph takes {self._known}: fill them by `inputs`, or let the graph's entry in"
-                " langgraph.json name the one that takes the message by `input`."
-            )
+            raise BadInput(f"This graph takes {self.names}: {self.remedy}.")
         try:
             return self._filled([*history, message], dict(inputs or {}), first)
         except BadInput:
             raise
         except ValidationError as error:
             log.warning("inputs were refused", exc_info=error)
-            raise BadInput(f"The `inputs` are not valid: {_listing(error.errors())}.") from error
+            raise BadInput(f"The `inputs` are not valid: {_summary(error.errors())}.") from error
         except Exception as error:  # in a class of the user's
             log.warning("inputs were refused", exc_info=error)
             raise BadInput from error
 
     @property
-    def _known(self) -> str:
+    def names(self) -> str:
+        """The names of the fields, for an error."""
         return ", ".join(field.name for field in self.fields) or "nothing"
+
+    @property
+    def candidates(self) -> list[str]:
+        """The names of the fields that can take a message."""
+        return [field.name for field in self.fields if _takes_message(field)]
+
+    @property
+    def remedy(self) -> str:
+        """What to do if no field evidently takes the message."""
+        if not self.candidates:
+            return "none of them takes a text, so fill them by `inputs`"
+        return (
+            "fill them by `inputs`, or name the one that takes the message in the graph's entry in"
+            f' langgraph.json, for example `"input": "{self.candidates[0]}"`'
+        )
 
     def _filled(self, messages: Sequence[BaseMessage], values: dict[str, Any], first: bool) -> Any:
         if self.whole and self.target is not None:
@@ -115,7 +129,7 @@ class InputForm:
         return self.build(**values)
 
     def _spoken(self) -> Iterator[Field]:
-        """The fields that the message fills: besides a list of messages also what the user said."""
+        """Yield the fields that the message fills: the target, and beside a list also texts."""
         if self.target is None:
             return
         yield self.target
@@ -126,7 +140,7 @@ class InputForm:
     def _check(self, values: Mapping[str, Any], first: bool) -> None:
         unknown = sorted(values.keys() - {field.name for field in self.fields})
         if unknown and self.closed:
-            raise BadInput(f"This graph takes no {', '.join(unknown)}; it takes {self._known}.")
+            raise BadInput(f"This graph takes no {', '.join(unknown)}; it takes {self.names}.")
         if first and (needed := missing(self.fields, values)):
             raise BadInput(f"This graph needs {', '.join(needed)} in the request's `inputs`.")
         if not is_class(self.schema, BaseModel):
@@ -134,12 +148,13 @@ class InputForm:
         try:
             self.schema.model_validate(dict(values))
         except ValidationError as error:
-            if first or any(one["loc"] and one["type"] != "missing" for one in error.errors()):
+            problems = [problem for problem in error.errors() if problem["loc"]]
+            if first or any(problem["type"] != "missing" for problem in problems):
                 raise
 
 
 def form_of(graph: Graph, key: str | None = None) -> InputForm:
-    """How a graph takes a message. Raises `ValueError` if it has no field `key`."""
+    """Return the form of a graph's input. Raises `ValueError` if it has no field `key`."""
     builder = getattr(graph, "builder", None)
     if isinstance(builder, StateGraph):
         schema = builder.input_schema
@@ -154,14 +169,17 @@ def form_of(graph: Graph, key: str | None = None) -> InputForm:
 
 
 def _form_of_value(kind: Any, names: Sequence[str], key: str | None) -> InputForm:
-    """The form of an input that is one value; `names` are what its function looks up in it."""
+    """Return the form of an input that is one value.
+
+    `names` are the keys that the graph's function looks up in it.
+    """
     if str in alternatives(kind) or may_be_message(kind):
         return _whole(kind)
     schema = next(iter(alternatives(kind)), Any)
-    if found := fields_of(schema):
+    if fields := fields_of(schema):
         as_mapping = is_typeddict(schema) or AS_MAPPING in get_args(kind)
         build = dict if as_mapping else schema
-        return InputForm(found, _target(found, key), schema=schema, build=build)
+        return InputForm(fields, _target(fields, key), schema=schema, build=build)
     if not is_mapping(schema):
         return _whole(kind)
     taken = tuple(Field(name, Any) for name in dict.fromkeys([*names, *([key] if key else [])]))
@@ -177,29 +195,37 @@ def _kind_of(graph: Graph, channel: str) -> Any:
     return getattr(graph.channels[channel], "UpdateType", Any)
 
 
-def _target(known: Sequence[Field], key: str | None) -> Field | None:
-    """The field that takes the message."""
-    by_name = {field.name: field for field in known}
+def _target(fields: Sequence[Field], key: str | None) -> Field | None:
+    """Return the field that takes the message, if one evidently does. Raises `ValueError`."""
+    by_name = {field.name: field for field in fields}
     if key is not None:
         if key not in by_name:
             raise ValueError(f"it takes no {key!r}: it takes {', '.join(by_name) or 'nothing'}")
         return by_name[key]
     if "messages" in by_name:
         return by_name["messages"]
-    taking = [one for one in known if may_be_text(one.kind) or may_be_message(one.kind)]
+    taking = [field for field in fields if may_be_text(field.kind) or may_be_message(field.kind)]
     for name in TEXT_KEYS:
         if by_name.get(name) in taking:
             return by_name[name]
-    lists = [field for field in known if holds_messages(field.kind)]
-    texts = [field for field in known if str in alternatives(field.kind)]
-    return next((likely[0] for likely in (lists, texts, taking) if len(likely) == 1), None)
+    lists = [field for field in fields if holds_messages(field.kind)]
+    texts = [field for field in fields if str in alternatives(field.kind)]
+    for group in (lists, texts, taking):
+        if len(group) == 1:
+            return group[0]
+    return None
+
+
+def _takes_message(field: Field) -> bool:
+    kind = field.kind
+    return may_be_text(kind) or may_be_message(kind) or holds_messages(kind)
 
 
 # -- values --------------------------------------------------------------------------------------
 
 
 def _value(field: Field, messages: Sequence[BaseMessage]) -> Any:
-    """The conversation, or the last of its messages, as a field takes it. Raises `BadInput`."""
+    """Return the conversation, or its last message, as a field takes it. Raises `BadInput`."""
     if is_list(field.kind) or (field.name == "messages" and may_be_anything(field.kind)):
         return _listed(field, messages)
     if may_be_text(field.kind):
@@ -215,28 +241,28 @@ def _listed(field: Field, messages: Sequence[BaseMessage]) -> list[Any]:
 
 
 def _as_member(kind: Any, message: BaseMessage) -> Any:
-    """A message as a list of such things holds it."""
+    """Return a message as a list whose members have this type holds it."""
     if may_be_anything(kind) or may_be_message(kind):
         return message
     role = "assistant" if isinstance(message, AIMessage) else "user"
     spoken = {"role": role, "content": str(message.text)}
-    for one in alternatives(kind):
-        if one is str:
+    for member in alternatives(kind):
+        if member is str:
             return spoken["content"]
-        if is_mapping(one):
+        if is_mapping(member):
             return spoken
-        if is_list(one):  # a pair
+        if is_list(member):  # a pair
             return tuple(spoken.values())
-        if spoken.keys() <= {field.name for field in fields_of(one)}:
-            return one(**spoken)
+        if spoken.keys() <= {field.name for field in fields_of(member)}:
+            return member(**spoken)
     return message
 
 
-# -- what the function of an `@entrypoint` takes --------------------------------------------------
+# -- the parameter of an `@entrypoint` -----------------------------------------------------------
 
 
 def _first_parameter(graph: Graph, channel: str) -> tuple[Any, list[str]]:
-    """The type of what a function takes, and the names that it looks up in it."""
+    """Return the type of an entrypoint's parameter, and the keys that are looked up in it."""
     kind = _kind_of(graph, channel)
     bound = next(iter(graph.nodes.values())).bound
     function = getattr(bound, "func", None) or getattr(bound, "afunc", None)
@@ -246,63 +272,64 @@ def _first_parameter(graph: Graph, channel: str) -> tuple[Any, list[str]]:
     if isinstance(kind, str):  # `from __future__ import annotations`
         try:
             kind = get_type_hints(function, include_extras=True).get(parameter, Any)
-        except Exception:  # names that exist for a type checker only
+        except Exception:  # names that only a type checker knows
             kind = Any
     return kind, _looked_up(function, parameter)
 
 
 def _looked_up(function: Callable[..., Any], parameter: str) -> list[str]:
-    """The constant keys of `parameter[...]` and `parameter.get(...)` in a function's source."""
+    """Return the constant keys of `parameter[...]` and `parameter.get(...)` in a function."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return []
-    found = []
+    keys = []
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(ast.Name(name), ast.Constant(str(key))) | ast.Call(
                 ast.Attribute(ast.Name(name), "get"), [ast.Constant(str(key)), *_]
             ) if name == parameter:
-                found.append(key)
-    return found
+                keys.append(key)
+    return keys
 
 
 # -- context -------------------------------------------------------------------------------------
 
 
 def context_of(schema: Any, values: Mapping[str, Any]) -> Any:
-    """A run's context: a request's values for a graph's `context_schema`, and its defaults.
+    """Return a run's context: a request's values, by a graph's `context_schema` and its defaults.
 
-    Values that the schema does not have are left out; they may be meant for another graph. A graph
-    without a schema gets all of them. Raises `BadContext`.
+    Values that the schema does not declare are ignored: they may be meant for another graph. A
+    graph without a schema gets all values. Raises `BadContext`.
     """
-    known = fields_of(schema)
-    if not known:
+    fields = fields_of(schema)
+    if not fields:
         return dict(values)
-    given = {field.name: values[field.name] for field in known if field.name in values}
+    declared = {field.name: values[field.name] for field in fields if field.name in values}
     if is_typeddict(schema):
-        return given
-    if needed := missing(known, given):
+        return declared
+    if needed := missing(fields, declared):
         raise BadContext(f"This graph needs {', '.join(needed)} in the request's `context`.")
     try:
-        return schema(**given)
+        return schema(**declared)
     except ValidationError as error:
         log.warning("a context was refused", exc_info=error)
-        raise BadContext(f"The `context` is not valid: {_listing(error.errors())}.") from error
+        raise BadContext(f"The `context` is not valid: {_summary(error.errors())}.") from error
     except Exception as error:  # in a class of the user's
         log.warning("a context was refused", exc_info=error)
         raise BadContext from error
 
 
-def _listing(errors: Sequence[Any]) -> str:
-    """What is wrong, by field. What a graph's own validators say may be internal: the log has it.
+def _summary(errors: Sequence[Any]) -> str:
+    """Return what is wrong, by field, for the client.
 
-    What is missing is listed only if nothing else is wrong: it may be there from before.
+    Messages of a graph's own validators may be internal: only the log has them. Missing fields are
+    listed only if nothing else is wrong, because the graph may have them from before.
     """
-    told = []
+    lines = []
     wrong = [error for error in errors if error["type"] != "missing"]
     for error in (wrong or errors)[:3]:
         own = error["type"] in ("value_error", "assertion_error")
         place = ".".join(str(part) for part in error["loc"]) or "all"
-        told.append(f"{place}: {'it is refused' if own else error['msg']}")
-    return "; ".join(told)
+        lines.append(f"{place}: {'it is refused' if own else error['msg']}")
+    return "; ".join(lines)

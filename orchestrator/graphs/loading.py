@@ -1,12 +1,14 @@
-"""From what a user names to served graphs: files, modules, a `langgraph.json`, objects.
+"""Loads the graphs to serve from files, modules, a `langgraph.json`, or objects.
 
-All graphs are found and named first, then imported. One that cannot be loaded stops the start, as
-it does with LangGraph's server: with one line that says which, where and why.
+All graphs are located and named first, then imported. A graph that cannot be loaded stops the
+start, as it does in LangGraph's server, with one line that names the graph, the place and the
+reason.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,44 +19,47 @@ from typing import Any
 import msgspec
 
 from antiphon.orchestrator.graphs.imports import Root, home_of, import_from, member_of, register
+from antiphon.orchestrator.graphs.inputs import form_of
 from antiphon.orchestrator.graphs.listing import read_listing, with_src
 from antiphon.orchestrator.graphs.served import ServedGraph, serve_graph
 
+log = logging.getLogger("antiphon.graphs")
+
 UNNAMED = "LangGraph"
-"""What LangGraph calls a graph that nobody has named."""
+"""LangGraph's name for a graph without one."""
 REASON_LIMIT = 300
-"""Characters of an error's own text."""
+"""Characters of an error's own text that are reported."""
 
 
 class GraphError(ValueError):
-    """A graph cannot be served. The text says in one line which, where and why."""
+    """A graph cannot be served. The text names the graph, the place and the reason in one line."""
 
 
 @dataclass
 class Plan:
-    """A graph that is to be served: what it may be called, the likeliest first, and where it is."""
+    """A graph to serve: its possible names, the likeliest first, and where it is."""
 
     names: list[str]
     graph: Any = None
-    """What is served, unless it is to be imported."""
+    """The graph itself, unless it is to be imported."""
     spec: str = ""
     """`path.py:name` or `package.module:name`; a path is relative to `base`."""
     base: Path = field(default_factory=Path)
     folders: list[Path] = field(default_factory=list)
-    """Where modules are looked for, in this order."""
+    """Folders to search for modules, in this order."""
     options: dict[str, Any] = field(default_factory=dict)
     roots: list[Root] = field(default_factory=list)
     module: str = ""
 
 
 def load_graphs(graphs: Iterable[Any]) -> list[ServedGraph]:
-    """Load what somebody wants served, in its order.
+    """Load graphs, in order.
 
-    That is a graph, a builder, a factory, `path.py:name`, `package.module:name`, the path of a
+    Each is a graph, a builder, a factory, `path.py:name`, `package.module:name`, the path of a
     `langgraph.json`, or a pair of a name and one of these. Raises `GraphError`, `ValueError`,
-    `FileNotFoundError`, and `TypeError` for what is no graph.
+    `FileNotFoundError`, and `TypeError` for an object that is not a graph.
     """
-    plans = [plan for given in graphs for plan in _plans(given)]
+    plans = [plan for source in graphs for plan in _plans(source)]
     named = list(zip(_distinct(plans), plans, strict=True))
     for name, plan in named:
         if plan.spec:
@@ -62,27 +67,27 @@ def load_graphs(graphs: Iterable[Any]) -> list[ServedGraph]:
     return [_served(name, plan) for name, plan in named]
 
 
-# -- what is to be served ------------------------------------------------------------------------
+# -- what to serve -------------------------------------------------------------------------------
 
 
-def _plans(given: Any) -> Iterator[Plan]:
-    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
-        for plan in _plans(given[1]):
-            plan.names = [given[0]]
+def _plans(source: Any) -> Iterator[Plan]:
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], str):
+        for plan in _plans(source[1]):
+            plan.names = [source[0]]
             yield plan
-    elif isinstance(given, ServedGraph):
-        yield Plan([given.name], given)
-    elif not isinstance(given, str | Path):
-        name = getattr(given, "name", None) or getattr(given, "__name__", None)
-        yield Plan([str(name or "graph")], given)
-    elif str(given).endswith(".json"):
-        yield from _listed(Path(given))
+    elif isinstance(source, ServedGraph):
+        yield Plan([source.name], source)
+    elif not isinstance(source, str | Path):
+        name = getattr(source, "name", None) or getattr(source, "__name__", None)
+        yield Plan([str(name or "graph")], source)
+    elif str(source).endswith(".json"):
+        yield from _listed(Path(source))
     else:
-        yield Plan(_names_of(str(given)), spec=str(given), folders=with_src(Path.cwd()))
+        yield Plan(_names_of(str(source)), spec=str(source), folders=with_src(Path.cwd()))
 
 
 def _listed(path: Path) -> Iterator[Plan]:
-    """The graphs of a `langgraph.json`."""
+    """Yield the graphs of a `langgraph.json`."""
     entries, folders, store = read_listing(path)
     store = _with_place(store, path.parent)
     for name, entry in entries.items():
@@ -96,7 +101,7 @@ def _listed(path: Path) -> Iterator[Plan]:
 
 
 def _with_place(store: dict[str, Any] | None, folder: Path) -> dict[str, Any] | None:
-    """A store's configuration whose embedder, if it is a file, is found from anywhere."""
+    """Return a store's configuration with an absolute path for an embedder in a file."""
     index = store.get("index") if store else None
     if store is None or not isinstance(index, dict):
         return store
@@ -107,7 +112,7 @@ def _with_place(store: dict[str, Any] | None, folder: Path) -> dict[str, Any] | 
 
 
 def _names_of(spec: str) -> list[str]:
-    """What a graph may be called: as in its file, as its file or folder. Raises `ValueError`."""
+    """Return possible names: the variable's, the file's, the folder's. Raises `ValueError`."""
     place, _, attribute = spec.rpartition(":")
     if not place or not attribute:
         raise ValueError(f"{spec!r} is not of the form path.py:name or package.module:name")
@@ -117,23 +122,20 @@ def _names_of(spec: str) -> list[str]:
 
 
 def _is_file(place: str) -> bool:
-    """Whether a spec names a file, rather than a module."""
+    """Return whether the first part of a spec is a file, not a module."""
     return "/" in place or Path(place).suffix in (".py", ".ipynb", ".js", ".ts", ".mjs", ".tsx")
 
 
 def _distinct(plans: Sequence[Plan]) -> list[str]:
-    """A name for each graph: the likeliest that no other one has, as far as there is one."""
+    """Return a name for each graph: the likeliest one that no other graph has, if any."""
     unnamed = [plan for plan in plans if plan.names == [UNNAMED]]
     for number, plan in enumerate(unnamed, 1):
         plan.names.append(f"{UNNAMED}-{number}")
     chosen = [0] * len(plans)
     while True:
         names = [plan.names[place] for plan, place in zip(plans, chosen, strict=True)]
-        movable = [
-            position
-            for position, plan in enumerate(plans)
-            if names.count(names[position]) > 1 and chosen[position] + 1 < len(plan.names)
-        ]
+        shared = [position for position, name in enumerate(names) if names.count(name) > 1]
+        movable = [place for place in shared if chosen[place] + 1 < len(plans[place].names)]
         if not movable:
             return names
         for position in movable:
@@ -144,7 +146,7 @@ def _distinct(plans: Sequence[Plan]) -> list[str]:
 
 
 def _place(name: str, plan: Plan) -> None:
-    """Find out how a graph's module is imported. Raises `FileNotFoundError` and `ValueError`."""
+    """Register the folders of a graph's module. Raises `FileNotFoundError` and `ValueError`."""
     place = plan.spec.rpartition(":")[0]
     folders = [folder.resolve() for folder in plan.folders]
     if not _is_file(place):
@@ -158,12 +160,12 @@ def _place(name: str, plan: Plan) -> None:
     if path.suffix != ".py" or "." in path.stem:
         raise ValueError(f"graph {name!r}: {_shown(path)} is not a Python module")
     package = plan.module.partition(".")[0]
-    is_project = folder / package in folders  # then the folder around it is no part of the project
+    is_project = folder / package in folders  # then the folder around it is not part of it
     plan.roots = [register(folder, folders, name, package if is_project else None)]
 
 
 def import_object(spec: str) -> Any:
-    """What `path.py:name` or `package.module:name` names, imported as graphs are, and after them.
+    """Import `path.py:name` or `package.module:name` as graphs are imported; call it after them.
 
     Raises `FileNotFoundError`, `ValueError`, and whatever the module raises.
     """
@@ -176,15 +178,34 @@ def _served(name: str, plan: Plan) -> ServedGraph:
     if isinstance(plan.graph, ServedGraph):
         return plan.graph
     try:
-        found = _imported(plan) if plan.spec else plan.graph
-        return serve_graph(name, found, **plan.options)
+        graph = _imported(plan) if plan.spec else plan.graph
+        served = serve_graph(name, graph, **plan.options)
     except (Exception, SystemExit) as error:
         where = f"graph {name!r}{f' ({plan.spec})' if plan.spec else ''}"
         place = _place_of(error)
-        if place is None and isinstance(error, TypeError | ValueError):  # it is our own
+        if place is None and isinstance(error, TypeError | ValueError):  # raised by us
             raise type(error)(f"{where}: {error}") from error
         line = f"{place}: " if place else ""
         raise GraphError(f"{where} cannot be loaded: {line}{reason_of(error)}") from error
+    _warn_of_no_target(served, plan.spec)
+    return served
+
+
+def _warn_of_no_target(served: ServedGraph, spec: str) -> None:
+    """Log the line to write if no field of a graph's input evidently takes the message."""
+    if served.graph is None:
+        return  # a graph of its own for each run
+    form = form_of(served.graph, served.input)
+    if form.target is None and form.candidates:
+        field = form.candidates[0]
+        entry = {"path": spec, "input": field}
+        listing = msgspec.json.encode({"graphs": {served.name: entry}}).decode()
+        line = f"in langgraph.json {listing}" if spec else f"serve_graph(..., input={field!r})"
+        log.warning(
+            "graph %r refuses messages without `inputs`: its input has %s, and none of them"
+            " evidently takes the message. To name the one that does, write %s",
+            *(served.name, form.names, line),
+        )
 
 
 def _imported(plan: Plan) -> Any:
@@ -200,10 +221,10 @@ def _imported(plan: Plan) -> Any:
 
 
 def _place_of(error: BaseException) -> str | None:
-    """The file and line of the user's where an error was raised; None if it was raised by us."""
+    """Return the user's file and line in which an error was raised; None if we raised it."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_shown(Path(error.filename))}, line {error.lineno}"
-    libraries = (sysconfig.get_path(one) for one in ("stdlib", "purelib", "platlib"))
+    libraries = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
     others = (*libraries, str(Path(__file__).parents[1]), "<")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith(others):
@@ -212,12 +233,12 @@ def _place_of(error: BaseException) -> str | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """What is wrong, in one line."""
+    """Return an error's class and text in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:REASON_LIMIT]}" if text else type(error).__name__
 
 
 def _shown(path: Path) -> Path:
-    """A path as the user would write it."""
+    """Return a path relative to the current folder if it is inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

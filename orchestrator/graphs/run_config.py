@@ -1,6 +1,6 @@
-"""The config of a run's graph, as LangGraph's server has it: what a request gives, who asks, where.
+"""Builds the config of a run's graph, as LangGraph's server does: request, user, ids.
 
-What the server says cannot be said by a request: such keys are dropped, as LangGraph's server does.
+A request cannot set keys that the server sets: they are dropped, as LangGraph's server does.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.request import LOCAL_USER, Request, is_free
 from antiphon.orchestrator.values import plain
 
 
 class RunUser(Mapping[str, Any]):
-    """Who a run is for, a `BaseUser` of LangGraph's SDK. Its permissions are access labels."""
+    """The user of a run, a `BaseUser` of LangGraph's SDK. Its permissions are access labels."""
 
     def __init__(self, identity: str, permissions: Sequence[str]) -> None:
         self.identity = identity
@@ -34,26 +34,27 @@ class RunUser(Mapping[str, Any]):
         return len(vars(self))
 
 
-def configurable_of(run: Run, given: Request) -> dict[str, Any]:
-    """What a graph finds in `config["configurable"]`, apart from the ids of thread and run."""
-    asked = {key: value for key, value in given.context_values.items() if is_free(key)}
-    user = RunUser(run.user_id, given.access)
-    return asked | {
+def configurable_of(run: RunRecord, request: Request) -> dict[str, Any]:
+    """Return `config["configurable"]` of a graph, without the ids of thread and run."""
+    values = {key: value for key, value in request.context_values.items() if is_free(key)}
+    user = RunUser(run.user_id, request.access)
+    return values | {
         "graph_id": run.graph,
         "assistant_id": run.graph,
         "user_id": run.user_id,
         "langgraph_auth_user": user,
         "langgraph_auth_user_id": run.user_id,
         "langgraph_auth_permissions": user.permissions,
-        "profile": plain(given.profile),  # tracers and checkpoints copy only plain values
+        "profile": plain(request.profile),  # tracers and checkpoints copy only plain values
     }
 
 
-def run_config(run: Run, given: Request) -> RunnableConfig:
-    """The config with which a run's graph is opened and invoked, but for its limit of steps."""
-    asked = given.config or {}
+def run_config(run: RunRecord, request: Request) -> RunnableConfig:
+    """Return the config to open and invoke a run's graph with, without its limit of steps."""
+    config = request.config or {}
+    ids = {"thread_id": run.thread_id, "run_id": run.id}
     return {
-        "configurable": configurable_of(run, given) | {"thread_id": run.thread_id, "run_id": run.id},
-        "tags": asked.get("tags", []),
-        "metadata": asked.get("metadata", {}),
+        "configurable": configurable_of(run, request) | ids,
+        "tags": config.get("tags", []),
+        "metadata": config.get("metadata", {}),
     }

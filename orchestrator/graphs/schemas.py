@@ -1,4 +1,4 @@
-"""What the types of users' graphs say: which fields there are, and what goes into them."""
+"""Reads the types of users' graphs: their fields, and what a field can hold."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRAPPERS = (Annotated, NotRequired, ReadOnly, Required)
 class Field(NamedTuple):
     """A field of an object.
 
-    `needed` says that its schema gives it no value; `checked`, that it is an error not to give one.
+    `needed` means that its schema has no default for it; `checked`, that omitting it is an error.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Field(NamedTuple):
 
 
 def fields_of(schema: Any) -> tuple[Field, ...]:
-    """The fields of a class that describes an object; none for any other type."""
+    """Return the fields of a class that describes an object; none for any other type."""
     if not inspect.isclass(schema) or not (annotations := _annotations(schema)):
         return ()
     if issubclass(schema, BaseModel):
         return tuple(
-            Field(name, annotations.get(name, Any), needed=one.is_required(), checked=True)
-            for name, one in schema.model_fields.items()
+            Field(name, annotations.get(name, Any), needed=field.is_required(), checked=True)
+            for name, field in schema.model_fields.items()
         )
     if is_dataclass(schema):
-        known = [one for one in dataclasses.fields(schema) if one.init]
-        return tuple(_of_dataclass(one, annotations.get(one.name, Any)) for one in known)
+        declared = [field for field in dataclasses.fields(schema) if field.init]
+        return tuple(_of_dataclass(field, annotations.get(field.name, Any)) for field in declared)
     needed = getattr(schema, "__required_keys__", ()) if is_typeddict(schema) else ()
     return tuple(Field(name, kind, name in needed) for name, kind in annotations.items())
 
@@ -70,26 +70,27 @@ def _of_dataclass(field: dataclasses.Field[Any], kind: Any) -> Field:
     return Field(field.name, kind, needed=needed, checked=True)
 
 
-def missing(known: Sequence[Field], given: Mapping[str, Any]) -> list[str]:
-    """The names of fields whose absence is an error."""
-    return [one.name for one in known if one.checked and one.needed and one.name not in given]
+def missing(fields: Sequence[Field], values: Mapping[str, Any]) -> list[str]:
+    """Return the names of fields that have no value but must have one."""
+    required = [field.name for field in fields if field.checked and field.needed]
+    return [name for name in required if name not in values]
 
 
 def _annotations(schema: type) -> dict[str, Any]:
     try:
         return get_type_hints(schema, include_extras=True)
-    except Exception:  # names that exist for a type checker only
+    except Exception:  # names that only a type checker knows
         return dict.fromkeys(inspect.get_annotations(schema), Any)
 
 
 def alternatives(kind: Any) -> list[Any]:
-    """The types that a value may have besides None, without annotations around them."""
+    """Return the types that a value can have besides None, without annotations around them."""
     origin = get_origin(kind)
     if origin in WRAPPERS:
         return alternatives(get_args(kind)[0])
     if origin in (Union, types.UnionType):
-        members = [one for one in get_args(kind) if one is not types.NoneType]
-        return [inner for one in members for inner in alternatives(one)]
+        members = [member for member in get_args(kind) if member is not types.NoneType]
+        return [inner for member in members for inner in alternatives(member)]
     if isinstance(kind, NewType):
         return alternatives(kind.__supertype__)
     if isinstance(kind, TypeAliasType):
@@ -98,42 +99,45 @@ def alternatives(kind: Any) -> list[Any]:
 
 
 def is_class(kind: Any, base: type) -> bool:
-    """Whether a type is a class, and derived from `base`."""
+    """Return whether a type is a class derived from `base`."""
     return inspect.isclass(kind) and issubclass(kind, base)
 
 
 def is_mapping(kind: Any) -> bool:
-    """Whether a type is a mapping, with or without known keys."""
+    """Return whether a type is a mapping, with or without known keys."""
     return is_typeddict(kind) or is_class(get_origin(kind) or kind, collections.abc.Mapping)
 
 
 def may_be_text(kind: Any) -> bool:
-    """Whether a text goes into a field."""
-    return any(one is str or one in ANYTHING for one in alternatives(kind))
+    """Return whether a field can hold a text."""
+    return any(member is str or member in ANYTHING for member in alternatives(kind))
 
 
 def may_be_anything(kind: Any) -> bool:
-    """Whether nothing is known about a field."""
-    return any(one in ANYTHING for one in alternatives(kind))
+    """Return whether a field can hold any value."""
+    return any(member in ANYTHING for member in alternatives(kind))
 
 
 def may_be_message(kind: Any) -> bool:
-    """Whether a LangChain message goes into a field."""
-    return any(is_class(one, BaseMessage) for one in alternatives(kind))
+    """Return whether a field can hold a LangChain message."""
+    return any(is_class(member, BaseMessage) for member in alternatives(kind))
 
 
 def is_list(kind: Any) -> bool:
-    """Whether a field is a list of anything."""
-    return any((get_origin(one) or one) in LISTS for one in alternatives(kind))
+    """Return whether a field can hold a list."""
+    return any((get_origin(member) or member) in LISTS for member in alternatives(kind))
 
 
 def member_of(kind: Any) -> Any:
-    """What the members of a list are."""
-    return next((args[0] for one in alternatives(kind) if (args := get_args(one))), Any)
+    """Return the type of a list's members; Any if it has none."""
+    for member in alternatives(kind):
+        if arguments := get_args(member):
+            return arguments[0]
+    return Any
 
 
 def holds_messages(kind: Any) -> bool:
-    """Whether a field is a list of messages, by its reducer or by the type of its members."""
+    """Return whether a field holds messages, by its reducer or by the type of its members."""
     while get_origin(kind) in WRAPPERS:
         if add_messages in get_args(kind)[1:]:
             return True

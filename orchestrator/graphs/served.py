@@ -1,6 +1,6 @@
-"""What a served graph is: the built-in team, a flow, or any LangGraph graph of the user's.
+"""A graph that is served: the built-in team, a flow, or a user's LangGraph graph.
 
-What is served is copied with the run's own checkpointer, so a graph brings no storage of its own.
+A run uses a copy of the graph with its own checkpointer: a graph's own storage is not used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Emit = Callable[[AnyEvent], None]
 
 
 class Conclusion(NamedTuple):
-    """What one of our own graphs ends with; the text is empty if it is what was shown."""
+    """The result of one of our own graphs. The text is empty if it is the text that was shown."""
 
     text: str
     author: str | None = None
@@ -40,43 +40,45 @@ class Conclusion(NamedTuple):
 
 
 def _not_made(*_: Any) -> Any:
-    raise RuntimeError("the graph is made for each run: `made` knows how to talk to one")
+    raise RuntimeError("the graph is made for each run: call `made` with it first")
 
 
 @dataclass(frozen=True)
 class ServedGraph:
-    """A graph and how to talk to it."""
+    """A graph, its input and context, and how its answer is read."""
 
     name: str
     graph: Graph | None
     """None if a function makes it for each run."""
     shape: GraphShape = field(default_factory=GraphShape)
     make_input: Callable[[Request, list[HistoryMessage], bytes], Any] = _not_made
-    """The graph's input, from the request, the messages that its state has not seen (all of the
-    conversation so far if it has none), and what the thread's last run has left."""
+    """Makes the graph's input from the request, the messages that its state has not seen (the whole
+    conversation if it has no state), and the bytes that `leave` returned for the last run."""
     make_context: Callable[[Request, Emit], Any] = lambda _input, _emit: None
     check: Callable[[Request, bool], None] = lambda _input, _first: None
-    """Raises `BadInput` or `BadContext` for a request that the graph cannot take. The second value
-    is whether it begins a conversation: otherwise the graph may have earlier values."""
+    """Raises `BadInput` or `BadContext` for a request that the graph cannot take. The second
+    argument is whether it begins a conversation; if not, the graph may have earlier values."""
     conclude: Callable[[Mapping[str, Any]], Conclusion] | None = None
-    """How one of our own graphs reports its answer, from its last state; None if it is to be found in the output."""
+    """Reads the answer of one of our own graphs from its last state; None for users' graphs, whose
+    answer is found in their output."""
     leave: Callable[[Mapping[str, Any]], bytes | None] = lambda _state: None
-    """What of the last state is kept for the thread's next run: empty for nothing, None to keep what there is."""
+    """Returns what to keep of the last state for the thread's next run: empty bytes for nothing,
+    None to keep what is there."""
     steps: int | None = None
-    """How many steps the graph may take; None if the graph itself or the request says so."""
+    """The limit of steps; None if the graph itself or the request sets it."""
     on_crash: OnCrash = "resume"
-    """Whether a run goes on after its process died, or ends as failed."""
+    """Whether a run goes on after its process died, or fails."""
     agents: tuple[str, ...] = field(default=())
-    """Names that a request may choose; empty where the graph decides alone."""
+    """Agents that a request may choose; empty if the graph decides alone."""
     factory: Factory | None = None
-    """What makes the graph, if it is made for each run."""
+    """Makes the graph for each run; None if there is one graph for all."""
     input: str | None = None
-    """The field of the graph's input that takes the message, if its name and type do not tell."""
+    """The field of the input that takes the message; None to choose it by name and type."""
     state: State = "thread"
-    """What a run begins from: the state that the thread's last one has left, or its messages."""
+    """What a run starts from: the state after the thread's last run, or the messages."""
     description: str | None = None
     store: Mapping[str, Any] | None = None
-    """How the `langgraph.json` that lists the graph configures the store."""
+    """The store's configuration in the `langgraph.json` that lists the graph."""
 
     def opened(
         self,
@@ -84,7 +86,7 @@ class ServedGraph:
         context: Mapping[str, Any] | None = None,
         store: BaseStore | None = None,
     ) -> AbstractAsyncContextManager[Graph]:
-        """The graph for one run, as long as the block lasts; a factory makes it of what is given."""
+        """Return a context manager that yields the graph for one run."""
         if self.factory is not None:
             return self.factory.opened(config, context or {}, store)
         if self.graph is None:
@@ -92,51 +94,60 @@ class ServedGraph:
         return nullcontext(self.graph)
 
     def made(self, graph: Graph) -> ServedGraph:
-        """The same for a graph that `opened` gave. Raises `ValueError` if it has no field `input`."""
+        """Return a copy for a graph that `opened` has yielded.
+
+        Raises `ValueError` if the graph's input has no field `input`.
+        """
         if self.graph is not None:
             return self
         if isinstance(graph.checkpointer, BaseCheckpointSaver):
-            log.info("the checkpointer of graph %s is not used: its state is kept in the database", self.name)
+            log.info(
+                "the checkpointer of graph %s is not used: its state is kept in the database",
+                self.name,
+            )
         form, schema = form_of(graph, self.input), graph.context_schema
 
-        def make_input(given: Request, history: list[HistoryMessage], left: bytes) -> Any:
-            message = HumanMessage(given.message, id=given.message_id)
-            return form.fill(message, [*map(_as_message, history)], given.inputs, first=False)
+        def make_input(request: Request, history: list[HistoryMessage], kept: bytes) -> Any:
+            message = HumanMessage(request.message, id=request.message_id)
+            return form.fill(message, [*map(_as_message, history)], request.inputs, first=False)
 
-        def check(given: Request, first: bool) -> None:
+        def check(request: Request, first: bool) -> None:
             first = first or self.state == "messages"
-            form.fill(HumanMessage(given.message), (), given.inputs, first)
-            context_of(schema, given.context_values)
+            form.fill(HumanMessage(request.message), (), request.inputs, first)
+            context_of(schema, request.context_values)
 
         return replace(
             self,
             graph=graph,
             shape=shape_of(graph),
             make_input=make_input,
-            make_context=lambda given, _emit: context_of(schema, given.context_values),
+            make_context=lambda request, _emit: context_of(schema, request.context_values),
             check=check,
         )
 
     def check_agents(self, *names: str | None) -> None:
-        """Raise `UnknownAgent` for an agent that the graph does not have; None is no choice."""
+        """Raise `UnknownAgent` for an agent that the graph does not have. None is ignored."""
         for name in names:
             if name is not None and self.agents and name not in self.agents:
-                raise UnknownAgent(f"There is no agent {name!r}; this server has {', '.join(self.agents)}.")
+                raise UnknownAgent(
+                    f"There is no agent {name!r}; this server has {', '.join(self.agents)}."
+                )
 
     def step_limit(self, requested: int | None) -> int | None:
-        """How many steps a run may take; None for what the graph or LangGraph takes by itself."""
+        """Return the limit of steps of a run; None for LangGraph's own default."""
         if self.steps is not None:
             return self.steps
         own = (self.graph.config or {}).get("recursion_limit") if self.graph is not None else None
-        return min((limit for limit in (own, requested) if limit is not None), default=None)
+        limits = [limit for limit in (own, requested) if limit is not None]
+        return min(limits, default=None)
 
 
 def serve_graph(name: str, graph: Any, **options: Any) -> ServedGraph:
-    """Any graph of the user's: compiled, a builder, another runnable, or a factory of one.
+    """Return a user's graph to serve: compiled, a builder, another runnable, or a factory.
 
     `options` are the fields of `ServedGraph` that an entry of a `langgraph.json` may set. Raises
-    `TypeError` for something else, `ValueError` if the graph has no field `input`, and whatever a
-    factory raises.
+    `TypeError` for any other object, `ValueError` if the graph's input has no field `input`, and
+    whatever a factory raises.
     """
     if isinstance(graph, Runnable | StateGraph) or not callable(graph):
         return ServedGraph(name, None, **options).made(as_graph(name, graph))

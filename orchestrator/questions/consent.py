@@ -1,7 +1,7 @@
 """Reads a yes or a no from what a person writes. Pure.
 
-Cautious in both directions: a text counts only if all of it says the same. "yes, but do not send"
-is neither, so nothing is done until the person says something clear.
+Cautious in both directions: a text counts only if all of it means the same. "yes, but do not send"
+is neither, so nothing is done until the person answers clearly.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from typing import Any, NamedTuple
 
 YES = (
-    "yes|y|yeah|yep|yup|true|sure|ok|okay|fine|good|great|perfect|correct|right|agreed|agree|i agree"
-    "|approve|approved|i approve|accept|accepted|i accept|confirm|confirmed|i confirm|allow|allowed"
+    "yes|y|yeah|yep|yup|true|sure|ok|okay|fine|good|great|perfect|correct|right|agreed|agree"
+    "|i agree|approve|approved|i approve|accept|accepted|i accept|confirm|confirmed|i confirm"
+    "|allow|allowed"
     "|go|go on|go ahead|continue|carry on|proceed|resume|do it|do so|do that|please do|run it|lgtm"
     "|looks good|sounds good|absolutely|certainly|definitely|of course|by all means"
 )
@@ -28,13 +29,26 @@ FORBIDS = (
 UNSURE = frozenset(["know", "sure", "understand", "think", "mind", "care", "maybe", "perhaps"])
 """A clause that forbids one of these refuses nothing: "don't know", "don't mind"."""
 FILLERS = frozenset(
-    ["please", "thanks", "thank", "you", "now", "then", "just", "all", "both", "it", "that", "everything"]
+    [
+        "please",
+        "thanks",
+        "thank",
+        "you",
+        "now",
+        "then",
+        "just",
+        "all",
+        "both",
+        "it",
+        "that",
+        "everything",
+    ]
 )
 REJECTS = "reject|rejected|i reject|deny|denied|decline|declined|refuse|refused"
 """Refusals that are left out of the reason that follows them, as a no is."""
 
 LONG = 20
-"""Words of a clause beyond which it is more than a yes or a no; one that forbids may be longer."""
+"""A clause of more words is not just a yes or a no; one that forbids may be longer."""
 
 _BREAK = re.compile(r"[,.;:!\n–—()]|\b(?:but|however|though|although)\b")
 _WORD = re.compile(r"[\w']+")
@@ -47,13 +61,13 @@ class Consent(NamedTuple):
     reason: str = ""
 
 
-def consent(said: Any) -> Consent | None:
-    """A yes or a no: a text in plain words, or a boolean. None if it is not clear."""
-    if isinstance(said, bool):
-        return Consent(said)
-    if not isinstance(said, str) or "?" in said:
+def consent(answer: Any) -> Consent | None:
+    """Return the yes or no in an answer, a text or a boolean; None if it is not clear."""
+    if isinstance(answer, bool):
+        return Consent(answer)
+    if not isinstance(answer, str) or "?" in answer:
         return None
-    text = said.replace("’", "'")
+    text = answer.replace("’", "'")
     verdicts = [_verdict(words) for words in _clauses(text)]
     if verdicts and all(verdicts):
         return Consent(True)
@@ -63,13 +77,13 @@ def consent(said: Any) -> Consent | None:
 
 
 def _clauses(text: str) -> list[list[str]]:
-    """The words of each clause; clauses of fillers alone are left out."""
+    """Return the words of each clause; clauses of fillers alone are left out."""
     clauses = [_WORD.findall(clause.lower()) for clause in _BREAK.split(text)]
     return [words for words in clauses if set(words) - FILLERS]
 
 
 def _reason(text: str) -> str:
-    """What a refusal says beyond its no."""
+    """Return what a refusal says beyond its no."""
     no = _LEADING_NO.match(text)
     reason = text[no.end() if no else 0 :].strip()
     bare = all(_consists_of(words, _NO + _FORBIDS) for words in _clauses(reason))
@@ -93,7 +107,7 @@ def _verdict(words: list[str]) -> bool | None:
 
 
 def _consists_of(words: list[str], phrases: list[list[str]]) -> bool:
-    """Whether a clause is made of phrases and fillers alone."""
+    """Whether a clause consists of phrases and fillers alone."""
     while words and len(words) <= LONG:
         length = _begins_with(words, phrases) or (1 if words[0] in FILLERS else 0)
         if not length:
@@ -103,15 +117,20 @@ def _consists_of(words: list[str], phrases: list[list[str]]) -> bool:
 
 
 def _begins_with(words: list[str], phrases: list[list[str]]) -> int:
-    """The length of the longest phrase that a clause begins with, in words; 0 if there is none."""
-    return next((len(one) for one in phrases if words[: len(one)] == one), 0)
+    """Return the length in words of the longest phrase that a clause begins with; else 0."""
+    for phrase in phrases:
+        if words[: len(phrase)] == phrase:
+            return len(phrase)
+    return 0
 
 
 def _phrases(text: str) -> list[list[str]]:
+    """Return the words of each phrase, the longest first."""
     return sorted((phrase.split() for phrase in text.split("|")), key=len, reverse=True)
 
 
 _YES, _NO, _FORBIDS = _phrases(YES), _phrases(NO), _phrases(FORBIDS)
 _LEADING_NO = re.compile(
-    rf"\s*(?:(?:{'|'.join(map(' '.join, _phrases(f'{NO}|{REJECTS}')))})\b[\s,.;:!–—-]*)+", re.IGNORECASE
+    rf"\s*(?:(?:{'|'.join(map(' '.join, _phrases(f'{NO}|{REJECTS}')))})\b[\s,.;:!–—-]*)+",
+    re.IGNORECASE,
 )

@@ -1,4 +1,4 @@
-"""Tells whether a value fits a JSON Schema: the keywords that Pydantic writes, and no others. Pure.
+"""Checks a value against a JSON Schema: the keywords that Pydantic writes, and no others. Pure.
 
 A keyword that is not known here allows everything. So does a reference that leads nowhere.
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 DEPTH = 200
-"""Schemas inside each other beyond which nothing is checked; references may be circular."""
+"""The depth of schemas inside each other that is checked; references may be circular."""
 SHOWN = 80
-"""Characters of a value that are repeated in a message."""
+"""Characters of a value that a message shows."""
 
 
 def _is_number(value: Any) -> bool:
@@ -31,18 +31,18 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def misfit(value: Any, schema: Any) -> str | None:
-    """What is wrong with a value, as the end of a sentence about it; None if it fits."""
-    return next(_Check(schema).errors(value, schema, "", 0), None)
+    """Return what is wrong with a value, as the end of a sentence about it; None if it fits."""
+    return next(_Validation(schema).errors(value, schema, "", 0), None)
 
 
-class _Check:
-    """One check of a value against a schema, to which its references belong."""
+class _Validation:
+    """One check of a value. `root` is the schema that references refer to."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
 
     def errors(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
-        """What is wrong with a value; `place` is where it stands in the whole, as `.name` or `[0]`."""
+        """Yield what is wrong with a value; `place` is its path in the whole: `.name`, `[0]`."""
         if schema is False:
             yield f"{_name(place)} must be left out"
         if not isinstance(schema, Mapping) or depth > DEPTH:
@@ -54,21 +54,30 @@ class _Check:
         if isinstance(value, list):
             yield from self._items(value, schema, place, depth + 1)
 
-    def _combined(self, value: Any, schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    def _combined(
+        self, value: Any, schema: Mapping[str, Any], place: str, depth: int
+    ) -> Iterator[str]:
         if "$ref" in schema:
             yield from self.errors(value, self._referred(schema["$ref"]), place, depth)
         for part in schema.get("allOf", ()):
             yield from self.errors(value, part, place, depth)
         for keyword in ("anyOf", "oneOf"):
-            found = [next(self.errors(value, part, place, depth), None) for part in schema.get(keyword, ())]
-            fitting = found.count(None)
-            if found and not fitting:
+            alternatives = schema.get(keyword, ())
+            fitting = 0
+            for part in alternatives:
+                fitting += next(self.errors(value, part, place, depth), None) is None
+            if alternatives and not fitting:
                 yield self._closest(value, schema, keyword, place, depth)
             elif keyword == "oneOf" and fitting > 1:
                 yield f"{_name(place)} fits several of its alternatives"
 
-    def _closest(self, value: Any, schema: Mapping[str, Any], keyword: str, place: str, depth: int) -> str:
-        """What is wrong with a value that fits no alternative: with the one that it names, if it names one."""
+    def _closest(
+        self, value: Any, schema: Mapping[str, Any], keyword: str, place: str, depth: int
+    ) -> str:
+        """Return what is wrong with a value that fits no alternative.
+
+        If a discriminator names one alternative, the message is about that one.
+        """
         named = schema.get("discriminator")
         if isinstance(named, Mapping) and isinstance(value, dict):
             reference = named.get("mapping", {}).get(str(value.get(named.get("propertyName"))))
@@ -82,7 +91,9 @@ class _Check:
             return next(self.errors(value, schema[keyword][0], place, depth))
         return f"{_name(place)} fits none of its alternatives"
 
-    def _members(self, value: dict[str, Any], schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    def _members(
+        self, value: dict[str, Any], schema: Mapping[str, Any], place: str, depth: int
+    ) -> Iterator[str]:
         properties = schema.get("properties", {})
         for name in schema.get("required", ()):
             if name not in value:
@@ -91,31 +102,33 @@ class _Check:
             inner = properties.get(name, schema.get("additionalProperties", True))
             yield from self.errors(member, inner, f"{place}.{name}", depth)
 
-    def _items(self, value: list[Any], schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
+    def _items(
+        self, value: list[Any], schema: Mapping[str, Any], place: str, depth: int
+    ) -> Iterator[str]:
         first = schema.get("prefixItems", [])
         for index, item in enumerate(value):
             inner = first[index] if index < len(first) else schema.get("items", True)
             yield from self.errors(item, inner, f"{place}[{index}]", depth)
 
     def _referred(self, reference: Any) -> Any:
-        """The schema that `#/$defs/name` refers to."""
-        found = self._root
+        """Return the schema that `#/$defs/name` refers to; None if there is none."""
+        schema = self._root
         for part in str(reference).removeprefix("#").strip("/").split("/"):
             key = part.replace("~1", "/").replace("~0", "~")
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+            schema = schema.get(key) if isinstance(schema, Mapping) else None
+        return schema
 
 
 def _own(value: Any, schema: Mapping[str, Any], place: str) -> Iterator[str]:
-    """What is wrong with a value by itself."""
+    """Yield what is wrong with a value itself, without its members."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds):
         yield f"{_name(place)} must be {_listed(kinds)}"
     if "const" in schema and not _same(value, schema["const"]):
         yield f"{_name(place)} must be {_shown(schema['const'])}"
-    if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
-        yield f"{_name(place)} must be {_listed([_shown(one) for one in schema['enum']])}"
+    if "enum" in schema and not any(_same(value, choice) for choice in schema["enum"]):
+        yield f"{_name(place)} must be {_listed([_shown(choice) for choice in schema['enum']])}"
     for keyword, (is_kind, measure, allows, wording) in _BOUNDS.items():
         if keyword in schema and is_kind(value) and not allows(measure(value), schema[keyword]):
             yield f"{_name(place)} {wording} {schema[keyword]}"
@@ -136,9 +149,9 @@ _BOUNDS: dict[str, _Bound] = {
 }
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: true is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+def _same(value: Any, other: Any) -> bool:
+    """Return whether two values are equal in JSON, in which true is not 1."""
+    return isinstance(value, bool) == isinstance(other, bool) and value == other
 
 
 def _name(place: str) -> str:

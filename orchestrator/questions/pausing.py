@@ -1,4 +1,4 @@
-"""What a graph that has stopped for a human asks: LangGraph's interrupts and breakpoints, as an event."""
+"""Turns LangGraph's interrupts and breakpoints into the event for the human's question."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langgraph.types import Interrupt as GraphInterrupt
 
 from antiphon.orchestrator import events
 from antiphon.orchestrator.questions.asking import Asking
-from antiphon.orchestrator.questions.questions import Asked, breakpoint_of, interrupt_of
+from antiphon.orchestrator.questions.questions import GraphQuestion, breakpoint_of, interrupt_of
 from antiphon.orchestrator.recording.view import RunView
 from antiphon.orchestrator.values import plain
 
@@ -21,47 +21,53 @@ from antiphon.orchestrator.values import plain
 def question_of(
     interrupts: Sequence[GraphInterrupt], asking: Asking, view: RunView, refused: bool = False
 ) -> events.Interrupt:
-    """What the nodes and tools of a graph ask, the oldest question first.
+    """Return the event for what the nodes and tools of a graph ask, the oldest question first.
 
-    A question that is open already is older than those of this execution, whose nodes tell which comes first.
+    A question that is open already is older than those of this execution, which come in the order
+    in which their nodes began.
     """
-    known = [one.id for one in view.asked.open] if view.asked is not None else []
-    age = {id_: place - len(known) for place, id_ in enumerate(known)}
-    oldest_first = sorted(interrupts, key=lambda one: (age.get(one.id, 0), asking.rank(one)))
-    return interrupt_of([_asked(one, asking) for one in oldest_first], refused)
+    open_ids = [question.id for question in view.asked.open] if view.asked is not None else []
+    age = {id_: place - len(open_ids) for place, id_ in enumerate(open_ids)}
+    oldest_first = sorted(interrupts, key=lambda each: (age.get(each.id, 0), asking.rank(each)))
+    return interrupt_of([_asked(interrupt, asking) for interrupt in oldest_first], refused)
 
 
-def _asked(interrupt: GraphInterrupt, asking: Asking) -> Asked:
+def _asked(interrupt: GraphInterrupt, asking: Asking) -> GraphQuestion:
     value, schema = plain(interrupt.value), plain(interrupt.response_schema)
     call_id = asking.call_id(interrupt)
-    if isinstance(value, dict) and value.get("type") == "tool_approval":  # asked before the tool is called
+    if isinstance(value, dict) and value.get("type") == "tool_approval":
+        # it is asked before the tool is called
         call_id = str(value.get("tool_call_id") or call_id)
-    return Asked(interrupt.id, value, schema if isinstance(schema, dict) else None, call_id)
+    return GraphQuestion(interrupt.id, value, schema if isinstance(schema, dict) else None, call_id)
 
 
-def storable(asked: Any) -> Any:
-    """What a task wrote to ask a human, so that all of it can be stored: values in plain types, ids as they are."""
-    if not isinstance(asked, list | tuple):
-        return asked
-    return tuple(_storable(one) if isinstance(one, GraphInterrupt) else one for one in asked)
+def storable(written: Any) -> Any:
+    """Return what a task wrote to ask a human in a form that can be stored, with the same ids."""
+    if not isinstance(written, list | tuple):
+        return written
+    return tuple(_storable(part) if isinstance(part, GraphInterrupt) else part for part in written)
 
 
-def _storable(one: GraphInterrupt) -> GraphInterrupt:
-    return GraphInterrupt(plain(one.value), one.id, response_schema=plain(one.response_schema))
+def _storable(interrupt: GraphInterrupt) -> GraphInterrupt:
+    schema = plain(interrupt.response_schema)
+    return GraphInterrupt(plain(interrupt.value), interrupt.id, response_schema=schema)
 
 
 async def breakpoint_at(
     graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, checkpoint_id: str
 ) -> events.Interrupt:
-    """What a graph asks that has stopped by itself: whether to go on, and with what."""
-    stands = _innermost(await graph.aget_state(config, subgraphs=True))
-    return breakpoint_of(checkpoint_id, stands.next, _draft(stands.values))
+    """Return the question of a graph that has stopped by itself: whether it shall go on."""
+    snapshot = _innermost(await graph.aget_state(config, subgraphs=True))
+    return breakpoint_of(checkpoint_id, snapshot.next, _draft(snapshot.values))
 
 
-async def breakpoint_missed(graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, view: RunView) -> str | None:
-    """The checkpoint of a breakpoint that a graph had reached when its process died, before the question was stored.
+async def breakpoint_missed(
+    graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, view: RunView
+) -> str | None:
+    """Return the checkpoint of a breakpoint that a graph had reached when its process died.
 
-    LangGraph would go on from there: it takes every start from a checkpoint for the human's yes.
+    None if there is none, or if the human has approved it. LangGraph would go on from there without
+    a question: it takes every start from a checkpoint for the human's yes.
     """
     before, after = graph.interrupt_before_nodes, graph.interrupt_after_nodes
     if not before and not after:
@@ -82,16 +88,20 @@ def _stops_at(breakpoints: All | Sequence[str], nodes: Sequence[str]) -> bool:
 
 
 def _innermost(snapshot: StateSnapshot) -> StateSnapshot:
-    """Where a graph stands: in the subgraph that stands somewhere, if one does."""
-    inner = [task.state for task in snapshot.tasks if isinstance(task.state, StateSnapshot) and task.state.next]
+    """Return the state of the innermost subgraph that has stopped, if one has."""
+    states = [task.state for task in snapshot.tasks]
+    inner = [state for state in states if isinstance(state, StateSnapshot) and state.next]
     return _innermost(inner[0]) if inner else snapshot
 
 
 def _draft(values: Any) -> Any:
-    """A state in plain values. Of messages only the last one counts."""
+    """Return a state in plain values, with only the last of its messages."""
     if not isinstance(values, dict):
         return plain(values)
-    return {str(name): _last(value) if _are_messages(value) else plain(value) for name, value in values.items()}
+    return {
+        str(name): _last(value) if _are_messages(value) else plain(value)
+        for name, value in values.items()
+    }
 
 
 def _are_messages(value: Any) -> bool:
@@ -103,5 +113,7 @@ def _last(messages: Sequence[BaseMessage]) -> dict[str, Any]:
     shown: dict[str, Any] = {"role": message.type, "content": str(message.text)}
     calls = message.tool_calls if isinstance(message, AIMessage) else []
     if calls:
-        shown["tool_calls"] = [{"name": one["name"], "args": plain(one["args"]), "id": one["id"]} for one in calls]
+        shown["tool_calls"] = [
+            {"name": call["name"], "args": plain(call["args"]), "id": call["id"]} for call in calls
+        ]
     return shown

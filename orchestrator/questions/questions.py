@@ -1,4 +1,4 @@
-"""Questions to a human: how a graph's interrupts are shown, and what an answer gives the graph. Pure."""
+"""Questions to a human: shows a graph's interrupts, and reads the answers to them. Pure."""
 
 from __future__ import annotations
 
@@ -16,117 +16,131 @@ from antiphon.orchestrator.questions.reviews import review_of
 from antiphon.orchestrator.recording.texts import GAP
 
 BREAKPOINT = "breakpoint"
-"""The reason of an interrupt without a question: a graph's `interrupt_before` or `interrupt_after`."""
+"""The reason of an interrupt without a question: `interrupt_before` or `interrupt_after`."""
 REFUSED = "answer_refused"
 """The reason of a question that is asked again because the graph did not take the answer."""
-ASKING_KEYS = ("question", "query", "prompt", "message", "text", "instruction", "instructions", "title")
-"""Where an object may have its question, if it has one."""
+ASKING_KEYS = (
+    "question",
+    "query",
+    "prompt",
+    "message",
+    "text",
+    "instruction",
+    "instructions",
+    "title",
+)
+"""Keys under which an object may have its question, in the order in which they are tried."""
 HINTS = ("options", "schema")
+"""Keys of an object that are not shown with its question."""
 DETAIL_LIMIT = 4000
-"""Characters of each further field of a question that are shown with it."""
+"""Characters shown of each further field of a question."""
 TEXT_LIMIT = 2000
-"""Characters of each text of a graph's state that are shown at a breakpoint."""
+"""Characters shown of each text of a graph's state at a breakpoint."""
 STATE_LIMIT = 16_000
-"""Characters of a graph's state that are shown at a breakpoint."""
+"""Characters shown of a graph's whole state at a breakpoint."""
 CALLS = 10
-"""Tool calls of one message that are shown at a breakpoint."""
+"""Tool calls shown of one message at a breakpoint."""
 _ID = re.compile(r"[0-9a-f]{32}")
 """The id of an interrupt."""
 
 
-class Asked(NamedTuple):
+class GraphQuestion(NamedTuple):
     """One interrupt of a graph, in plain values."""
 
     id: str
     value: Any
     schema: dict[str, Any] | None = None
-    """What an answer must fit (`response_schema`)."""
+    """The schema that an answer must fit (`response_schema`)."""
     call_id: str | None = None
 
 
 class Reading(NamedTuple):
-    """What an answer means: which question it answers, and what the graph is given."""
+    """The meaning of an answer: which question it is for, and what the graph receives."""
 
     id: str
     resume: dict[str, Any]
     stops: bool = False
-    """Whether the run ends here: a no at a breakpoint."""
+    """Whether the run ends: a no at a breakpoint."""
 
 
-# -- showing ----------------------------------------------------------------------------------------
+# -- showing --------------------------------------------------------------------------------------
 
 
-def interrupt_of(asked: Sequence[Asked], refused: bool = False) -> Interrupt:
-    """The event for what a graph asks, the oldest question first."""
-    first, *others = asked
-    shown, *rest = [_open(one) for one in asked]
-    texts = [prompt for prompt in [_prompt(first)] if prompt]
-    if refused:
-        texts.insert(0, "The graph did not take that answer. Please answer again.")
-    if rest:
-        texts.append("\n".join(["Also open:", *(f"- {as_text(one.question)}" for one in rest)]))
-    prompt = "\n\n".join(texts)
+def interrupt_of(questions: Sequence[GraphQuestion], refused: bool = False) -> Interrupt:
+    """Return the event for what a graph asks, the oldest question first."""
+    first, *others = questions
+    shown, *rest = [_open(question) for question in questions]
+    refusal = "The graph did not take that answer. Please answer again." if refused else ""
+    listed = [f"- {as_text(question.question)}" for question in rest]
+    also = "\n".join(["Also open:", *listed]) if rest else ""
+    prompt = "\n\n".join(filter(None, [refusal, _prompt(first), also]))
     return Interrupt(
         **msgspec.structs.asdict(shown),
         reason=REFUSED if refused else "input_required",
         value=first.value,
         prompt="" if prompt == as_text(shown.question) else prompt,
         others=rest,
-        questions={one.id: one.value for one in asked} if others else {},
+        questions={question.id: question.value for question in questions} if others else {},
     )
 
 
-def _open(asked: Asked) -> OpenQuestion:
-    details = asked.value if isinstance(asked.value, dict) else {}
+def _open(question: GraphQuestion) -> OpenQuestion:
+    details = question.value if isinstance(question.value, dict) else {}
     options, hint = details.get("options"), details.get("schema")
-    question: Any = as_text(asked.value) if isinstance(asked.value, str) else asked.value
-    if (review := review_of(asked.value, asked.schema)) is not None:
-        question, options = review.text, review.options
+    words: Any = as_text(question.value) if isinstance(question.value, str) else question.value
+    if (review := review_of(question.value, question.schema)) is not None:
+        words, options = review.text, review.options
     elif (key := _asking_key(details)) is not None:
-        question = details[key]
+        words = details[key]
     elif "question" in details:
-        question = details["question"]
+        words = details["question"]
     return OpenQuestion(
-        id=asked.id,
-        question=question,
-        options=options if isinstance(options, list) else _choices(asked.schema),
-        schema=asked.schema or (hint if isinstance(hint, dict) else None),
-        strict=asked.schema is not None,
-        call_id=asked.call_id,
+        id=question.id,
+        question=words,
+        options=options if isinstance(options, list) else _choices(question.schema),
+        schema=question.schema or (hint if isinstance(hint, dict) else None),
+        strict=question.schema is not None,
+        call_id=question.call_id,
     )
 
 
 def _asking_key(details: Mapping[str, Any]) -> str | None:
-    """The key under which an object asks in words, if it does."""
-    return next((key for key in ASKING_KEYS if isinstance(details.get(key), str) and details[key]), None)
+    """Return the key under which an object asks in words; None if it does not."""
+    for key in ASKING_KEYS:
+        if isinstance(details.get(key), str) and details[key]:
+            return key
+    return None
 
 
 def _choices(schema: Mapping[str, Any] | None) -> list[Any] | None:
-    """What a schema lets choose from, if it is a choice."""
+    """Return the values that a schema lets choose from; None if it is not a choice."""
     choices = schema.get("enum") if schema is not None else None
     return choices if isinstance(choices, list) else None
 
 
-def _prompt(asked: Asked) -> str:
-    """A question with all that must be read before answering it."""
-    if (review := review_of(asked.value, asked.schema)) is not None:
+def _prompt(question: GraphQuestion) -> str:
+    """Return a question with all that must be read before answering it."""
+    if (review := review_of(question.value, question.schema)) is not None:
         return f"{review.text}\n\n{review.help}"
-    details = asked.value if isinstance(asked.value, dict) else {}
+    details = question.value if isinstance(question.value, dict) else {}
     key = _asking_key(details)
     if key is None:
-        return as_text(_open(asked).question)
+        return as_text(_open(question).question)
     more = [
-        f"{name}: {_cut(as_text(value), DETAIL_LIMIT)}" for name, value in details.items() if name not in (key, *HINTS)
+        f"{name}: {_cut(as_text(value), DETAIL_LIMIT)}"
+        for name, value in details.items()
+        if name not in (key, *HINTS)
     ]
     return "\n\n".join([details[key], *(["\n".join(more)] if more else [])])
 
 
 def breakpoint_of(checkpoint_id: str, following: Sequence[str], state: Any) -> Interrupt:
-    """The event for a graph that stops by itself before `following`, the nodes that come next."""
+    """Return the event for a graph that has stopped by itself before the nodes `following`."""
     shown = draft_of(state)
     nodes = " and ".join(f"`{name}`" for name in following)
     question = f"The graph has stopped before {nodes or 'its end'}. Shall it go on?"
-    draft = "\n\n".join(filter(None, map(_words, shown.values()))) if isinstance(shown, dict) else _words(shown)
+    values = shown.values() if isinstance(shown, dict) else [shown]
+    draft = "\n\n".join(filter(None, map(_words, values)))
     return Interrupt(
         id=checkpoint_id,
         question=question,
@@ -137,49 +151,56 @@ def breakpoint_of(checkpoint_id: str, following: Sequence[str], state: Any) -> I
     )
 
 
-def unsaid(question: Interrupt, said: str) -> Interrupt:
-    """Return a question without the draft that people have read already, because an agent said it."""
-    if not said or not question.prompt.startswith(f"{said}{GAP}"):
+def unsaid(question: Interrupt, shown: str) -> Interrupt:
+    """Return a question without the draft that an agent has shown already."""
+    if not shown or not question.prompt.startswith(f"{shown}{GAP}"):
         return question
-    rest = question.prompt.removeprefix(f"{said}{GAP}")
-    return msgspec.structs.replace(question, prompt="" if rest == as_text(question.question) else rest)
+    rest = question.prompt.removeprefix(f"{shown}{GAP}")
+    prompt = "" if rest == as_text(question.question) else rest
+    return msgspec.structs.replace(question, prompt=prompt)
 
 
 def draft_of(state: Any) -> Any:
-    """What of a graph's state, in plain values, a human must see before it goes on: bounded."""
+    """Return what of a graph's state a human must see before it goes on, bounded."""
     if not isinstance(state, dict):
         return _bounded(state, STATE_LIMIT)
     shown: dict[str, Any] = {}
-    left = STATE_LIMIT
+    room = STATE_LIMIT
     for name, value in state.items():
-        short = _bounded(value, min(left, TEXT_LIMIT))
-        if left > 0 and short not in (None, "", [], {}):
+        short = _bounded(value, min(room, TEXT_LIMIT))
+        if room > 0 and short not in (None, "", [], {}):
             shown[name] = short
-            left -= len(name) + len(as_text(short))
+            room -= len(name) + len(as_text(short))
     return shown
 
 
 def _bounded(value: Any, limit: int) -> Any:
-    """A value of which no text is longer than this; nothing if it is longer as a whole, unless it is a message."""
+    """Return a value if it is short enough, else None; of texts and messages the beginning."""
     if isinstance(value, str):
         return _cut(value, limit)
     if isinstance(value, dict) and isinstance(value.get("content"), str):
-        calls = [call | {"args": _shortened(call.get("args"), limit)} for call in value.get("tool_calls") or ()]
-        return value | {"content": _cut(value["content"], limit)} | ({"tool_calls": calls[:CALLS]} if calls else {})
+        calls = [
+            call | {"args": _shortened(call.get("args"), limit)}
+            for call in value.get("tool_calls") or ()
+        ]
+        message = value | {"content": _cut(value["content"], limit)}
+        return message | {"tool_calls": calls[:CALLS]} if calls else message
     return value if len(as_text(value)) <= limit else None
 
 
 def _shortened(args: Any, limit: int) -> Any:
-    """A tool call's arguments; the beginning of their text if they are too long."""
+    """Return a tool call's arguments, or the beginning of their text if they are too long."""
     text = as_text(args)
     return args if len(text) <= limit else _cut(text, limit)
 
 
 def _words(value: Any) -> str:
-    """The words of a part of a state: of a message its text and the tools that it calls."""
+    """Return the words of a part of a state: of a message its text and its tool calls."""
     if not isinstance(value, dict):
         return value if isinstance(value, str) else ""
-    calls = [f"{call.get('name')}({as_text(call.get('args'))})" for call in value.get("tool_calls") or ()]
+    calls = [
+        f"{call.get('name')}({as_text(call.get('args'))})" for call in value.get("tool_calls") or ()
+    ]
     return "\n".join([*filter(None, [value.get("content")]), *calls])
 
 
@@ -187,89 +208,101 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-def stopped_text(asked: Interrupt) -> str:
-    """What a run says that ends at a breakpoint because the human said no."""
-    following = asked.value.get("next") if isinstance(asked.value, dict) else None
+def stopped_text(question: Interrupt) -> str:
+    """Return the answer of a run that ends at a breakpoint because the human said no."""
+    following = question.value.get("next") if isinstance(question.value, dict) else None
     nodes = " and ".join(f"`{name}`" for name in following or ())
     return f"Stopped before {nodes}." if nodes else "Stopped."
 
 
-# -- reading ----------------------------------------------------------------------------------------
+# -- reading --------------------------------------------------------------------------------------
 
 
-def read_answer(asked: Interrupt, said: Any, question: str | None = None) -> Reading:
-    """What an answer means. It is for the question with id `question`; if there is none, for those whose
-    ids are the keys of the answer, or else for the oldest.
+def read_answer(interrupt: Interrupt, answer: Any, question: str | None = None) -> Reading:
+    """Return what an answer means.
 
-    Raises `UnknownQuestion`, `AnswerUnclear`, `AnswerInvalid`.
+    It is for the question with id `question`; without one, for the questions whose ids are the keys
+    of the answer, or else for the oldest. Raises `UnknownQuestion`, `AnswerUnclear`,
+    `AnswerInvalid`.
     """
-    known = {one.id: one for one in asked.open}
-    if question is not None and question not in known:
+    questions = {each.id: each for each in interrupt.open}
+    if question is not None:
+        answers = {question: answer}
+    else:
+        answers = _by_question(answer, list(questions)) or {interrupt.id: answer}
+    if not answers.keys() <= questions.keys():
         raise UnknownQuestion
-    answers = {question: said} if question is not None else _by_question(said, list(known)) or {asked.id: said}
-    if not answers.keys() <= known.keys():
-        raise UnknownQuestion
-    first = next(one for one in known if one in answers)
-    if asked.reason == BREAKPOINT:
+    first = next(id_ for id_ in questions if id_ in answers)
+    if interrupt.reason == BREAKPOINT:
         return Reading(first, {}, stops=not _agrees(answers[first]))
-    resume = {id_: _read(known[id_], asked.questions.get(id_, asked.value), given) for id_, given in answers.items()}
+    resume = {}
+    for id_, one_answer in answers.items():
+        value = interrupt.questions.get(id_, interrupt.value)
+        resume[id_] = _read(questions[id_], value, one_answer)
     return Reading(first, resume)
 
 
-def _by_question(said: Any, known: Sequence[str]) -> dict[str, Any] | None:
-    """Answers by question, if that is what an object says, or a text that is one as JSON."""
-    if isinstance(said, str) and said.lstrip().startswith("{") and any(id_ in said for id_ in known):
-        said = _as_json(said)
-    if not isinstance(said, dict) or not said:
+def _by_question(answer: Any, ids: Sequence[str]) -> dict[str, Any] | None:
+    """Return answers by question, if an object or a JSON text holds such; else None."""
+    if isinstance(answer, str) and answer.lstrip().startswith("{"):
+        names_one = any(id_ in answer for id_ in ids)
+        answer = _as_json(answer) if names_one else None
+    if not isinstance(answer, dict) or not answer:
         return None
-    named = any(id_ in said for id_ in known) or all(_ID.fullmatch(key) for key in said)
-    return said if named else None
+    is_by_id = any(id_ in answer for id_ in ids) or all(_ID.fullmatch(key) for key in answer)
+    return answer if is_by_id else None
 
 
-def _agrees(said: Any) -> bool:
-    answer = consent(said)
-    if answer is None:
+def _agrees(answer: Any) -> bool:
+    decision = consent(answer)
+    if decision is None:
         raise AnswerUnclear("The graph has stopped and waits for a yes or a no.")
-    return answer.agrees
+    return decision.agrees
 
 
-def _read(question: OpenQuestion, value: Any, said: Any) -> Any:
-    """What the graph is given for one question."""
+def _read(question: OpenQuestion, value: Any, answer: Any) -> Any:
+    """Return what the graph receives for one question, in which `value` is what it asked with."""
     review = review_of(value, question.schema)
     if review is not None:
-        answer = review.read(said)
+        reading = review.read(answer)
     elif question.strict:
-        answer = _fitted(said, question.schema)
+        reading = _fitted(answer, question.schema)
     else:
-        answer = _chosen(said, question.options or [])
-    flaw = misfit(answer, question.schema) if question.strict else None
+        reading = _chosen(answer, question.options or [])
+    flaw = misfit(reading, question.schema) if question.strict else None
     if flaw is not None:
         raise AnswerInvalid(f"The answer does not fit: {flaw}.")
+    return reading
+
+
+def _fitted(answer: Any, schema: Any) -> Any:
+    """Return an answer as its schema wants it: a text may mean a number, an object or a yes."""
+    if not isinstance(answer, str) or misfit(answer, schema) is None:
+        return answer
+    decision = consent(answer)
+    for reading in (_as_json(answer), decision.agrees if decision is not None else None):
+        if reading is not None and misfit(reading, schema) is None:
+            return reading
     return answer
 
 
-def _fitted(said: Any, schema: Any) -> Any:
-    """An answer as its schema wants it: a text may stand for a number, an object, a yes or a no."""
-    if not isinstance(said, str) or misfit(said, schema) is None:
-        return said
-    answer = consent(said)
-    candidates = [_as_json(said), *([answer.agrees] if answer is not None else [])]
-    return next((one for one in candidates if one is not None and misfit(one, schema) is None), said)
+def _chosen(answer: Any, options: Sequence[Any]) -> Any:
+    """Return the option that a text stands for, or else the answer as it is.
 
-
-def _chosen(said: Any, options: Sequence[Any]) -> Any:
-    """An answer as it is, unless it is the text of an option that is no text: "false" must not count as true."""
-    if not isinstance(said, str) or said in options:
-        return said
+    Options need not be texts: "false" must not count as true.
+    """
+    if not isinstance(answer, str) or answer in options:
+        return answer
     texts = {as_text(option).lower(): option for option in options if not isinstance(option, str)}
-    if (text := said.strip().lower()) in texts:
+    if (text := answer.strip().lower()) in texts:
         return texts[text]
-    answer = consent(said) if options and all(isinstance(option, bool) for option in options) else None
-    return said if answer is None else answer.agrees
+    is_yes_or_no = bool(options) and all(isinstance(option, bool) for option in options)
+    decision = consent(answer) if is_yes_or_no else None
+    return answer if decision is None else decision.agrees
 
 
 def _as_json(text: str) -> Any:
-    """A text as JSON, None if it is not."""
+    """Return a text decoded as JSON; None if it is not valid."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,17 +1,17 @@
-"""In which order the tools of a task take their turns when the task is executed again.
+"""Keeps the order of a task's tool calls when the task is executed again.
 
 LangGraph numbers what the tools of a task do, in the order in which it happens: the questions that
-they ask by `interrupt()`, and the graphs that they run. It hands stored answers and checkpoints out
-by these numbers. Tools run side by side; so when the task is resumed, whichever comes first would
-take what belongs to another. Two rules prevent that:
+they ask by `interrupt()`, and the graphs that they run. It finds stored answers and checkpoints by
+these numbers. Tools run side by side, so after the task is resumed, the first one to come could get
+what belongs to another. Two rules prevent that:
 
 - The calls that asked before begin in the order in which they asked, and each of them ends, or asks
   again, before any other call goes on.
 - A graph that a call runs begins once the graphs that began before it have begun.
 
-A call is held only for one that is sure to come without it. That one has begun; or it was under way
-beside it before; or it stands in the task's input, and the held one had not ended before it. So code
-that calls its tools one after the other is never held, nor is code that now calls others.
+A call is held only for another one that is sure to come without it: one that has begun, or that ran
+beside it before, or that is in the task's input while the held one had not ended before. So code
+that calls its tools one after the other is never held, nor is code that now calls other tools.
 """
 
 from __future__ import annotations
@@ -30,83 +30,90 @@ from langgraph.errors import GraphInterrupt
 from antiphon.orchestrator.events import ToolGraph, ToolOrder
 
 BEGIN_SECONDS = 60.0
-"""How long a call is held for one that does not begin. It always does, unless the graph's code calls
-other tools than it did before."""
+"""How long a call is held for one that does not begin. It always does, unless the graph's code
+calls other tools than it did before."""
 
 Awaited = tuple[Future[Any], float | None]
-"""What has to be waited for, and for how many seconds at most."""
+"""A future to wait for, and the most seconds to wait; None is no limit."""
 UNKNOWN = ToolGraph(call="", name="")
 
 
 class Place(NamedTuple):
-    """Where a tool is called. `key` tells the calls of a task apart, also if it is executed again."""
+    """Where a tool is called. `key` identifies a call in its task, also if it is executed again."""
 
     task: str
     key: str
     call_id: str | None
-    outer: Call | None
-    """The tool call that this one is made in."""
+    outer: ToolCall | None
+    """The tool call that makes this one, if one does."""
 
 
-class Call:
+class ToolCall:
     """One tool call, while it lasts."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.over: Future[GraphInterrupt | None] = Future()
-        """Set when it has ended; to its question if it asks."""
+        """Set after the call has ended: to its question if it asks, else to None."""
 
-    def within(self, other: Call) -> bool:
-        """Whether it is another call, or made in it."""
+    def within(self, other: ToolCall) -> bool:
+        """Return whether this is the other call, or made in it."""
         outer = self.place.outer
         return self is other or (outer is not None and outer.within(other))
 
-    def outermost(self) -> Call:
-        """The outermost call of the same task that it is made in."""
+    def outermost(self) -> ToolCall:
+        """Return the outermost call of the same task that this one is made in; itself if none."""
         outer = self.place.outer
-        return outer.outermost() if outer is not None and outer.place.task == self.place.task else self
+        if outer is None or outer.place.task != self.place.task:
+            return self
+        return outer.outermost()
 
 
 class ToolTurns:
-    """The tool calls of one execution of a graph. May be used from any thread."""
+    """Orders the tool calls of one execution of a graph. Safe to use from any thread."""
 
-    def __init__(self, before: Mapping[str, ToolOrder], record: Callable[[ToolOrder], None]) -> None:
-        """`before` is the order so far, by task; `record` keeps it when a graph has begun."""
+    def __init__(
+        self, before: Mapping[str, ToolOrder], record: Callable[[ToolOrder], None]
+    ) -> None:
+        """`before` is the order so far, by task; `record` stores it after a graph has begun."""
         self._before = dict(before)
         self._record = record
         self._closed = False
         self._asking: set[str] = set()
-        """Tasks that are over because they ask."""
+        """Tasks that ended with a question."""
         self._lock = threading.RLock()
-        self._calls: dict[UUID, Call] = {}
-        self._begun: dict[tuple[str, str], Future[Call]] = {}
-        """Calls by task and key, once they begin."""
+        self._calls: dict[UUID, ToolCall] = {}
+        self._begun: dict[tuple[str, str], Future[ToolCall]] = {}
+        """Calls by task and key, set when they begin."""
         self._seen: dict[str, dict[str, bool]] = {}
-        """Calls that have begun, by task and key, and whether they ended without a question."""
-        self._given: dict[str, set[str]] = {}
-        """Tool calls that stand in a resumed task's input."""
-        self._runs: dict[UUID, tuple[Call, ToolGraph]] = {}
-        """Runnables that calls run themselves, some of which are graphs."""
+        """Whether calls that have begun ended without a question, by task and key."""
+        self._in_input: dict[str, set[str]] = {}
+        """Ids of the tool calls in the input of resumed tasks."""
+        self._runs: dict[UUID, tuple[ToolCall, ToolGraph]] = {}
+        """Runnables that calls run, some of which are graphs."""
         self._labels: dict[str, Counter[ToolGraph]] = {}
-        """How many runnables of a label have begun, by task."""
+        """The number of runnables with a label that have begun, by task."""
         self._graphs: dict[str, dict[int, ToolGraph]] = {}
         """Graphs by task and number."""
-        self._recorded: dict[str, list[ToolGraph]] = {task: order.graphs for task, order in before.items()}
+        self._recorded: dict[str, list[ToolGraph]] = {
+            task: order.graphs for task, order in before.items()
+        }
         self._numbered: dict[tuple[str, int], Future[None]] = {}
 
-    # -- tasks ------------------------------------------------------------------------------------------------------
+    # -- tasks ------------------------------------------------------------------------------------
 
     def task_begins(self, task: str, inputs: Any) -> None:
         """A node begins."""
         self._asking.discard(task)
         self._labels.pop(task, None)
         if task in self._before:
-            self._given[task] = set(_tool_calls(inputs))
+            self._in_input[task] = set(_tool_calls(inputs))
 
     def task_ends(self, task: str, asks: bool = False) -> None:
-        """A node is over: what its task still holds never begins.
+        """A node is over: calls that are still held never begin.
 
-        If it asks, nothing else begins in its task, which will be executed again; else calls may begin anew.
+        If the node asks, nothing else begins in its task, which will be executed again. Otherwise
+        calls may begin anew.
         """
         with self._lock:
             if asks:
@@ -119,16 +126,16 @@ class ToolTurns:
                 _settle(call.over, GraphInterrupt())
 
     def close(self) -> None:
-        """The execution is over: what is still held never begins."""
+        """The execution is over: calls that are still held never begin."""
         with self._lock:
             self._closed = True
             for task in {task for task, _ in self._begun}:
                 self.task_ends(task)
 
-    # -- calls ------------------------------------------------------------------------------------------------------
+    # -- calls ------------------------------------------------------------------------------------
 
     def waits_for(self, place: Place) -> Iterator[Awaited]:
-        """What a call has to wait for before it begins, one after the other."""
+        """Yield what a call has to wait for before it begins, one after the other."""
         before = self._order_before(place.task)
         for key in before.asked:
             if key == place.key:
@@ -136,15 +143,18 @@ class ToolTurns:
             begun = self._future(place.task, key)
             if not begun.done() and self._is_sure_to_come(key, place.key, before):
                 yield begun, BEGIN_SECONDS
-            if begun.done() and not (place.outer is not None and place.outer.within(begun.result())):
-                yield begun.result().over, None
+            if begun.done():
+                other = begun.result()
+                is_inside = place.outer is not None and place.outer.within(other)
+                if not is_inside:
+                    yield other.over, None
 
-    def begins(self, run_id: UUID, place: Place) -> Call:
-        """A call is held no longer. Raises `GraphInterrupt` if its task or the execution is over."""
+    def begins(self, run_id: UUID, place: Place) -> ToolCall:
+        """Begin a call. Raises `GraphInterrupt` if its task asks or the execution is over."""
         with self._lock:
             if self._closed or place.task in self._asking:
                 raise GraphInterrupt
-            call = self._calls[run_id] = Call(place)
+            call = self._calls[run_id] = ToolCall(place)
             self._seen.setdefault(place.task, {})[place.key] = False
             _settle(self._future(place.task, place.key), call)
             if place.task in self._graphs:
@@ -152,53 +162,58 @@ class ToolTurns:
             return call
 
     def has_begun(self, run_id: UUID) -> bool:
-        """Whether a call is under way."""
+        """Return whether a call is under way."""
         return run_id in self._calls
 
-    def is_left(self, call: Call) -> bool:
-        """Whether a call goes on although its task, or one around it, is over because it asks."""
+    def is_left(self, call: ToolCall) -> bool:
+        """Return whether a call goes on after its task, or one around it, has asked and ended."""
+        if self._closed or call.place.task in self._asking:
+            return True
         outer = call.place.outer
-        return self._closed or call.place.task in self._asking or (outer is not None and self.is_left(outer))
+        return outer is not None and self.is_left(outer)
 
-    def ends(self, run_id: UUID, error: BaseException | None) -> Call | None:
-        """A call is over."""
+    def ends(self, run_id: UUID, error: BaseException | None) -> ToolCall | None:
+        """End a call and return it; None if it had not begun."""
         with self._lock:
             call = self._calls.pop(run_id, None)
-            if call is not None:
-                task, key = call.place.task, call.place.key
-                self._seen[task][key] = not isinstance(error, GraphInterrupt)
-                for number, graph in enumerate(self._order_before(task).graphs):
-                    if graph.call == key:  # it runs no more graphs
-                        _settle(self._number(task, number), None)
-                _settle(call.over, error if isinstance(error, GraphInterrupt) else None)
+            if call is None:
+                return None
+            task, key = call.place.task, call.place.key
+            self._seen[task][key] = not isinstance(error, GraphInterrupt)
+            for number, graph in enumerate(self._order_before(task).graphs):
+                if graph.call == key:  # it runs no more graphs
+                    _settle(self._number(task, number), None)
+            _settle(call.over, error if isinstance(error, GraphInterrupt) else None)
             return call
 
     def order(self, task: str, asking: Sequence[str]) -> ToolOrder:
-        """The order in a task, in which these calls ask now."""
+        """Return the order in a task in which the calls with the keys `asking` ask now."""
         before, seen = self._order_before(task), self._seen.get(task, {})
         asked = _united(before.asked, asking)
+        ended = [key for key, has_ended in seen.items() if has_ended]
+        under_way = [key for key in seen if key not in ended and key not in asked]
         return ToolOrder(
             task=task,
             asked=asked,
-            beside=_united(before.beside, [key for key, ended in seen.items() if not ended and key not in asked]),
-            ended=_united(before.ended, [key for key, ended in seen.items() if ended]),
+            beside=_united(before.beside, under_way),
+            ended=_united(before.ended, ended),
             graphs=self._numbers(task),
         )
 
-    # -- graphs that calls run --------------------------------------------------------------------------------------
+    # -- graphs that calls run --------------------------------------------------------------------
 
-    def run_begins(self, run_id: UUID, call: Call, name: str) -> None:
+    def run_begins(self, run_id: UUID, call: ToolCall, name: str) -> None:
         """A call runs a runnable, which may be a graph."""
         with self._lock:
             self._runs[run_id] = (call, ToolGraph(call=call.place.key, name=name))
 
     def may_hold(self, run_id: UUID) -> bool:
-        """Whether `run_waits_for` has something to say about a runnable."""
+        """Return whether a runnable may have to wait, so that `run_waits_for` must be asked."""
         call, _ = self._runs.get(run_id, (None, UNKNOWN))
         return call is not None and call.place.task in self._before
 
     def run_waits_for(self, run_id: UUID) -> Iterator[Awaited]:
-        """What a runnable has to wait for before it begins, since it may be a graph."""
+        """Yield what a runnable, which may be a graph, has to wait for before it begins."""
         call, label = self._runs[run_id]
         task, key = call.place.task, call.place.key
         before = self._order_before(task)
@@ -212,21 +227,22 @@ class ToolTurns:
                     yield self._number(task, number), None
 
     def _number_of(self, label: ToolGraph, before: ToolOrder) -> int:
-        """The number that a runnable had, if it is a graph; that of a new graph is above all others.
+        """Return the number that a runnable had, if it is a graph; a new graph's is above all
+        others.
 
-        A runnable with another name than the graphs of its call is none, and need not wait; nor need those of a call
-        that ended without running one.
+        A runnable with another name than the graphs of its call is not a graph and need not wait,
+        nor does one of a call that had ended without running a graph. Their number is 0.
         """
         with self._lock:
             labels = self._labels.setdefault(before.task, Counter())
             count = labels[label]
             labels[label] += 1
-        numbers = [number for number, known in enumerate(before.graphs) if known == label]
+        numbers = [number for number, graph in enumerate(before.graphs) if graph == label]
         if count < len(numbers):
             return numbers[count]
-        runs_others = any(known.call == label.call for known in before.graphs)
-        is_none = not numbers and (runs_others or label.call in before.ended)
-        return 0 if is_none else len(before.graphs)
+        runs_others = any(graph.call == label.call for graph in before.graphs)
+        is_no_graph = not numbers and (runs_others or label.call in before.ended)
+        return 0 if is_no_graph else len(before.graphs)
 
     def takes_number(self, run_id: UUID, namespace: str) -> None:
         """A runnable turns out to be a graph: `namespace` is its own, or that of a node in it."""
@@ -236,14 +252,14 @@ class ToolTurns:
                 self._takes_number(call, label, namespace)
 
     def reads(self, run_id: UUID, namespace: str) -> None:
-        """A graph in a call looks for its checkpoints: the one which that call began last."""
+        """A graph in a call looks for its checkpoints: it is the one that the call began last."""
         with self._lock:
             call = self._calls.get(run_id)
             labels = [label for its_call, label in self._runs.values() if its_call is call]
             if call is not None and labels:
                 self._takes_number(call, labels[-1], namespace)
 
-    def _takes_number(self, call: Call, label: ToolGraph, namespace: str) -> None:
+    def _takes_number(self, call: ToolCall, label: ToolGraph, namespace: str) -> None:
         task = call.place.task
         if f"{namespace}|".startswith(f"{task}|"):
             first = namespace[len(task) + 1 :].partition("|")[0]
@@ -263,18 +279,18 @@ class ToolTurns:
             self._recorded[task] = self._numbers(task)
             self._record(self.order(task, []))
 
-    # -- what both rules need ---------------------------------------------------------------------------------------
+    # -- what both rules need ---------------------------------------------------------------------
 
     def _order_before(self, task: str) -> ToolOrder:
         return self._before.get(task) or ToolOrder(task=task)
 
     def _is_sure_to_come(self, key: str, held: str, before: ToolOrder) -> bool:
-        """Whether a call will begin while another one of its task is held."""
+        """Whether a call will begin while another one of its task, `held`, waits for it."""
         if held in before.asked or held in before.beside:
             return True
-        return key in self._given.get(before.task, ()) and held not in before.ended
+        return key in self._in_input.get(before.task, ()) and held not in before.ended
 
-    def _future(self, task: str, key: str) -> Future[Call]:
+    def _future(self, task: str, key: str) -> Future[ToolCall]:
         with self._lock:
             return self._begun.setdefault((task, key), Future())
 
@@ -283,7 +299,7 @@ class ToolTurns:
             return self._numbered.setdefault((task, number), Future())
 
     def _numbers(self, task: str) -> list[ToolGraph]:
-        """Graphs in the order of their numbers."""
+        """Return a task's graphs in the order of their numbers."""
         numbers = dict(enumerate(self._order_before(task).graphs)) | self._graphs.get(task, {})
         return [numbers.get(number, UNKNOWN) for number in range(max(numbers, default=-1) + 1)]
 
@@ -299,8 +315,10 @@ def _united(first: Sequence[str], more: Sequence[str]) -> list[str]:
 
 
 def _tool_calls(inputs: Any) -> Iterator[str]:
-    """The ids of the tool calls in the messages of a node's input."""
-    state = inputs if isinstance(inputs, dict) else getattr(inputs, "__dict__", {"messages": inputs})
+    """Yield the ids of the tool calls in the messages of a node's input."""
+    state = (
+        inputs if isinstance(inputs, dict) else getattr(inputs, "__dict__", {"messages": inputs})
+    )
     for part in state.values():
         for message in part if isinstance(part, list) else ():
             if isinstance(message, AIMessage):

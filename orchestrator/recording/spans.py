@@ -1,7 +1,7 @@
-"""Spans and their texts while they last: what agents say, written as events.
+"""The spans of agents and their texts, while they last, written as events.
 
-A span is one invocation of one agent. A part is one text of it: what one model call says, or what the
-node says by itself.
+A span is one invocation of one agent. A part is one text of it: the output of one model call, or
+what the node writes by itself.
 """
 
 from __future__ import annotations
@@ -46,41 +46,29 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part:
-    """One text of a span while it is being said."""
+    """One text of a span while it streams. `node` is the place in the graph that it comes from."""
 
-    def __init__(self, span: Span, channel: Channel, node: str) -> None:
+    def __init__(self, span: AgentSpan, channel: Channel, node: str) -> None:
         self.span = span
         self.number = span.parts
         self.channel = channel
         self.node = node
-        self.said: list[str] = []
+        self.pieces: list[str] = []
         self.ended = False
         span.parts += 1
         span.last = self
 
 
-class Call:
-    """A model call under way. `asked` are the characters of its prompt."""
-
-    def __init__(self, span: Span, silent: bool, channel: Channel, node: str, asked: int) -> None:
-        self.span = span
-        self.silent = silent
-        self.channel = channel
-        self.node = node
-        self.asked = asked
-        self.part: Part | None = None
-
-
-class Span:
+class AgentSpan:
     """One invocation of one agent, while it lasts."""
 
-    def __init__(self, id_: str, agent: str, label: Label, parent: Span | None) -> None:
+    def __init__(self, id_: str, agent: str, label: Label, parent: AgentSpan | None) -> None:
         self.id = id_
         self.agent = agent
         self.label = label
         self.parent = parent
         self.own_label: Any = None
-        """The label in the metadata as it is, which everything inside this span inherits."""
+        """The label as the metadata has it; everything inside this span inherits it."""
         self.channel: Channel = "answer"
         self.task = ""
         self.node = ""
@@ -92,53 +80,59 @@ class Span:
         self.parts = 0
         self.last: Part | None = None
         self.speech: Part | None = None
-        """What the node says by itself, without a model, as long as nothing else is said."""
+        """The text that the node writes without a model, until another text begins."""
         self.failed: list[Part] = []
-        """Texts of calls that failed, which are taken back if the model is asked again."""
+        """Texts of calls that failed; they are taken back if the model is called again."""
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.inside: set[str] = set()
         """Tasks of the spans that began directly inside this one."""
-        self.given = ""
-        """The last message that the agent was given: passing it on is saying nothing."""
+        self.received = ""
+        """The last message that the agent received: returning just that is no answer."""
 
     @property
     def role(self) -> Role:
-        """Its part in a team."""
+        """The agent's part in a team."""
         return self.label.role
 
-    def encloses(self, other: Span | None) -> bool:
-        """Whether another span began inside this one."""
+    def channel_of(self, aside: bool) -> Channel:
+        """Return the channel of a text; `aside` if it comes from something that cannot answer."""
+        return "draft" if aside and self.label.channel is None else self.channel
+
+    def encloses(self, other: AgentSpan | None) -> bool:
+        """Return whether another span began inside this one, at any depth."""
         while other is not None and other.parent is not self:
             other = other.parent
         return other is not None
 
     def use(self, used: Usage) -> None:
-        """Add what a call has used."""
+        """Add the usage of a model call."""
         self.usage = used if self.usage is None else self.usage + used
 
 
 class Spans:
-    """The spans of one execution of a run, and the events that they give."""
+    """The spans of one execution of a run. Writes the events about their texts and ends."""
 
     def __init__(self, writer: RunWriter, attempt: int) -> None:
         self.writer = writer
         self._attempt = attempt
-        self._spans: dict[str, Span] = {}
+        self._spans: dict[str, AgentSpan] = {}
         self._numbers = itertools.count(1)
-        """Plain functions that call graphs begin some in threads of their own."""
+        """An iterator, so that spans may begin in several threads at once."""
 
-    def new(self, agent: str, label: Label | None = None, parent: Span | None = None) -> Span:
-        """A span that begins now."""
+    def new(
+        self, agent: str, label: Label | None = None, parent: AgentSpan | None = None
+    ) -> AgentSpan:
+        """Return a new span that begins now."""
         id_ = f"{self.writer.fence.epoch}.{next(self._numbers)}"
-        span = self._spans[id_] = Span(id_, storable(agent), label or Label(), parent)
+        span = self._spans[id_] = AgentSpan(id_, storable(agent), label or Label(), parent)
         return span
 
     def say(self, part: Part, text: str, channel: Channel | None = None) -> None:
-        """Add a piece to a text. A `channel` of its own (reasoning) makes it no part of the text."""
+        """Add a piece to a text. One with a `channel` of its own (reasoning) is no part of it."""
         text = storable(text)
         if channel is None:
-            part.said.append(text)
+            part.pieces.append(text)
         span = part.span
         self.writer.emit(
             AgentChunk(
@@ -152,7 +146,7 @@ class Spans:
         )
 
     def end(self, part: Part | None, calls_tools: bool = False) -> None:
-        """A text is complete."""
+        """Mark a text as complete, once."""
         if part is None or part.ended:
             return
         part.ended = True
@@ -167,13 +161,15 @@ class Spans:
             )
         )
 
-    def end_speech(self, span: Span) -> None:
-        """What the node says by itself is complete."""
+    def end_speech(self, span: AgentSpan) -> None:
+        """Mark the text that a node writes by itself as complete."""
         self.end(span.speech)
         span.speech = None
 
-    def completion(self, span: Span, finish_reason: str | None, outputs: Any = None) -> AgentComplete:
-        """The event that ends a span."""
+    def completion(
+        self, span: AgentSpan, finish_reason: str | None, outputs: Any = None
+    ) -> AgentComplete:
+        """Return the event that ends a span."""
         return AgentComplete(
             span=span.id,
             agent=span.agent,
@@ -185,43 +181,46 @@ class Spans:
             finish_reason=finish_reason,
         )
 
-    def queue(self, span: Span, event: AnyEvent) -> None:
-        """Emit what a task ends with, together with the task's stored result."""
+    def queue(self, span: AgentSpan, event: AnyEvent) -> None:
+        """Emit an event that ends a task, in one commit with the task's stored result."""
         if span.task:
             self.writer.hold(span.task, event, span.inside)
         else:
             self.writer.emit(event)
 
-    def take_back(self, span: Span, parts: Sequence[Part], reason: str) -> None:
+    def take_back(self, span: AgentSpan, parts: Sequence[Part], reason: str) -> None:
         """Take back single texts of a span."""
         texts = [TextRef(span=span.id, part=part.number) for part in parts]
         superseded = Superseded(after=span.after, agents=[span.agent], spans=[], texts=texts)
         self.writer.emit(self.attempt(reason, superseded))
 
-    def take_back_span(self, span: Span, reason: str) -> None:
-        """Take back what an agent that failed had said, with all that was said inside its span."""
+    def take_back_span(self, span: AgentSpan, reason: str) -> None:
+        """Take back all texts of an agent that failed, and those of the spans inside its own."""
         speaking = {text.key[0] for text in self.writer.view.texts}
-        inside = (one for one in self._spans.values() if one is span or span.encloses(one))
-        spans = [one for one in inside if one.id in speaking]
+        inside = [other for other in self._spans.values() if span.encloses(other)]
+        spans = [each for each in (span, *inside) if each.id in speaking]
         if spans:
             superseded = Superseded(
                 after=span.after,
-                agents=sorted({one.agent for one in spans}),
-                spans=[one.id for one in spans],
+                agents=sorted({each.agent for each in spans}),
+                spans=[each.id for each in spans],
             )
             self.writer.emit(self.attempt(reason, superseded))
 
     def attempt(self, reason: str, superseded: Superseded) -> RunAttempt:
-        """The event that takes texts back."""
+        """Return the event that takes texts back."""
         return RunAttempt(attempt=self._attempt, reason=reason, supersedes=superseded)
 
     def after(self, ids: Sequence[str]) -> int:
-        """A number that everything in these spans is above; 0 if one of them is of an earlier execution."""
+        """Return a sequence number below all events of these spans.
+
+        It is 0 if one of the spans belongs to an earlier execution.
+        """
         return min((self._spans[id_].after if id_ in self._spans else 0 for id_ in ids), default=0)
 
 
 def plain_outputs(outputs: Any) -> dict[str, Any]:
-    """A node's return value for the log: a plain dictionary of bounded size."""
+    """Return a node's return value as plain JSON for the log; empty if it is too large."""
     update = outputs.update if isinstance(outputs, Command) else outputs
     if not isinstance(update, Mapping):
         return {}

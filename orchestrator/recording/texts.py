@@ -1,7 +1,8 @@
-"""The texts of a reply: what agents have said, told apart, and what of it stands. Pure.
+"""The texts of a reply: a fold of events into the texts that stand. Pure.
 
-A *text* is what one model call says, or what a node says by itself: part `n` of a span. Several
-texts may stand at the end (a preamble, a tool call, the answer); they are joined by a blank line.
+A *text* is the output of one model call, or what a node writes by itself: part `n` of a span.
+Several texts may stand at the end (a preamble, a tool call, the answer); they are joined by a blank
+line.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from antiphon.orchestrator.events import (
 )
 
 GAP = "\n\n"
-"""What stands between two texts of one reply."""
+"""Separates two texts of one reply."""
 
 Key = tuple[str, int]
-"""`(span, part)`: what identifies a text in a run."""
+"""`(span, part)`, which identifies a text in a run."""
 
 
 class Text:
@@ -35,11 +36,11 @@ class Text:
         self.node = ""
         self.calls_tools = False
         self.ended = False
-        """Whether nothing more of it can come."""
+        """Whether it is complete."""
         self.settled = False
-        """Whether its span has ended, so that its outcome is known."""
+        """Whether its span has ended, so that it is known whether it was returned."""
         self.returned = False
-        """Whether the node that said it has returned it as an answer."""
+        """Whether its node has returned it as an answer."""
         self.past = False
         """Whether it belongs to an earlier reply of the run, before the human's last answer."""
         self.length = 0
@@ -69,7 +70,7 @@ class Texts:
         return iter(self._texts.values())
 
     def see(self, event: AnyEvent) -> None:
-        """Take the next event of the run."""
+        """Add the next event of the run."""
         match event:
             case AgentChunk(channel="answer" | "draft"):
                 self.text_of(event).add(event.text)
@@ -87,7 +88,7 @@ class Texts:
                 self._settle(event.span)
 
     def text_of(self, chunk: AgentChunk) -> Text:
-        """The text that a chunk belongs to."""
+        """Return the text that a chunk belongs to; a new one if the chunk is its first."""
         key = (chunk.span, chunk.part)
         text = self._texts.get(key)
         if text is None:
@@ -102,29 +103,29 @@ class Texts:
                 text.returned = answered
 
     def is_inside(self, inner: str | None, span: str) -> bool:
-        """Whether a span is another one, or was begun inside it."""
+        """Return whether a span is another one, or began inside it."""
         while inner is not None and inner != span:
             inner = self._parents.get(inner)
         return inner is not None
 
     def drop(self, superseded: Superseded) -> list[Text]:
-        """Forget what was superseded, and return it."""
+        """Remove the superseded texts and return them."""
         spans = set(superseded.spans)
         parts = {(text.span, text.part) for text in superseded.texts}
         keys = [key for key in self._texts if key[0] in spans or key in parts]
         return [self._texts.pop(key) for key in keys]
 
     def divide(self) -> None:
-        """Begin another reply: what was said so far belongs to the one before."""
+        """Begin another reply; the texts so far belong to the one before."""
         for text in self._texts.values():
             text.past = True
 
     def of_span(self, span: str) -> str:
-        """What a span has said, as it stands."""
+        """Return the texts of a span that stand, as one."""
         return joined(text for text in self if text.key[0] == span)
 
     def answering(self) -> list[Text]:
-        """The texts that are the answer as it stands."""
+        """Return the texts that make up the answer as it stands."""
         return [text for text in self if text.channel == "answer" and text.length and not text.past]
 
     @property
@@ -133,11 +134,11 @@ class Texts:
         return joined(self.answering())
 
     def presentable(self) -> list[Text]:
-        """The texts of the answer that a client which cannot take text back is shown.
+        """Return the texts of the answer to show to a client that cannot take text back.
 
-        Each but the last is complete. A text of a node after which others have to run waits for the
-        end of the run; a text of another agent than the one before waits until its agent is done,
-        because only then it is known which of the two is the answer.
+        Each but the last is complete. Texts of nodes after which others have to run are left out
+        until the run ends. A text of another agent than the one before is left out until its agent
+        is done, because only then is it known which of the two is the answer.
         """
         shown: list[Text] = []
         for text in self.answering():
@@ -152,11 +153,11 @@ class Texts:
 
 
 def _follows(before: Text, text: Text) -> bool:
-    """Whether a text surely stands after the one before."""
+    """Whether a text is certain to stand after the one before it."""
     same_agent = before.key[0] == text.key[0]
     return before.calls_tools or same_agent or text.settled
 
 
 def joined(texts: Iterable[Text | str]) -> str:
-    """Texts as one."""
+    """Join texts by a blank line, without the empty ones."""
     return GAP.join(filter(None, map(str, texts)))

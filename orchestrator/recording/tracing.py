@@ -1,8 +1,9 @@
-"""A run's events as spans of a trace: a fold. Pure; how spans leave the process is the composition root's business.
+"""A run's events as spans of a trace: a fold. Pure; the composition root exports the spans.
 
-Ids are derived, never drawn: the trace's id is the run's own unless the request came with a trace, and a span's id is a
-digest of its place in the run. So every process that executes a part of a run writes into the same trace, and the one
-that takes over from a lost one can tell what that one could not tell any more. Nothing that anybody said is in a span.
+Ids are derived, never random: the trace's id is the run's own unless the request came with a trace,
+and a span's id is a digest of its place in the run. So every process that executes a part of a run
+writes into the same trace, and a process that takes over from a dead one can report the spans that
+the dead one left open. Spans hold no text of users or models.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -36,7 +37,7 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.recording.view import RECOVERED
 
 LOST = "lost"
-"""Status of an execution whose process died; its span is told by whoever took over."""
+"""Status of an execution whose process died; the one that takes over reports its span."""
 HANDED_BACK = "handed_back"
 """Status of an execution that ended before its run did, for another worker to go on."""
 
@@ -46,7 +47,7 @@ _TRACEPARENT = re.compile(
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that lasted a while. Ids are hexadecimal as in W3C's trace context, times are ms since the epoch."""
+    """A finished span. Ids are hexadecimal as in W3C's trace context, times ms since the epoch."""
 
     trace_id: str
     id: str
@@ -59,7 +60,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Export = Callable[[Span], None]
-"""Takes a finished span. Must not wait, and must not fail."""
+"""Exports a finished span. Must not block, and must not raise."""
 
 
 class ModelAsked(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,15 +81,15 @@ class ModelAnswered(msgspec.Struct, frozen=True, kw_only=True):
 
 Happening = AnyEvent | ModelAsked | ModelAnswered
 Trace = Callable[[Happening, int], None]
-"""Is told what happens in a run, and when."""
+"""Takes what happens in a run, and its time in ms since the epoch."""
 
 
 def untraced(what: Happening, at: int) -> None:
-    """Nobody traces."""
+    """Trace nothing."""
 
 
 class TraceContext(NamedTuple):
-    """Where a run's spans belong; `parent_id` is the span of the request that started it, if it had one."""
+    """The trace of a run; `parent_id` is the span of the request that started it, if it had one."""
 
     trace_id: str
     parent_id: str | None = None
@@ -96,14 +97,18 @@ class TraceContext(NamedTuple):
 
 
 def context_of(run_id: str, traceparent: str | None) -> TraceContext:
-    """The trace that a request came with, else one of the run's own: a UUID has exactly a trace id's 128 bits."""
-    if traceparent and (found := _TRACEPARENT.fullmatch(traceparent)):
-        return TraceContext(found[1], found[2], bool(int(found[3], 16) & 1))
+    """Return the trace that a request came with, else one whose id is the run's own.
+
+    A UUID has exactly the 128 bits of a trace id.
+    """
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if match is not None:
+        return TraceContext(match[1], match[2], sampled=bool(int(match[3], 16) & 1))
     return TraceContext(run_id.replace("-", ""))
 
 
 def checked_traceparent(header: str | None) -> str | None:
-    """A `traceparent` header worth storing; None for one that is not valid, as W3C asks."""
+    """Return a `traceparent` header as stored; None if it is not valid, as W3C asks."""
     return header[:55] if header and _TRACEPARENT.fullmatch(header) else None
 
 
@@ -118,9 +123,9 @@ class _Open(NamedTuple):
 
 
 class RunSpans:
-    """Feed it everything that happens in a run, with its time; it returns the spans that have ended."""
+    """Turns everything that happens in a run into spans; each method returns those that ended."""
 
-    def __init__(self, run: Run, context: TraceContext) -> None:
+    def __init__(self, run: RunRecord, context: TraceContext) -> None:
         self.trace_id = context.trace_id
         self._run = run
         self._context = context
@@ -131,7 +136,7 @@ class RunSpans:
         self._open: dict[str, _Open] = {}
 
     def begin(self, at: int, *, after_crash: bool) -> list[Span]:
-        """This execution begins. What the past has left open is told where whoever executed it died."""
+        """Begin an execution. After a crash, return the spans that the dead process left open."""
         lost = []
         if after_crash:
             self._epoch, self._attempt = self._run.lease_epoch - 1, self._run.attempt - 1
@@ -142,18 +147,28 @@ class RunSpans:
         return lost
 
     def see(self, what: Happening, at: int) -> list[Span]:
-        """Take what happened next."""
+        """Add what happened next, at a time in ms since the epoch."""
         self._last = at
         match what:
             case AgentChunk():
                 return []
             case AgentStart():
                 parent = what.parent or _execution(what.span.partition(".")[0])
-                self._start(what.span, f"agent {what.agent}", parent, at, agent=what.agent, role=what.role)
+                name = f"agent {what.agent}"
+                self._start(what.span, name, parent, at, agent=what.agent, role=what.role)
             case AgentComplete():
                 return self._finish(what.span, at, finish_reason=what.finish_reason)
             case AgentError():
                 return self._finish(what.span, at, code=what.code)
+            case ToolStart() | ToolComplete() | ToolError() | ModelAsked() | ModelAnswered():
+                return self._see_call(what, at)
+            case _:
+                self._see_run(what, at)
+        return []
+
+    def _see_call(self, what: Happening, at: int) -> list[Span]:
+        """Add the begin or the end of a call of a tool or a model."""
+        match what:
             case ToolStart():
                 self._start(_tool(what), f"tool {what.name}", what.span, at, tool=what.name)
             case ToolComplete():
@@ -161,12 +176,14 @@ class RunSpans:
             case ToolError():
                 return self._finish(_tool(what), at, code=what.code)
             case ModelAsked():
-                self._start(what.call, f"model {what.model or 'unnamed'}", what.span, at, model=what.model)
+                name = f"model {what.model or 'unnamed'}"
+                self._start(what.call, name, what.span, at, model=what.model)
             case ModelAnswered(usage=usage):
-                tokens = {"input_tokens": usage.input_tokens or None, "output_tokens": usage.output_tokens or None}
+                tokens = {
+                    "input_tokens": usage.input_tokens or None,
+                    "output_tokens": usage.output_tokens or None,
+                }
                 return self._finish(what.call, at, code=what.code, **tokens)
-            case _:
-                self._see_run(what, at)
         return []
 
     def _see_run(self, event: AnyEvent, at: int) -> None:
@@ -188,10 +205,15 @@ class RunSpans:
                 self._end = {"status": "failed", "code": event.code}
 
     def close(self, status: str, at: int) -> list[Span]:
-        """The execution ends, with `status` where no event said so: what is open, innermost first, then itself."""
+        """End the execution: return what is open, innermost first, then the execution's own span.
+
+        `status` is used if no event has ended the run.
+        """
         run, end = self._run, {"status": status, **self._end}
         reason = end["status"]
-        spans = [span for key in reversed(list(self._open)) for span in self._finish(key, at, finish_reason=reason)]
+        spans = []
+        for key in reversed(list(self._open)):
+            spans += self._finish(key, at, finish_reason=reason)
         whole = _Open(
             key=_execution(self._epoch),
             name="run",
@@ -211,12 +233,12 @@ class RunSpans:
         self._open[key] = _Open(key, name, parent, at, {**attributes})
 
     def _finish(self, key: str, at: int, **attributes: str | int | None) -> list[Span]:
-        """The span, if it is open: one that began in an earlier execution was told by that one."""
-        found = self._open.pop(key, None)
-        return [self._span(found, at, attributes)] if found else []
+        """End a span, if it is open: one of an earlier execution was reported by that one."""
+        ended = self._open.pop(key, None)
+        return [self._span(ended, at, attributes)] if ended is not None else []
 
     def _span(self, ended: _Open, at: int, attributes: dict[str, str | int | None]) -> Span:
-        told = {"run_id": self._run.id, **ended.attributes, **attributes}
+        values = {"run_id": self._run.id, **ended.attributes, **attributes}
         return Span(
             trace_id=self._context.trace_id,
             id=self._id(ended.key),
@@ -224,8 +246,8 @@ class RunSpans:
             name=ended.name,
             started=ended.started,
             ended=max(at, ended.started),
-            attributes={name: value for name, value in told.items() if value is not None},
-            failed=told.get("code") is not None or told.get("status") == LOST,
+            attributes={name: value for name, value in values.items() if value is not None},
+            failed=values.get("code") is not None or values.get("status") == LOST,
         )
 
     def _id(self, key: str) -> str:
@@ -233,7 +255,7 @@ class RunSpans:
 
 
 def _execution(epoch: int | str) -> str:
-    """The key of an execution's own span: agents' spans begin with the same number."""
+    """Return the key of an execution's own span; agents' spans begin with the same number."""
     return f"run {epoch}"
 
 

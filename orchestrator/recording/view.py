@@ -1,6 +1,6 @@
-"""What a run's events add up to: a fold, for the live run and for what the log says of an earlier attempt.
+"""The state of a run as a fold of its events, for a live run and for a stored one. Pure.
 
-Pure. Feed it every event of a run in order; events that are not numbered yet have `seq` 0.
+Feed it every event of a run in order; events that are not numbered yet have `seq` 0.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class RunView:
         self.attempt = 1
         self.order: list[str] = []
         """Agents in the order in which they began."""
+        self._outermost = "graph"
+        """The agent that began last without being inside another one."""
         self.usage = Usage()
         self.hits: dict[str, Hit] = {}
         self.resume: dict[str, Any] | None = None
         """The human's last answers by question, once given; empty to go on from a breakpoint."""
         self.updates: set[WorkflowUpdate] = set()
-        """What was told of a conversation in steps: each update comes once in a run, also when a node runs again."""
+        """Updates of a conversation in steps; each is recorded once, also if a node runs again."""
         self.wrote = False
         """Whether the graph wrote something of its own to its stream."""
         self.asked: Interrupt | None = None
@@ -48,11 +50,11 @@ class RunView:
         self.waiting = False
         """Whether it is open."""
         self.stopped = False
-        """Whether the human said at a breakpoint that the run is to end there."""
+        """Whether the human ended the run at a breakpoint."""
         self.passed: set[str] = set()
-        """Breakpoints that the human said to go on from, by their checkpoints."""
+        """Breakpoints that the human has approved, by their checkpoints."""
         self.tool_order: dict[str, ToolOrder] = {}
-        """What tool calls did in which order, by task."""
+        """The order of what tool calls did, by task."""
         self.reply_to: str | None = None
         """The human's last answer, as a message."""
         self._open: dict[str, tuple[AgentStart, int]] = {}
@@ -60,35 +62,23 @@ class RunView:
         self.texts = Texts()
         """Answers and drafts as they stand."""
         self.taken_back: dict[str, Text] = {}
-        """Texts that were shown as an answer and do not stand any more, with the agents who said them."""
+        """Texts that were shown as an answer and then taken back, by their words."""
         self._asking: dict[str, tuple[str, int]] = {}
-        """Spans that ended with a question to a human, whose nodes begin anew with the answer."""
+        """Spans that ended with a question to a human; their nodes begin anew with the answer."""
 
     def see(self, event: AnyEvent, seq: int = 0) -> None:
-        """Take the next event."""
+        """Add the next event."""
         self.texts.see(event)
         match event:
             case AgentStart():
                 self._open[event.span] = (event, seq)
                 self.order.append(event.agent)
-            case AgentComplete():
-                _, began = self._open.pop(event.span, (None, seq))
-                self._over.add(event.span)
-                self.usage += event.usage or Usage()
-                if event.finish_reason == "interrupted":
-                    self._asking[event.span] = (event.agent, began)
-            case AgentError():
-                self._open.pop(event.span, None)
-                self._over.add(event.span)
+                if event.parent is None:
+                    self._outermost = event.agent
+            case AgentComplete() | AgentError():
+                self._see_end(event, seq)
             case RunAttempt():
-                self.attempt = max(self.attempt, event.attempt)
-                for text in self.texts.drop(event.supersedes):
-                    if text.channel == "answer":
-                        self.taken_back[str(text).strip()] = text
-                for span in event.supersedes.spans:
-                    self._asking.pop(span, None)
-                    if event.reason == RECOVERED:
-                        self._open.pop(span, None)
+                self._see_attempt(event)
             case Progress():
                 self.progress = max(self.progress, event.value)
             case Sources():
@@ -101,6 +91,24 @@ class RunView:
                 self.tool_order[event.task] = event
             case Interrupt() | InterruptAnswered():
                 self._see_question(event)
+
+    def _see_end(self, event: AgentComplete | AgentError, seq: int) -> None:
+        _, began = self._open.pop(event.span, (None, seq))
+        self._over.add(event.span)
+        if isinstance(event, AgentComplete):
+            self.usage += event.usage or Usage()
+            if event.finish_reason == "interrupted":
+                self._asking[event.span] = (event.agent, began)
+
+    def _see_attempt(self, event: RunAttempt) -> None:
+        self.attempt = max(self.attempt, event.attempt)
+        for text in self.texts.drop(event.supersedes):
+            if text.channel == "answer":
+                self.taken_back[str(text).strip()] = text
+        for span in event.supersedes.spans:
+            self._asking.pop(span, None)
+            if event.reason == RECOVERED:
+                self._open.pop(span, None)
 
     def _see_question(self, event: Interrupt | InterruptAnswered) -> None:
         if isinstance(event, Interrupt):
@@ -116,52 +124,75 @@ class RunView:
                 self.passed.add(event.id)
 
     def is_late(self, event: AnyEvent) -> bool:
-        """Whether an event belongs to a span that is over, or that begins inside one.
+        """Return whether an event belongs to a span that is over, or to one that begins inside it.
 
-        A tool that asks a human does not stop those beside it, which run on although their node is over.
+        A tool that asks a human does not stop those beside it, which run on after their node has
+        ended.
         """
         span = getattr(event, "span", None)
         begins_late = isinstance(event, AgentStart) and event.parent in self._over
         is_stopped = isinstance(event, AgentComplete) and event.finish_reason == "cancelled"
-        if begins_late or (is_stopped and span not in self._open):  # stopped in a thread before it was announced
+        if begins_late or (
+            is_stopped and span not in self._open
+        ):  # stopped in a thread before it was announced
             self._over.add(str(span))
         return span in self._over
 
     @property
     def answer(self) -> str:
-        """The text that was shown as the answer and still stands, since the human's last answer if there was one."""
+        """The answer as it stands; after a question, what was said since the human answered."""
         return self.texts.answer
 
-    def said(self, text: str) -> Text | None:
-        """The text that says this: one that stands, as an answer or a draft, or else one that was taken back."""
-        asked = text.strip()
-        standing = (known for known in self.texts if str(known).strip() == asked)
-        return next(standing, None) or self.taken_back.get(asked)
+    def find(self, words: str) -> Text | None:
+        """Return the text with these words: an answer or draft that stands, else one taken back."""
+        words = words.strip()
+        for text in self.texts:
+            if str(text).strip() == words:
+                return text
+        return self.taken_back.get(words)
 
     def author_of(self, text: str) -> str:
-        """The agent who said a text; else the one that began last."""
-        said = self.said(text)
-        return said.agent if said is not None else (self.order[-1] if self.order else "graph")
+        """Return the agent that said a text.
+
+        If none did (a hook of middleware wrote it, or it is an output as JSON), return the
+        outermost agent that began last: an agent inside a tool does not answer for the one that
+        calls it.
+        """
+        known = self.find(text)
+        return known.agent if known is not None else self._outermost
 
     def unfinished(self) -> Superseded:
-        """What an attempt left half done: the text of these spans will be said anew."""
+        """Return what an attempt left half done: the spans whose text will be said anew."""
         return _superseded({span: (start.agent, seq) for span, (start, seq) in self._open.items()})
 
     def interrupted(self) -> Superseded:
-        """What nodes had said before they asked a human: they begin anew with the answer."""
-        return _superseded({span: at for span, at in self._asking.items() if self.texts.of_span(span)})
+        """Return what nodes said before they asked a human: they begin anew with the answer."""
+        return _superseded(
+            {span: at for span, at in self._asking.items() if self.texts.of_span(span)}
+        )
 
     def open_spans(self) -> list[AgentComplete]:
-        """The completions that are missing, innermost first."""
+        """Return the completions that are missing, innermost first."""
         return [
-            AgentComplete(span=start.span, agent=start.agent, role=start.role, text=self.texts.of_span(start.span))
+            AgentComplete(
+                span=start.span,
+                agent=start.agent,
+                role=start.role,
+                text=self.texts.of_span(start.span),
+            )
             for start, _ in reversed(self._open.values())
         ]
 
     def cited(self, text: str) -> list[Hit]:
-        """The passages whose document the text cites as `[uri]`, one per document, the first cited first."""
-        found = {hit.uri: hit for hit in reversed(self.hits.values()) if hit.uri and f"[{hit.uri}]" in text}
-        return sorted(found.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
+        """Return the passages whose document the text cites as `[uri]`.
+
+        There is one for each document, in the order of the citations.
+        """
+        cited = {}
+        for hit in reversed(self.hits.values()):
+            if hit.uri and f"[{hit.uri}]" in text:
+                cited[hit.uri] = hit
+        return sorted(cited.values(), key=lambda hit: text.index(f"[{hit.uri}]"))
 
 
 RESUMED = "resumed"
@@ -174,4 +205,8 @@ RECOVERED = "recovered"
 
 def _superseded(spans: dict[str, tuple[str, int]]) -> Superseded:
     after = min((seq for _, seq in spans.values()), default=1) - 1
-    return Superseded(after=max(after, 0), agents=sorted({agent for agent, _ in spans.values()}), spans=list(spans))
+    return Superseded(
+        after=max(after, 0),
+        agents=sorted({agent for agent, _ in spans.values()}),
+        spans=list(spans),
+    )

@@ -1,7 +1,7 @@
-"""The way of a run's events into the log.
+"""Buffers a run's events and commits them in groups.
 
-Events are buffered and committed one group at a time; while a commit is under way, further pieces of the same text
-merge with the last one. So the first token leaves at once, and a burst costs few rows: chunking adapts by itself.
+While one group is being committed, further pieces of the same text are joined in the next one. So
+the first token leaves at once, and a burst costs few rows: pieces adapt to the database's speed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -24,11 +24,12 @@ from antiphon.data.records import (
     GraphState,
     Message,
     NewEvent,
-    Run,
+    RunRecord,
     RunStatus,
     StoredCheckpoint,
 )
-from antiphon.orchestrator.clock import Clock, Observe, unobserved
+from antiphon.data.transactions import Transaction
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -43,48 +44,52 @@ from antiphon.orchestrator.events import (
 from antiphon.orchestrator.recording.tracing import ModelAnswered, ModelAsked, Trace, untraced
 from antiphon.orchestrator.recording.view import RunView
 
+P = ParamSpec("P")
+T = TypeVar("T")
+Store = Callable[[list[NewEvent]], Awaitable[T]]
+"""Stores events, which may be none, with what belongs to them."""
 CheckpointRow = tuple[str, str, CheckpointWrite]
-"""Namespace, checkpoint and one thing that a task wrote."""
+"""Namespace, checkpoint id and one write of a task."""
 INTERRUPT = "__interrupt__"
-"""The channel of LangGraph's that a task writes to if it asks a human."""
+"""LangGraph's channel for a task that asks a human."""
 HIGH_WATER = 64 * 1024
-"""Characters of uncommitted text beyond which `drain` holds back whoever produces it."""
+"""Characters of uncommitted text above which `drain` waits."""
 
 
 class _Pending(NamedTuple):
-    """An event on its way: pieces of text are encoded late, because they may still grow."""
+    """An event that is not committed yet. Pieces of text are encoded late, as they may grow."""
 
     event: AnyEvent
     at: int
     payload: bytes | None
 
-    def numbered_next(self) -> NewEvent:
-        """What the log is given."""
-        return NewEvent(type=self.event.type, payload=self.payload or encode(self.event), at=self.at)
+    def to_record(self) -> NewEvent:
+        """Return the event as the log takes it."""
+        payload = self.payload or encode(self.event)
+        return NewEvent(type=self.event.type, payload=payload, at=self.at)
 
 
 class RunWriter:
-    """Writes one run under one fence. `emit` never waits; `drain` waits while the log is behind."""
+    """Writes one run under one fence. `emit` never waits; `drain` waits while the log is slow."""
 
     def __init__(
         self,
         log: Database,
-        run: Run,
-        clock: Clock,
+        run: RunRecord,
+        environment: Environment,
         view: RunView,
-        observe: Observe = unobserved,
         trace: Trace = untraced,
     ) -> None:
         self.view = view
-        """What the run adds up to, with everything emitted so far."""
+        """The state of the run, with everything emitted so far."""
         self.fence = Fence(run_id=run.id, epoch=run.lease_epoch)
         self.last_seq = run.first_seq
-        """A number that everything emitted from now on will be above."""
+        """A number below those of all events that are emitted from now on."""
         self.error: BaseException | None = None
         self.on_error: Callable[[], object] = lambda: None
         self._log = log
-        self._clock = clock
-        self._observe = observe
+        self._clock = environment.clock
+        self._observe = environment.observe
         self._trace = trace
         self._accepted_at: int | None = run.created_at if run.attempt <= 1 else None
         self._expected = run.emitted
@@ -92,46 +97,52 @@ class RunWriter:
         self._pending_text = 0
         self._held: dict[str, list[_Pending]] = {}
         self._questions: list[CheckpointRow] = []
-        """What tasks wrote that ask a human; see `put_writes`."""
+        """Writes of tasks that ask a human; see `put_writes`."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._pump = asyncio.create_task(self._run(), name=f"writer {run.id}")
 
+    # -- events ------------------------------------------------------------------------------------
+
     def _is_here(self) -> bool:
         return threading.get_ident() == self._thread
 
     def on_loop(self, action: Callable[..., object], *args: Any) -> None:
-        """Call a function in the loop's own thread: at once, or in turn if this is another thread."""
+        """Call a function on the loop's thread: at once, or later if this is another thread."""
         if self._is_here():
             action(*args)
         else:
             self._loop.call_soon_threadsafe(action, *args)
 
     def emit(self, event: AnyEvent) -> None:
-        """Queue an event. Progress never goes back, a workflow's updates come once; one span's pieces may merge.
+        """Queue an event. Pieces of one span may merge.
 
-        Raises `TypeError` for an event that cannot be stored.
+        Progress never goes back, and a workflow's update is stored once. Raises `TypeError` for an
+        event that cannot be stored.
         """
-        if not self._is_here():  # a node that blocks runs in a thread of its own
+        if not self._is_here():  # a node that is a plain function runs in a thread of its own
             self._loop.call_soon_threadsafe(self.emit, event)
             return
-        if self.view.is_late(event) or (isinstance(event, WorkflowUpdate) and event in self.view.updates):
+        is_repeated = isinstance(event, WorkflowUpdate) and event in self.view.updates
+        if is_repeated or self.view.is_late(event):
             return
         if isinstance(event, Progress):
-            event = msgspec.structs.replace(event, value=max(self.view.progress, min(event.value, 1.0)))
+            value = max(self.view.progress, min(event.value, 1.0))
+            event = msgspec.structs.replace(event, value=value)
         pending = self._seen(event)
         if not (isinstance(event, AgentChunk) and self._merge(event)):
             self._pending.append(pending)
         self._wake.set()
 
     def hold(self, task: str, event: AnyEvent, inside: Collection[str] = ()) -> None:
-        """Queue an event that may only be seen together with the result of a graph task.
+        """Queue an event that is committed together with the result of a graph's task.
 
-        `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for the tasks of subgraphs. What
-        is still held for tasks inside this one (of a subgraph without checkpoints) goes with it, in order. `inside`
-        names such tasks that have another path: of a graph with a checkpointer of its own.
+        `task` is the task's path as LangGraph writes it: `node:task_id`, joined by `|` for tasks of
+        subgraphs. Events that are held for tasks inside it (of a subgraph without checkpoints) are
+        committed before it. `inside` names such tasks that have another path: those of a graph with
+        a checkpointer of its own.
         """
         if not self._is_here():
             self._loop.call_soon_threadsafe(self.hold, task, event, frozenset(inside))
@@ -152,7 +163,7 @@ class RunWriter:
         return _Pending(event, at, payload)
 
     def note(self, call: ModelAsked | ModelAnswered) -> None:
-        """Tell the trace of a model call, which the log knows only by what it says."""
+        """Report a call of a model to the trace. The log has only the text of the answer."""
         if not self._is_here():
             self._loop.call_soon_threadsafe(self.note, call)
             return
@@ -171,83 +182,73 @@ class RunWriter:
                 self._observe("superseded", 1)
 
     def release(self) -> None:
-        """Queue what is still held, now that the graph has stopped."""
+        """Queue all events that are held, after the graph has stopped."""
         for path in list(self._held):
             self._pending.extend(self._held.pop(path))
 
     async def drain(self) -> None:
-        """Wait while more text is uncommitted than is good: this holds back the model's stream."""
+        """Wait while much text is uncommitted, which holds back the model's stream."""
         if self._pending_text > HIGH_WATER and self._is_here():
             await _undisturbed(self.flush())
 
+    # -- commits -----------------------------------------------------------------------------------
+
     async def flush(self) -> None:
-        """Commit everything that was emitted so far."""
+        """Commit all events that were emitted so far."""
         if self._pending or self._lock.locked():
-            await self._commit(
-                lambda events: self._log.write(transactions.append, self.fence, self._expected, events), ()
-            )
+            await self._commit(self._fenced(transactions.append))
 
     async def put_writes(
-        self, namespace: str, checkpoint_id: str, writes: Sequence[CheckpointWrite], completed: bool = True
+        self,
+        namespace: str,
+        checkpoint_id: str,
+        writes: Sequence[CheckpointWrite],
+        completed: bool = True,
     ) -> None:
         """Commit a task's result together with the events that announce it.
 
-        What a task writes that asks a human waits for `pause`: its last answer counts as used only if its next question
-        is stored. If a process died between the two, that answer would be given to the next question as well.
+        The writes of a task that asks a human are kept for `pause`: its last answer counts as used
+        only if its next question is stored. If a process died between the two, the same answer
+        would be given to the next question as well.
         """
         rows = [(namespace, checkpoint_id, write) for write in writes]
         if any(write.channel == INTERRUPT for write in writes):
             asking = {(place, write.task_id) for place, _, write in rows}
-            self._questions = [row for row in self._questions if (row[0], row[2].task_id) not in asking] + rows
+            others = [row for row in self._questions if (row[0], row[2].task_id) not in asking]
+            self._questions = others + rows
             return
         tasks = {write.task_id for write in writes}
-        await _undisturbed(
-            self._commit(
-                lambda events: self._log.write(
-                    transactions.append, self.fence, self._expected, events, rows, completed
-                ),
-                tasks,
-            )
-        )
+        store = self._fenced(transactions.append, rows, completed)
+        await _undisturbed(self._commit(store, tasks))
 
     def writes_of(self, stored: StoredCheckpoint) -> list[CheckpointWrite]:
-        """What tasks wrote at a stored checkpoint, with what waits for `pause`."""
+        """Return what tasks wrote at a stored checkpoint, with the writes kept for `pause`."""
         place = (stored.checkpoint.namespace, stored.checkpoint.id)
-        waiting = {(write.task_id, write.position): write for *at, write in self._questions if tuple(at) == place}
-        written = {(write.task_id, write.position): write for write in stored.writes}
-        return list((written | waiting).values())
+        writes = {(write.task_id, write.position): write for write in stored.writes}
+        for namespace, checkpoint_id, write in self._questions:
+            if (namespace, checkpoint_id) == place:
+                writes[write.task_id, write.position] = write
+        return list(writes.values())
 
     async def put_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Commit a checkpoint, and what was emitted before it."""
+        """Commit a checkpoint, and the events that were emitted before it."""
         if any(_goes_on(checkpoint.namespace, row[0]) for row in self._questions):
             await self.store_questions()
-        await _undisturbed(
-            self._commit(
-                lambda events: self._log.write(
-                    transactions.put_checkpoint, self.fence, self._expected, events, checkpoint
-                ),
-                (),
-            )
-        )
+        await _undisturbed(self._commit(self._fenced(transactions.put_checkpoint, checkpoint)))
 
     async def store_questions(self) -> None:
-        """Commit what waits for `pause` now: the graph goes on without asking."""
+        """Commit the writes kept for `pause` now, as the graph goes on without asking."""
         rows, self._questions = self._questions, []
         if rows:
-            await _undisturbed(
-                self._commit(
-                    lambda events: self._log.write(transactions.append, self.fence, self._expected, events, rows), ()
-                )
-            )
+            await _undisturbed(self._commit(self._fenced(transactions.append, rows)))
 
     async def pause(self, message: Message | None, *last: AnyEvent) -> None:
-        """Commit everything, the question last, with the run waiting for a human; `message` is its reply so far."""
+        """Commit everything, with the run waiting for a human. The last event is the question.
+
+        `message` is the run's reply so far.
+        """
         rows, self._questions = self._questions, []
-        await self._commit(
-            lambda events: self._log.write(transactions.pause, self.fence, self._expected, events, message, rows),
-            None,
-            last,
-        )
+        await self._commit(self._fenced(transactions.pause, message, rows), None, last)
 
     async def finish(
         self,
@@ -258,40 +259,33 @@ class RunWriter:
         state: bytes | None = None,
         graph_state: GraphState | None = None,
     ) -> str | None:
-        """Commit everything, the terminal event last, with the run's end. Returns the thread's next queued run.
+        """Commit everything, with the run's end. The last event is the terminal one.
 
-        `state` and `graph_state` are for the thread's next run, as `transactions.finish` takes them.
+        `state` and `graph_state` are for the thread's next run, as `transactions.finish` takes
+        them. Returns the id of the thread's next queued run.
         """
-        tokens = self.view.usage.total_tokens
-        successor: str | None = await self._commit(
-            lambda events: self._log.write(
-                transactions.finish,
-                self.fence,
-                self._expected,
-                events,
-                status=status,
-                message=message,
-                result=result,
-                tokens=tokens,
-                state=state,
-                graph_state=graph_state,
-            ),
-            None,
-            last,
+        store = self._fenced(
+            transactions.finish,
+            status=status,
+            message=message,
+            result=result,
+            tokens=self.view.usage.total_tokens,
+            state=state,
+            graph_state=graph_state,
         )
-        return successor
+        return await self._commit(store, None, last)
 
     async def close(self) -> None:
-        """Stop committing. What was not committed is lost: call `flush` or `finish` first.
+        """Stop committing. Uncommitted events are lost: call `flush` or `finish` first.
 
-        A plain function's thread may outlive its run. What it wants to store then is refused.
+        The thread of a plain function may outlive its run. It can store nothing after this.
         """
         self.error = self.error or Fenced(self.fence.run_id)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
 
     def _merge(self, chunk: AgentChunk) -> bool:
-        """Join a chunk with the last one of its span, if only chunks of others stand between them."""
+        """Join a piece with the last one of its span, if only pieces of others are in between."""
         self._pending_text += len(chunk.text)
         for index in range(len(self._pending) - 1, -1, -1):
             other = self._pending[index].event
@@ -320,21 +314,34 @@ class RunWriter:
             self.error = error
             self.on_error()
 
-    async def _commit(
+    def _fenced(
         self,
-        store: Callable[[list[NewEvent]], Awaitable[Any]],
-        tasks: Collection[str] | None,
-        last: Sequence[AnyEvent] = (),
-    ) -> Any:
-        """One commit at a time: pending events, then those held for `tasks` (all of them for None), then the last ones.
+        command: Callable[Concatenate[Transaction, Fence, int, Sequence[NewEvent], P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Store[T]:
+        """Return what writes events by a function of `transactions`, after those before them."""
 
-        The last events never wait among the pending ones, where another commit could take them along. A store that
-        cannot take anything (disk full, locked) is asked again until it can: the append is safe to repeat.
+        async def store(events: list[NewEvent]) -> T:
+            return await self._log.write(
+                command, self.fence, self._expected, events, *args, **kwargs
+            )
+
+        return store
+
+    async def _commit(
+        self, store: Store[T], tasks: Collection[str] | None = (), last: Sequence[AnyEvent] = ()
+    ) -> T:
+        """Commit pending events, then those held for `tasks` (all of them for None), then `last`.
+
+        There is one commit at a time. The last events are never pending, so that no other commit
+        can take them. A database that cannot store anything (disk full, locked) is tried again
+        until it can: the append is safe to repeat.
         """
         async with self._lock:
             self._check()
             batch = self._take(tasks) + [self._seen(event) for event in last]
-            events = [pending.numbered_next() for pending in batch]
+            events = [pending.to_record() for pending in batch]
             for delay in backoff():
                 self._check()
                 try:
@@ -350,7 +357,7 @@ class RunWriter:
                     if isinstance(result, int) and result:
                         self.last_seq = result
                     return result
-        return None
+        raise AssertionError("there is always one more delay")
 
     def _check(self) -> None:
         if self.error is not None:
@@ -365,7 +372,7 @@ class RunWriter:
 
 
 def _readable(event: AnyEvent) -> bytes:
-    """An event as it is stored. Raises `TypeError` for one that could not be read again."""
+    """Encode an event. Raises `TypeError` for one that could not be read again."""
     payload = encode(event)
     try:
         decode(payload)
@@ -375,15 +382,15 @@ def _readable(event: AnyEvent) -> bytes:
 
 
 def _goes_on(namespace: str, asking: str) -> bool:
-    """Whether a new checkpoint of a graph means that a question inside it was dealt with there."""
+    """Return whether a checkpoint in `namespace` ends a question asked in namespace `asking`."""
     return not namespace or asking == namespace or asking.startswith(f"{namespace}|")
 
 
 async def _undisturbed(commit: Coroutine[Any, Any, Any]) -> None:
-    """Wait for a commit that runs to its end even when the graph that asked for it is cancelled meanwhile."""
+    """Wait for a commit, which completes even if the graph that asked for it is cancelled."""
     await asyncio.shield(asyncio.ensure_future(commit))
 
 
 def backoff() -> Iterator[float]:
-    """Pauses in seconds between attempts to store something, without end."""
+    """Yield the seconds to wait between attempts to store something, without end."""
     return chain((0.05, 0.1, 0.2, 0.5), repeat(1.0))

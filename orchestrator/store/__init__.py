@@ -1,4 +1,4 @@
-"""What graphs keep across threads: LangGraph's store, on the event log's own database."""
+"""LangGraph's store, which keeps items across threads, on the event log's own database."""
 
 from antiphon.orchestrator.store.graph_store import GraphStore, open_graph_store
 from antiphon.orchestrator.store.index import check_config

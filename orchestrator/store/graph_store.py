@@ -1,8 +1,9 @@
 """LangGraph's store on the event log's own database.
 
-What `put` has stored is on the disk when it returns. Nodes use either half, in any thread and on
-any event loop. A synchronous call by a coroutine blocks its event loop until the database has
-answered. LangChain's own middleware makes such calls: a plain function as `@dynamic_prompt`, say.
+`put` returns after the value is on the disk. Nodes may use the synchronous or the asynchronous
+methods, in any thread and on any event loop. A synchronous call in a coroutine blocks its event
+loop until the database has answered. LangChain's own middleware makes such calls, for example for
+a plain function as `@dynamic_prompt`.
 """
 
 from __future__ import annotations
@@ -26,31 +27,47 @@ from typing import Any, TypeVar
 import msgspec
 from langgraph.store.base import BaseStore, Item, Op, Result, SearchItem, TTLConfig
 
-from antiphon.data import records, transactions
+from antiphon.data import reads, records, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import ItemWrite, Namespace
 from antiphon.orchestrator.clock import Clock, now_ms
 from antiphon.orchestrator.errors import StoreRefused
-from antiphon.orchestrator.store.index import NO_VECTORS, Embedders, Index, StoreConfig, Vectors, read_config
+from antiphon.orchestrator.store.index import (
+    NO_VECTORS,
+    Embedders,
+    Index,
+    StoreConfig,
+    Vectors,
+    read_config,
+)
 from antiphon.orchestrator.store.operations import (
-    Get,
-    Listing,
+    FindItems,
+    GetItem,
+    ListNamespaces,
     Operation,
     Place,
-    Put,
-    Search,
+    PutItem,
     checked,
     method_of,
     to_embed,
 )
-from antiphon.orchestrator.store.search import Found, Rank, Rows, by_vector, by_words, in_namespace, search
+from antiphon.orchestrator.store.search import (
+    Match,
+    Rank,
+    Rows,
+    by_vector,
+    by_words,
+    in_namespace,
+    search,
+)
 
 log = logging.getLogger("antiphon.store")
 
 SWEEP_MINUTES = 5.0
-"""How often items are deleted whose time is over, unless configured otherwise."""
+"""The default interval in which expired items are deleted."""
 SWEPT_AT_ONCE = 1000
+"""Items that one transaction deletes."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ASYNC_EMBEDDER = (
@@ -65,8 +82,8 @@ Steps = Generator[Future[Any], Any, T]
 class GraphStore(BaseStore):
     """LangGraph's store on a database. Make it with `open_graph_store`.
 
-    The base class's methods, `get` to `alist_namespaces`, end in `batch` and `abatch`. What both do
-    is written once, as steps: a generator that gives each future it needs, and is sent its result.
+    The base class's methods, `get` to `alist_namespaces`, call `batch` or `abatch`. Both execute
+    the same steps: a generator that yields each future it needs, and is sent its result.
     """
 
     supports_ttl = True
@@ -86,16 +103,16 @@ class GraphStore(BaseStore):
         self.ttl_config = _ttl_config(config)
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Execute operations: first all that read, then all that write, together.
+        """Execute operations: first the reads, then all writes in one transaction.
 
         Raises `StoreRefused`, `StorageError`, LangGraph's `InvalidNamespaceError`, and what the
         embedder raises.
         """
-        given = list(ops)
-        self._warn_of_blocking(method_of(given))
-        operations = checked(given, self._texts)
+        requested = list(ops)
+        self._warn_of_blocking(method_of(requested))
+        operations = checked(requested, self._texts)
         steps = self._steps(operations, self._embedded(*to_embed(operations)))
-        with _failures_told():
+        with _failures_hidden():
             try:
                 work = next(steps)
                 while True:
@@ -108,7 +125,7 @@ class GraphStore(BaseStore):
         """Like `batch`, without blocking the event loop."""
         operations = checked(list(ops), self._texts)
         steps = self._steps(operations, await self._aembedded(*to_embed(operations)))
-        with _failures_told():
+        with _failures_hidden():
             try:
                 work = next(steps)
                 while True:
@@ -118,24 +135,26 @@ class GraphStore(BaseStore):
                 return results
 
     async def sweep(self) -> int:
-        """Delete all items whose time is over, and return how many. Raises `StorageError`."""
+        """Delete all expired items and return how many. Raises `StorageError`."""
         swept = 0
         while True:
-            with _failures_told():
-                sweeping = self._items.submit(transactions.sweep_items, self._clock(), SWEPT_AT_ONCE)
+            with _failures_hidden():
+                sweeping = self._items.submit(
+                    transactions.sweep_items, self._clock(), SWEPT_AT_ONCE
+                )
                 deleted = await asyncio.wrap_future(sweeping)
             swept += deleted
             if deleted < SWEPT_AT_ONCE:
                 return swept
 
     def _warn_of_blocking(self, method: str) -> None:
-        """Say once per method that it was called by a coroutine, whose event loop it blocks."""
+        """Log, once per method, that a call blocks the event loop of its coroutine."""
         if _running_loop() is not None and method not in self._warned:
             self._warned.add(method)
             log.warning(
-                "a graph calls store.%s() on the event loop, which blocks it; await store.a%s() does not",
-                method,
-                method,
+                "a graph calls store.%s() on the event loop, which blocks it;"
+                " await store.a%s() does not",
+                *(method, method),
             )
 
     # -- embedding ---------------------------------------------------------------------------
@@ -144,8 +163,11 @@ class GraphStore(BaseStore):
         return self._index.texts(value, fields) if self._index else []
 
     def _embedded(self, documents: list[str], queries: list[str]) -> Vectors:
-        """Embed in this thread, not on the loop: that would need a thread of a pool, whose threads
-        may all be waiting for this store."""
+        """Embed in this thread.
+
+        Embedding on the loop would need a thread of a pool, and all threads of the pool may be
+        waiting for this store.
+        """
         if self._index is None or not (documents or queries):
             return NO_VECTORS
         if not self._index.only_async:
@@ -163,48 +185,52 @@ class GraphStore(BaseStore):
         return await asyncio.wrap_future(self._on_loop(embedding))
 
     def _on_loop(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run on the engine's own loop, to which an embedder's connections belong."""
+        """Run work on the engine's own loop, which an embedder's connections belong to."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed, and the engine with it
+        except RuntimeError:  # the loop and the engine are closed
             work.close()
             raise StorageError from None
 
     # -- the steps ---------------------------------------------------------------------------
 
     def _steps(self, operations: Sequence[Operation], vectors: Vectors) -> Steps[list[Result]]:
-        """Answer all that reads, begin the time of what was read anew, then write."""
+        """Execute the reads, restart the time to live of what was read, then write."""
         now = self._clock()
-        kept = yield from self._kept([op.place for op in operations if isinstance(op, Get)], now)
+        kept = yield from self._kept(
+            [op.place for op in operations if isinstance(op, GetItem)], now
+        )
         results: list[Result] = []
         used: set[Place] = set()
         for op in operations:
             match op:
-                case Get():
+                case GetItem():
                     item = kept.get(op.place)
                     results.append(_as_item(item) if item else None)
                     used.update(_to_refresh(op, [item] if item else []))
-                case Search():
-                    found = yield from self._search(op, vectors, now)
-                    results.append([_as_search_item(one) for one in found])
-                    used.update(_to_refresh(op, [one.item for one in found]))
-                case Listing():
+                case FindItems():
+                    matches = yield from self._find(op, vectors, now)
+                    results.append([_as_search_item(match) for match in matches])
+                    used.update(_to_refresh(op, [match.item for match in matches]))
+                case ListNamespaces():
                     results.append((yield from self._namespaces(op, now)))
-                case Put():
+                case PutItem():
                     results.append(None)
         if used:
             yield self._items.submit(transactions.refresh_items, sorted(used), now)
-        if last := {op.place: op for op in operations if isinstance(op, Put)}:
-            yield self._items.submit(transactions.put_items, [self._write(op, vectors) for op in last.values()], now)
+        last = {op.place: op for op in operations if isinstance(op, PutItem)}
+        if last:
+            writes = [self._write(op, vectors) for op in last.values()]
+            yield self._items.submit(transactions.put_items, writes, now)
         return results
 
     def _kept(self, places: Sequence[Place], now: int) -> Steps[dict[Place, records.Item]]:
         if not places:
             return {}
-        found: list[records.Item] = yield self._items.items(places, now)
-        return {(item.namespace, item.key): item for item in found}
+        items: list[records.Item] = yield self._items.scan(reads.items_at, places, now)
+        return {(item.namespace, item.key): item for item in items}
 
-    def _search(self, op: Search, vectors: Vectors, now: int) -> Steps[list[Found]]:
+    def _find(self, op: FindItems, vectors: Vectors, now: int) -> Steps[list[Match]]:
         rank: Rank | None = None
         embedder = None
         if op.query and self._index:
@@ -213,21 +239,23 @@ class GraphStore(BaseStore):
         elif op.query:
             rank = by_words(op.query)
 
-        def fold(rows: Rows) -> list[Found]:
+        def fold(rows: Rows) -> list[Match]:
             return search(rows, op.wanted, rank, op.offset, op.limit)
 
-        found: list[Found] = yield self._items.scan_items(op.prefix, now, embedder, fold)
-        return found
+        matches: list[Match] = yield self._items.scan(
+            reads.scan_items, op.prefix, now, embedder, fold
+        )
+        return matches
 
-    def _namespaces(self, op: Listing, now: int) -> Steps[list[Namespace]]:
-        found: list[Namespace] = yield self._items.item_namespaces((), now)
+    def _namespaces(self, op: ListNamespaces, now: int) -> Steps[list[Namespace]]:
+        names: list[Namespace] = yield self._items.scan(reads.item_namespaces, (), now)
         for path, at_end in op.paths:
-            found = [namespace for namespace in found if in_namespace(namespace, path, at_end)]
+            names = [name for name in names if in_namespace(name, path, at_end)]
         if op.depth is not None:
-            found = list({namespace[: op.depth] for namespace in found})
-        return sorted(found)[op.offset : op.offset + op.limit]
+            names = list({name[: op.depth] for name in names})
+        return sorted(names)[op.offset : op.offset + op.limit]
 
-    def _write(self, op: Put, vectors: Vectors) -> ItemWrite:
+    def _write(self, op: PutItem, vectors: Vectors) -> ItemWrite:
         namespace, key = op.place
         packed = self._index.packed(op.texts, vectors) if self._index else None
         return ItemWrite(
@@ -249,21 +277,22 @@ async def open_graph_store(
     api_key: str | None = None,
     base_url: str | None = None,
 ) -> AsyncIterator[GraphStore]:
-    """A store for as long as the `async with` block lasts.
+    """Open a store until the `async with` block ends.
 
-    `config` is like the `store` of a `langgraph.json`; `api_key` and `base_url` are for `openai:`
+    `config` is the `store` of a `langgraph.json`; `api_key` and `base_url` are for `openai:`
     embeddings. Raises `ValueError` for a configuration that cannot be used.
     """
-    known = read_config(config)
+    checked_config = read_config(config)
     async with AsyncExitStack() as closing:
         index = None
-        if known.index is not None:
+        if checked_config.index is not None:
             embedders = Embedders(api_key, base_url, closing)
-            made = await asyncio.to_thread(embedders.make, known.index.embed)
-            index = Index(known.index, made)
-        store = GraphStore(items, known, index, clock)
-        minutes = (known.ttl and known.ttl.sweep_interval_minutes) or SWEEP_MINUTES
-        sweeping = asyncio.create_task(_sweep_for_ever(store, minutes * 60), name="store sweep")
+            embeddings = await asyncio.to_thread(embedders.make, checked_config.index.embed)
+            index = Index(checked_config.index, embeddings)
+        store = GraphStore(items, checked_config, index, clock)
+        ttl = checked_config.ttl
+        minutes = (ttl and ttl.sweep_interval_minutes) or SWEEP_MINUTES
+        sweeping = asyncio.create_task(_sweep_forever(store, minutes * 60), name="store sweep")
         try:
             yield store
         finally:
@@ -271,13 +300,13 @@ async def open_graph_store(
             await asyncio.wait([sweeping])
 
 
-async def _sweep_for_ever(store: GraphStore, seconds: float) -> None:
+async def _sweep_forever(store: GraphStore, seconds: float) -> None:
     while True:
         try:
             if swept := await store.sweep():
-                log.info("deleted %d items of the store whose time was over", swept)
+                log.info("deleted %d expired items of the store", swept)
         except StorageError:
-            log.warning("the store could not be swept, and will be again")
+            log.warning("the store could not be swept; trying again later")
         await asyncio.sleep(seconds)
 
 
@@ -289,8 +318,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
-    """Keep details of the database's failures from graphs, which may say them to their users."""
+def _failures_hidden() -> Iterator[None]:
+    """Log details of the database's failures and hide them from graphs, which may show them."""
     try:
         yield
     except StorageError as error:
@@ -307,7 +336,7 @@ def _ttl_config(config: StoreConfig) -> TTLConfig | None:
     }
 
 
-def _to_refresh(op: Get | Search, items: Iterable[records.Item]) -> list[Place]:
+def _to_refresh(op: GetItem | FindItems, items: Iterable[records.Item]) -> list[Place]:
     kept = (item for item in items if op.refresh and item.ttl is not None)
     return [(item.namespace, item.key) for item in kept]
 
@@ -322,14 +351,14 @@ def _as_item(item: records.Item) -> Item:
     )
 
 
-def _as_search_item(found: Found) -> SearchItem:
+def _as_search_item(match: Match) -> SearchItem:
     return SearchItem(
-        namespace=found.item.namespace,
-        key=found.item.key,
-        value=found.value,
-        created_at=_time(found.item.created_at),
-        updated_at=_time(found.item.updated_at),
-        score=found.score,
+        namespace=match.item.namespace,
+        key=match.item.key,
+        value=match.value,
+        created_at=_time(match.item.created_at),
+        updated_at=_time(match.item.updated_at),
+        score=match.score,
     )
 
 

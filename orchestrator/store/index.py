@@ -1,4 +1,4 @@
-"""How a graph's store is configured, as in a `langgraph.json`, and what embeds its texts."""
+"""The configuration of a graph's store, as in a `langgraph.json`, and its embedders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Minutes = Annotated[float, msgspec.Meta(gt=0, le=60 * 24 * 365 * 100)]
 
 
 class IndexConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How values are made comparable: what embeds them, the length of its vectors, the fields.
+    """How values are embedded: the embedder, the length of its vectors, the fields.
 
     `embed` is `openai:<model>`, another provider's `<provider>:<model>`, `path.py:name`, a function
     from texts to vectors, or LangChain's `Embeddings`. A field is a path (`text`, `facts[*].text`);
@@ -37,13 +37,13 @@ class IndexConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TtlConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How long items are kept: from their last use, where reading counts as one."""
+    """How long items are kept after their last use. With `refresh_on_read`, reading is a use."""
 
     default_ttl: Minutes | None = None
     refresh_on_read: bool = True
     sweep_interval_minutes: Minutes | None = None
     omit_expired: bool = True
-    """Known, and without effect: an item whose time is over is never shown."""
+    """Accepted, and without effect: an expired item is never shown."""
 
 
 class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,37 +53,37 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttl: TtlConfig | None = None
 
 
-def check_config(given: Mapping[str, Any] | None) -> None:
-    """Raise `ValueError` for what is wrong with a configuration, before anything is opened."""
-    index = _converted(given).index
+def check_config(config: Mapping[str, Any] | None) -> None:
+    """Raise `ValueError` for an invalid configuration, before anything is opened."""
+    index = _converted(config).index
     if index is not None and isinstance(index.embed, str) and _is_module(index.embed):
         _imported(index.embed)
 
 
-def read_config(given: Mapping[str, Any] | None) -> StoreConfig:
-    """A checked configuration. Raises `ValueError`, and names unknown keys in the log."""
-    config, parts = _converted(given), given or {}
+def read_config(config: Mapping[str, Any] | None) -> StoreConfig:
+    """Return a checked configuration, and log its unknown keys. Raises `ValueError`."""
+    checked, parts = _converted(config), config or {}
     _warn_of_unknown("store", parts, StoreConfig)
     _warn_of_unknown("store.index", parts.get("index"), IndexConfig)
     _warn_of_unknown("store.ttl", parts.get("ttl"), TtlConfig)
-    return config
+    return checked
 
 
-def _converted(given: Mapping[str, Any] | None) -> StoreConfig:
+def _converted(config: Mapping[str, Any] | None) -> StoreConfig:
     try:
-        return msgspec.convert(dict(given or {}), StoreConfig)
+        return msgspec.convert(dict(config or {}), StoreConfig)
     except msgspec.ValidationError as error:
         raise ValueError(f"the store's configuration: {error}") from error
 
 
-def _warn_of_unknown(place: str, given: Mapping[str, Any] | None, known: type) -> None:
-    fields = {field.name for field in msgspec.structs.fields(known)}
-    if unknown := sorted(set(given or {}) - fields):
+def _warn_of_unknown(place: str, part: Mapping[str, Any] | None, struct: type) -> None:
+    fields = {field.name for field in msgspec.structs.fields(struct)}
+    if unknown := sorted(set(part or {}) - fields):
         log.warning("the configuration %s has unknown keys: %s", place, ", ".join(unknown))
 
 
 class Vectors(NamedTuple):
-    """What was embedded for some operations, by text: queries have the length 1, or are None."""
+    """Embedded texts of operations, by text. Vectors have the length 1; a zero vector is None."""
 
     documents: Mapping[str, Sequence[float] | None]
     queries: Mapping[str, Sequence[float] | None]
@@ -93,7 +93,7 @@ NO_VECTORS = Vectors({}, {})
 
 
 class Index:
-    """Embeds texts. `name` tells whose vectors compare with each other."""
+    """Embeds texts. Only vectors of indexes with the same `name` are comparable."""
 
     def __init__(self, config: IndexConfig, embeddings: Embeddings) -> None:
         self.name = f"{_name_of(config.embed)}/{config.dims or '?'}"
@@ -103,23 +103,29 @@ class Index:
         self._fields = config.fields or ["$"]
 
     def texts(self, value: Mapping[str, Any], fields: Sequence[str] | None) -> list[str]:
-        """The texts of a value to be embedded: of these fields, or of the configured ones."""
+        """Return the texts of a value to embed, of the given fields or of the configured ones."""
         paths = self._fields if fields is None else fields
         return [text for path in paths for text in get_text_at_path(value, path) if text]
 
     def embed(self, documents: Sequence[str], queries: Sequence[str]) -> Vectors:
         """Embed in the calling thread. Raises what the embedder raises, and `StoreRefused`."""
         embedder = self._embeddings
-        found = embedder.embed_documents(list(documents)) if documents else []
-        asked = [embedder.embed_query(query) for query in queries]
-        return Vectors(self._checked(documents, found), self._checked(queries, asked))
+        of_documents = embedder.embed_documents(list(documents)) if documents else []
+        of_queries = [embedder.embed_query(query) for query in queries]
+        return Vectors(
+            self._checked(documents, of_documents),
+            self._checked(queries, of_queries),
+        )
 
     async def aembed(self, documents: Sequence[str], queries: Sequence[str]) -> Vectors:
         """Like `embed`, without blocking the event loop."""
         embedder = self._embeddings
-        found = await embedder.aembed_documents(list(documents)) if documents else []
-        asked = [await embedder.aembed_query(query) for query in queries]
-        return Vectors(self._checked(documents, found), self._checked(queries, asked))
+        of_documents = await embedder.aembed_documents(list(documents)) if documents else []
+        of_queries = [await embedder.aembed_query(query) for query in queries]
+        return Vectors(
+            self._checked(documents, of_documents),
+            self._checked(queries, of_queries),
+        )
 
     def _checked(self, texts: Sequence[str], vectors: Any) -> dict[str, list[float] | None]:
         if len(vectors) != len(texts):
@@ -132,18 +138,18 @@ class Index:
         return unit(vector)
 
     def packed(self, texts: Sequence[str], vectors: Vectors) -> bytes | None:
-        """The vectors of a value's texts, as they are stored."""
-        found = [vectors.documents[text] for text in texts]
-        return packed(vector for vector in found if vector is not None)
+        """Return the vectors of a value's texts as they are stored; None if there are none."""
+        of_texts = [vectors.documents[text] for text in texts]
+        return packed(vector for vector in of_texts if vector is not None)
 
 
 class Embedders(NamedTuple):
-    """Makes embedders; the key and the URL are for `openai:`."""
+    """Makes embedders. The key and the URL are for `openai:`."""
 
     api_key: str | None
     base_url: str | None
     closing: AsyncExitStack
-    """Closes the connections that are made here."""
+    """Closes the connections of the embedders."""
 
     def make(self, embed: Any) -> Embeddings:
         """Return an embedder. Raises `ValueError`."""
@@ -167,7 +173,10 @@ class Embedders(NamedTuple):
             return ensure_embeddings(spec)
 
     def _openai(self, model: str) -> Embeddings:
-        """OpenAI's protocol. Texts are sent as texts: other endpoints do not know its tokens."""
+        """Return an embedder for OpenAI's protocol.
+
+        It sends texts, not tokens: other endpoints do not know OpenAI's tokens.
+        """
         import openai
         from langchain_openai import OpenAIEmbeddings
 
@@ -186,7 +195,7 @@ class Embedders(NamedTuple):
 
 
 def _is_module(spec: str) -> bool:
-    """Whether a spec names a file or a module. No provider's name has these characters."""
+    """Return whether a spec names a file or a module, by characters that no provider has."""
     return any(mark in spec.rpartition(":")[0] for mark in "./")
 
 
@@ -197,7 +206,7 @@ def _imported(spec: str) -> Any:
 
 @contextmanager
 def _loading(spec: str) -> Iterator[None]:
-    """Turn what goes wrong into one line that says so."""
+    """Turn any failure into a `ValueError` of one line."""
     try:
         yield
     except Exception as error:
@@ -207,6 +216,6 @@ def _loading(spec: str) -> Iterator[None]:
 
 def _name_of(embed: Any) -> str:
     if isinstance(embed, str):
-        return Path(embed).name if ".py:" in embed else embed  # a project may be moved
+        return Path(embed).name if ".py:" in embed else embed  # the same after a project has moved
     named = embed if hasattr(embed, "__qualname__") else type(embed)
     return f"{named.__module__}.{named.__qualname__}"

@@ -1,4 +1,4 @@
-"""What a graph asks of its store, checked before anything is done."""
+"""The operations of a graph's store, checked before any is executed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from antiphon.orchestrator.store.values import as_json
 from antiphon.orchestrator.values import storable
 
 VALUE_BYTES = 4 * 1024 * 1024
-"""The size of one value as JSON."""
+"""The largest size of one value, in bytes of JSON."""
 BATCH_BYTES = 4 * VALUE_BYTES
-"""The size of all values that one batch stores."""
+"""The largest size of all values that one batch stores, in bytes of JSON."""
 BATCH_OPERATIONS = 1000
 NAME_LENGTH = 1024
 """Characters of a key, and of a namespace with all its labels."""
@@ -33,18 +33,18 @@ PAGE_END = 2**31
 
 Place = tuple[Namespace, str]
 Texts = Callable[[dict[str, Any], Sequence[str] | None], list[str]]
-"""The texts by which a value is found: of the given fields, or of the configured ones for None."""
+"""Returns the texts by which a value is found: of the given fields, or of the configured ones."""
 
 
-class Get(NamedTuple):
-    """Read an item; `refresh` says that reading begins its time anew."""
+class GetItem(NamedTuple):
+    """Read an item. With `refresh`, its time to live starts again."""
 
     place: Place
     refresh: bool
 
 
-class Put(NamedTuple):
-    """Keep a value, or forget it for None. `ttl` is in ms; `texts` are to be embedded."""
+class PutItem(NamedTuple):
+    """Store a value, or delete it if None. `ttl` is in ms; `texts` are to be embedded."""
 
     place: Place
     value: bytes | None
@@ -52,8 +52,8 @@ class Put(NamedTuple):
     texts: Sequence[str] = ()
 
 
-class Search(NamedTuple):
-    """Find items in a namespace and inside it."""
+class FindItems(NamedTuple):
+    """Find items in a namespace and in those below it."""
 
     prefix: Namespace
     wanted: dict[str, Any]
@@ -63,8 +63,8 @@ class Search(NamedTuple):
     refresh: bool
 
 
-class Listing(NamedTuple):
-    """List namespaces that match paths, each given with whether it stands at the end."""
+class ListNamespaces(NamedTuple):
+    """List namespaces that match all `paths`, each a path and whether it is a suffix."""
 
     paths: Sequence[tuple[Sequence[str], bool]]
     depth: int | None
@@ -72,34 +72,37 @@ class Listing(NamedTuple):
     limit: int
 
 
-Operation = Get | Put | Search | Listing
+Operation = GetItem | PutItem | FindItems | ListNamespaces
 
 
 def checked(ops: Sequence[Op], texts: Texts) -> list[Operation]:
-    """Return what is asked. Raises `StoreRefused`, and LangGraph's `InvalidNamespaceError`."""
+    """Return checked operations.
+
+    Raises `StoreRefused`, and LangGraph's `InvalidNamespaceError`.
+    """
     if len(ops) > BATCH_OPERATIONS:
         raise StoreRefused(f"A batch may have {BATCH_OPERATIONS} operations, not {len(ops)}.")
     operations = [_checked(op, texts) for op in ops]
-    size = sum(len(op.value or b"") for op in operations if isinstance(op, Put))
+    size = sum(len(op.value or b"") for op in operations if isinstance(op, PutItem))
     if size > BATCH_BYTES:
         raise StoreRefused(f"A batch may store {BATCH_BYTES} bytes, not {size}.")
     return operations
 
 
 def to_embed(operations: Iterable[Operation]) -> tuple[list[str], list[str]]:
-    """The texts of values, and the queries, each once."""
+    """Return the texts of values, and the queries, without duplicates."""
     documents: dict[str, None] = {}
     queries: dict[str, None] = {}
     for operation in operations:
-        if isinstance(operation, Put):
+        if isinstance(operation, PutItem):
             documents.update(dict.fromkeys(operation.texts))
-        elif isinstance(operation, Search) and operation.query:
+        elif isinstance(operation, FindItems) and operation.query:
             queries[operation.query] = None
     return list(documents), list(queries)
 
 
 def method_of(ops: Sequence[Op]) -> str:
-    """The store's method that asks for this."""
+    """Return the name of the store's method that makes these operations."""
     match ops:
         case [GetOp()]:
             return "get"
@@ -116,20 +119,20 @@ def _checked(op: Op, texts: Texts) -> Operation:
     validate_op_namespace(op)
     match op:
         case GetOp():
-            return Get(_place(op), op.refresh_ttl)
+            return GetItem(_place(op), op.refresh_ttl)
         case PutOp():
             return _put(op, texts)
         case SearchOp():
-            return _search(op)
+            return _find(op)
         case ListNamespacesOp():
-            return _listing(op)
+            return _list_namespaces(op)
     raise StoreRefused(f"A store knows no {type(op).__name__}.")
 
 
-def _put(op: PutOp, texts: Texts) -> Put:
+def _put(op: PutOp, texts: Texts) -> PutItem:
     place = _place(op)
     if op.value is None:
-        return Put(place, None)
+        return PutItem(place, None)
     if not isinstance(op.value, Mapping):
         raise StoreRefused(f"A stored value is a dictionary, not a {type(op.value).__name__}.")
     value = as_json(op.value, "value")
@@ -137,11 +140,11 @@ def _put(op: PutOp, texts: Texts) -> Put:
     if len(encoded) > VALUE_BYTES:
         size = len(encoded)
         raise StoreRefused(f"A stored value may have {VALUE_BYTES} bytes as JSON, not {size}.")
-    found = [] if op.index is False else texts(value, op.index)
-    return Put(place, encoded, _milliseconds(op.ttl), found)
+    to_find = [] if op.index is False else texts(value, op.index)
+    return PutItem(place, encoded, _milliseconds(op.ttl), to_find)
 
 
-def _search(op: SearchOp) -> Search:
+def _find(op: SearchOp) -> FindItems:
     wanted = as_json(op.filter or {}, "filter")
     for condition in wanted.values():
         check_filter(condition)
@@ -149,17 +152,17 @@ def _search(op: SearchOp) -> Search:
         raise StoreRefused(f"A query is a text, not a {type(op.query).__name__}.")
     _check_page(op)
     prefix = tuple(op.namespace_prefix)
-    return Search(prefix, wanted, op.query, op.offset, op.limit, op.refresh_ttl)
+    return FindItems(prefix, wanted, op.query, op.offset, op.limit, op.refresh_ttl)
 
 
-def _listing(op: ListNamespacesOp) -> Listing:
+def _list_namespaces(op: ListNamespacesOp) -> ListNamespaces:
     _check_page(op)
     paths = []
     for match_type, path in op.match_conditions or ():
         if match_type not in ("prefix", "suffix"):
             raise StoreRefused("A namespace is matched by a prefix or a suffix.")
         paths.append((path, match_type == "suffix"))
-    return Listing(paths, op.max_depth, op.offset, op.limit)
+    return ListNamespaces(paths, op.max_depth, op.offset, op.limit)
 
 
 def _place(op: GetOp | PutOp) -> Place:

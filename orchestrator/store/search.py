@@ -1,4 +1,4 @@
-"""How values are found in a graph's store: by filters, words and vectors. Pure."""
+"""Finds values in a graph's store by filters, words and vectors. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from antiphon.orchestrator.store.values import short
 from antiphon.rag.words import stems
 
 SEARCHED_ITEMS = 50_000
-"""Items that one search with a filter or a query may go through."""
+"""Items that one search with a filter or a query may read."""
 
 Rows = Iterator[tuple[Item, bytes]]
 """Items with their vectors, the last written first."""
 Rank = Callable[[Any, bytes], float | None]
-"""The score of a value with its vectors: more is better, None for what does not compare."""
+"""Returns the score of a value and its vectors, higher is better; None if there is no score."""
 
 
-class Found(NamedTuple):
-    """An item that a search has found, its value, and its score."""
+class Match(NamedTuple):
+    """An item that a search has found, its value and its score."""
 
     item: Item
     value: dict[str, Any]
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 def matches(value: Any, wanted: Any) -> bool:
-    """Whether a value is as a filter wants it: an equal one, or one that all operators hold of."""
+    """Return whether a value is equal to what a filter wants, or satisfies all its operators."""
     if isinstance(wanted, dict):
         if is_condition(wanted):
             return all(OPERATORS[name](value, other) for name, other in wanted.items())
@@ -47,24 +47,24 @@ def matches(value: Any, wanted: Any) -> bool:
 
 
 def has_fields(value: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether all fields that a filter names are as it wants them; a missing one is None."""
+    """Return whether all fields that a filter names match. A missing field counts as None."""
     return all(matches(value.get(key), condition) for key, condition in wanted.items())
 
 
 def is_condition(wanted: dict[str, Any]) -> bool:
-    """Whether a part of a filter is made of operators."""
+    """Return whether a part of a filter is made of operators."""
     return any(key.startswith("$") for key in wanted)
 
 
 def check_filter(wanted: Any) -> None:
-    """Raise `StoreRefused` for an operator that there is not."""
+    """Raise `StoreRefused` for an unknown operator."""
     if isinstance(wanted, dict) and is_condition(wanted):
         if unknown := [name for name in wanted if name not in OPERATORS]:
-            known = ", ".join(OPERATORS)
-            raise StoreRefused(f"A filter has no operator {short(unknown[0])!r}; it has {known}.")
+            names = ", ".join(OPERATORS)
+            raise StoreRefused(f"A filter has no operator {short(unknown[0])!r}; it has {names}.")
     elif isinstance(wanted, dict | list):
-        for one in wanted.values() if isinstance(wanted, dict) else wanted:
-            check_filter(one)
+        for part in wanted.values() if isinstance(wanted, dict) else wanted:
+            check_filter(part)
 
 
 def _compared(decide: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
@@ -72,7 +72,7 @@ def _compared(decide: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
         pair = _numbers(value, other)
         if pair is None and isinstance(value, str) and isinstance(other, str):
             return decide((value > other) - (value < other))
-        if pair is None or pair[0] != pair[0] or pair[1] != pair[1]:  # NaN is neither more nor less
+        if pair is None or pair[0] != pair[0] or pair[1] != pair[1]:  # NaN is not comparable
             return False
         return decide((pair[0] > pair[1]) - (pair[0] < pair[1]))
 
@@ -80,7 +80,7 @@ def _compared(decide: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _numbers(*values: Any) -> list[float] | None:
-    """Values as numbers, texts of numbers too; None where one is none."""
+    """Return values as numbers, parsing texts; None if one of them is not a number."""
     try:
         return [float(value) for value in values]
     except (TypeError, ValueError, OverflowError):
@@ -95,11 +95,11 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "$lt": _compared(lambda order: order < 0),
     "$lte": _compared(lambda order: order <= 0),
 }
-"""Numbers compare as numbers, also if they are texts; other texts by their characters."""
+"""Numbers, and texts of numbers, compare as numbers; other texts by their characters."""
 
 
 def in_namespace(namespace: Namespace, path: Sequence[str], from_end: bool) -> bool:
-    """Whether a namespace begins, or ends, with a path, in which `*` is any label."""
+    """Return whether a namespace begins or ends with a path. `*` in a path is any label."""
     if len(namespace) < len(path):
         return False
     labels = namespace[len(namespace) - len(path) :] if from_end else namespace
@@ -112,33 +112,33 @@ def search(
     rank: Rank | None,
     offset: int,
     limit: int,
-) -> list[Found]:
-    """Return the items that match: the best first, then those without a score, in their order.
+) -> list[Match]:
+    """Return the items that match, the best first, then those without a score in their order.
 
-    Raises `StoreRefused` if it would have to go through more than `SEARCHED_ITEMS`.
+    Raises `StoreRefused` if it would read more than `SEARCHED_ITEMS`.
     """
-    found = _found(rows, wanted, rank)
+    matching = _matching(rows, wanted, rank)
     if rank is None:
-        return list(islice(found, offset, offset + limit))
-    return nlargest(offset + limit, found, key=_score)[offset:]
+        return list(islice(matching, offset, offset + limit))
+    return nlargest(offset + limit, matching, key=_score)[offset:]
 
 
-def _score(found: Found) -> float:
-    return -inf if found.score is None else found.score
+def _score(match: Match) -> float:
+    return -inf if match.score is None else match.score
 
 
-def _found(rows: Rows, wanted: dict[str, Any], rank: Rank | None) -> Iterator[Found]:
+def _matching(rows: Rows, wanted: dict[str, Any], rank: Rank | None) -> Iterator[Match]:
     for number, (item, vectors) in enumerate(rows):
         if number >= SEARCHED_ITEMS and (wanted or rank):
             limit = f"A search may go through {SEARCHED_ITEMS} items"
             raise StoreRefused(f"{limit}: name a longer namespace.")
         value = msgspec.json.decode(item.value)
         if has_fields(value, wanted):
-            yield Found(item, value, rank(value, vectors) if rank else None)
+            yield Match(item, value, rank(value, vectors) if rank else None)
 
 
 def by_words(query: str) -> Rank | None:
-    """Rank by the share of the query's words that a value has; None for a query without words."""
+    """Rank by the share of the query's words in a value. Returns None if the query has no words."""
     wanted = set(stems(query))
 
     def rank(value: Any, vectors: bytes) -> float | None:
@@ -149,18 +149,18 @@ def by_words(query: str) -> Rank | None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value, without the keys."""
+    """Yield all texts in a value, without the keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def by_vector(query: Sequence[float] | None) -> Rank | None:
-    """Rank by the cosine of the nearest of a value's vectors; None for a query that points nowhere.
+    """Rank by the cosine of the nearest of a value's vectors. Returns None for a zero query.
 
-    Vectors have the length 1, so their distance gives their angle; `dist` is written in C.
+    Vectors have the length 1, so the cosine follows from the distance; `dist` is written in C.
     """
     if query is None:
         return None
@@ -175,7 +175,7 @@ def by_vector(query: Sequence[float] | None) -> Rank | None:
 
 
 def unit(vector: Iterable[Any]) -> list[float] | None:
-    """A vector with the length 1; None for zeros. Raises `StoreRefused` if it is not finite."""
+    """Scale a vector to the length 1; None for zeros. Raises `StoreRefused` if it is not finite."""
     numbers = [float(number) for number in vector]
     length = sqrt(sum(number * number for number in numbers))
     if not isfinite(length):
@@ -184,5 +184,5 @@ def unit(vector: Iterable[Any]) -> list[float] | None:
 
 
 def packed(vectors: Iterable[Sequence[float]]) -> bytes | None:
-    """Vectors as they are stored, as 32-bit floats one after the other; None for none."""
+    """Return vectors as they are stored: 32-bit floats in native order. None if there are none."""
     return b"".join(array("f", vector).tobytes() for vector in vectors) or None

@@ -1,4 +1,4 @@
-"""Values that a graph's store keeps: JSON, whatever they were before. Pure."""
+"""Converts values to JSON for a graph's store. Pure."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from antiphon.orchestrator.errors import StoreRefused
 from antiphon.orchestrator.values import storable
 
 VALUE_DEPTH = 100
-"""Lists and objects inside each other."""
+"""The deepest nesting of lists and objects."""
 PLACE_LENGTH = 200
-"""Characters of a value's place in an error."""
+"""Characters of a value's place that an error shows."""
 
 
 def as_json(value: Any, place: str, depth: int = 0) -> Any:
-    """Return a value as JSON has it. Raises `StoreRefused` for what JSON cannot hold.
+    """Return a value as JSON. Raises `StoreRefused` for a value that JSON cannot hold.
 
     Tuples and sets become lists, keys texts, models and dataclasses objects, times texts, and lone
-    surrogates question marks. `place` says where the value stands, for the error.
+    surrogates question marks. `place` is the value's place, for the error.
     """
     if depth > VALUE_DEPTH:
         raise StoreRefused(f"{short(place)} is nested more than {VALUE_DEPTH} levels deep.")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return storable(str.__str__(value))  # the text of an enumeration, too
+        return storable(str.__str__(value))  # also the text of an enumeration
     if isinstance(value, int | float):
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
         return _json_object(value, place, depth)
     if isinstance(value, list | tuple | set | frozenset | deque):
-        return [as_json(one, f"{place}[{index}]", depth + 1) for index, one in enumerate(value)]
+        return [as_json(item, f"{place}[{index}]", depth + 1) for index, item in enumerate(value)]
     return as_json(_simplified(value, place), place, depth + 1)
 
 
 def _json_object(value: Mapping[Any, Any], place: str, depth: int) -> dict[str, Any]:
-    found = {}
+    converted = {}
     for key, inner in value.items():
-        found[_key(key, place)] = as_json(inner, f"{place}[{key!r:.50}]", depth + 1)
-    return found
+        converted[_key(key, place)] = as_json(inner, f"{place}[{key!r:.50}]", depth + 1)
+    return converted
 
 
 def short(text: str) -> str:
-    """The beginning of a text, for an error."""
+    """Return the beginning of a text, for an error."""
     return text if len(text) <= PLACE_LENGTH else f"{text[:PLACE_LENGTH]}…"
 
 

@@ -1,1 +1,1 @@
-"""The built-in team: its agents, how a message finds one, the graph that they answer in, and the offline model."""
+"""The built-in team: its agents, the routing of messages, the graph, and the offline model."""

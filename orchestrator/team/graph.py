@@ -1,8 +1,10 @@
 """The team's graph: wiring only.
 
-    START → classifier → coordinator ⇉ (retriever ∥ drafting specialists) → coordinator → … → answer | synthesis → END
+    START → classifier → coordinator ⇉ (retriever ∥ drafting specialists) → coordinator → …
+          → answer | synthesis → END
 
-The coordinator decides what comes next from the state alone. It is not an agent and leaves no trace in the log.
+The coordinator decides what comes next from the state alone. It is not an agent, and writes no
+events.
 """
 
 from __future__ import annotations
@@ -15,7 +17,13 @@ from langgraph.types import Send
 
 from antiphon.orchestrator.budget import UNLIMITED, Limits
 from antiphon.orchestrator.recording.metadata import LABEL
-from antiphon.orchestrator.team.nodes.answers import answer_failed, answer_node, draft_failed, draft_node, synthesize
+from antiphon.orchestrator.team.nodes.answers import (
+    answer_failed,
+    answer_node,
+    draft_failed,
+    draft_node,
+    synthesize,
+)
 from antiphon.orchestrator.team.nodes.classifier import classify
 from antiphon.orchestrator.team.nodes.context import TeamContext
 from antiphon.orchestrator.team.nodes.retrieval import retrieve
@@ -27,12 +35,12 @@ COORDINATOR = "coordinator"
 
 
 def answering(agent: str) -> str:
-    """The name of the node in which an agent answers the user, as opposed to drafting for others."""
+    """Return the name of the node in which an agent answers, as opposed to drafting for others."""
     return f"{agent}_answer"
 
 
 def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, TeamState]:
-    """The graph of a team, not yet compiled."""
+    """Return the graph of a team, not compiled."""
     graph = StateGraph(TeamState, context_schema=TeamContext)
     graph.add_node(CLASSIFIER, classify, metadata=_label(CLASSIFIER, "classifier", "draft"))
     graph.add_node(COORDINATOR, _coordinate, metadata={LABEL: {"agent": ""}})
@@ -64,7 +72,8 @@ def team_graph(team: Team) -> StateGraph[TeamState, TeamContext, TeamState, Team
 
 
 def _label(agent: str, role: str, channel: str, limits: Limits = UNLIMITED) -> dict[str, Any]:
-    return {LABEL: {"agent": agent, "role": role, "channel": channel, "limits": msgspec.to_builtins(limits)}}
+    fields = {"agent": agent, "role": role, "channel": channel}
+    return {LABEL: fields | {"limits": msgspec.to_builtins(limits)}}
 
 
 async def _coordinate(state: TeamState) -> dict[str, Any]:
@@ -72,7 +81,10 @@ async def _coordinate(state: TeamState) -> dict[str, Any]:
 
 
 async def _next(state: TeamState) -> list[Send]:
-    """Whose turn it is. Counts drafts, so that it gives the same answer after a crash as before."""
+    """Return the nodes to run next.
+
+    It counts drafts, so that the result is the same after a crash as before.
+    """
     route, mode = route_of(state), state.get("mode")
     drafters = _drafters(route, mode)
     made = len(state.get("drafts", []))
@@ -86,11 +98,11 @@ async def _next(state: TeamState) -> list[Send]:
 
 
 def _drafters(route: Route, mode: str | None) -> tuple[str, ...]:
-    """Who drafts: the supporting specialists, and the primary one too where a synthesis follows."""
+    """Return who drafts: the supporting specialists; if a synthesis follows, also the primary."""
     return route.agents if _writer(route, mode) == SYNTHESIS else route.supporting
 
 
 def _writer(route: Route, mode: str | None) -> str:
-    """Who answers: the primary specialist, unless equals have to be combined."""
-    combined = bool(route.supporting) and (mode in ("collaborative", "debate") or len(route.parts) > 1)
-    return SYNTHESIS if combined else answering(route.primary)
+    """Return who answers: the primary specialist, or the synthesis if drafts are combined."""
+    are_equals = mode in ("collaborative", "debate") or len(route.parts) > 1
+    return SYNTHESIS if route.supporting and are_equals else answering(route.primary)

@@ -1,7 +1,8 @@
-"""The default model: no key, no service, no chance. It classifies by words and answers by quoting what it was given.
+"""The default model, which needs no key and no service, and is deterministic.
 
-It is a LangChain chat model like any other: it sees the same prompts as a large one, streams, binds tools and gives
-structured output. It invents nothing: where the material has no answer, it says so.
+It classifies by words and answers by quoting the material of its prompt. It is a LangChain chat
+model like any other: it gets the same prompts as a large one, streams, binds tools and gives
+structured output. If the material has no answer, it says so.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from antiphon.orchestrator.team.prompts import read_material
+from antiphon.orchestrator.team.prompts import Material, read_material
 from antiphon.orchestrator.team.routing import route_by_words, split_questions
 from antiphon.rag.words import stems, words
 
 NOTHING = "I found nothing about this in the documents that I have."
 COVERED = 0.5
-"""Share of a question's weight that a statement must cover to count as an answer."""
+"""The share of a question's weight that a statement must cover to be an answer."""
 NEAR = 0.72
 """A further statement is quoted if it scores at least this share of the best one."""
 STATEMENTS = 3
-"""Statements that are quoted for one question at most."""
+"""The most statements that are quoted for one question."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9„\"(])")
 _BULLET = re.compile(r"^(?:[-*+]|\d+[.)])\s+")
@@ -42,7 +43,7 @@ _PIECE = re.compile(r"\s*\S+")
 
 
 class OfflineModel(BaseChatModel):
-    """A deterministic, extractive chat model. It speaks at a pace at which one can see that it streams."""
+    """A deterministic, extractive chat model. Its pace is slow enough to see that it streams."""
 
     seconds_per_word: float = 0.004
 
@@ -57,7 +58,7 @@ class OfflineModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the model answer by a tool call. The only tool that it can call is `route`."""
+        """Return the model with tools. The only tool that it can call is `route`."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _generate(
@@ -97,28 +98,33 @@ class OfflineModel(BaseChatModel):
 
 
 def _answer(messages: list[BaseMessage], tools: list[dict[str, Any]] | None) -> AIMessage:
-    """The whole answer to a prompt; a pure function of it."""
-    prompt = "\n".join(m.text for m in messages if isinstance(m, SystemMessage))
-    question = next((m.text for m in reversed(messages) if m.type == "human"), "")
+    """Return the whole answer to a prompt; a pure function."""
+    prompt = "\n".join(message.text for message in messages if isinstance(message, SystemMessage))
+    questions = [message.text for message in messages if message.type == "human"]
+    question = questions[-1] if questions else ""
     material = read_material(prompt)
     calls: list[ToolCall] = []
     text = ""
     if any(tool["function"]["name"] == "route" for tool in tools or ()):
-        calls = [ToolCall(name="route", args=_route(question, material), id="route", type="tool_call")]
+        route = _route(question, material)
+        calls = [ToolCall(name="route", args=route, id="route", type="tool_call")]
     else:
         text = _compose(question, material)
-    asked = sum(len(words(m.text)) for m in messages)
-    said = len(words(text)) or 1
+    read = sum(len(words(message.text)) for message in messages)
+    written = len(words(text)) or 1
+    finish_reason = "tool_calls" if calls else "stop"
     return AIMessage(
         content=text,
         tool_calls=calls,
-        response_metadata={"finish_reason": "tool_calls" if calls else "stop", "model_name": "offline"},
-        usage_metadata=UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said),
+        response_metadata={"finish_reason": finish_reason, "model_name": "offline"},
+        usage_metadata=UsageMetadata(
+            input_tokens=read, output_tokens=written, total_tokens=read + written
+        ),
     )
 
 
 def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
-    """An answer word by word, spaces and line breaks kept; the last chunk carries what is known of the whole."""
+    """Yield an answer word by word, with its white space; the last chunk has calls and metadata."""
     for piece in _PIECE.findall(message.text):
         yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
     calls = [
@@ -126,10 +132,10 @@ def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
             "name": call["name"],
             "args": json.dumps(call["args"]),
             "id": call["id"],
-            "index": i,
+            "index": index,
             "type": "tool_call_chunk",
         }
-        for i, call in enumerate(message.tool_calls)
+        for index, call in enumerate(message.tool_calls)
     ]
     yield ChatGenerationChunk(
         message=AIMessageChunk(
@@ -141,9 +147,10 @@ def _chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
     )
 
 
-def _route(question: str, material: list[tuple[str, str, str, str]]) -> dict[str, Any]:
-    profiles = [(id_, title, tuple(text.splitlines())) for tag, id_, title, text in material if tag == "specialist"]
-    route = route_by_words(question, profiles)
+def _route(question: str, material: list[Material]) -> dict[str, Any]:
+    specialists = [part for part in material if part.tag == "specialist"]
+    candidates = [(part.id, part.title, tuple(part.text.splitlines())) for part in specialists]
+    route = route_by_words(question, candidates)
     return {
         "primary": route.primary,
         "supporting": list(route.supporting),
@@ -152,94 +159,101 @@ def _route(question: str, material: list[tuple[str, str, str, str]]) -> dict[str
     }
 
 
-def _compose(question: str, material: list[tuple[str, str, str, str]]) -> str:
-    """Quote what answers each question of the message; drafts of others are quoted as they are.
+def _compose(question: str, material: list[Material]) -> str:
+    """Return the drafts, and quotations that answer each question of the message.
 
-    Where nothing does, a step of a conversation is told by its goal.
+    If there are none, return the goal of the conversation's step, if it has one.
     """
-    sources = [(id_, title, text) for tag, id_, title, text in material if tag == "source"]
-    statements = [s for rank, source in enumerate(sources) for s in _statements(*source, rank)]
+    statements: list[_Statement] = []
+    for rank, source in enumerate(part for part in material if part.tag == "source"):
+        statements += _statements(source, rank)
     paragraphs = _drafted(material)
-    known = "\n".join(paragraphs)
-    for one in split_questions(question):
-        found = [line for line in _quote(one, statements) if line not in known]
-        if found:
-            paragraphs.append("\n".join(found))
-    goal = next((text for tag, _, _, text in material if tag == "step"), NOTHING)
-    return "\n\n".join(paragraphs) or goal
+    drafted = "\n".join(paragraphs)
+    for clause in split_questions(question):
+        quotations = [line for line in _quote(clause, statements) if line not in drafted]
+        if quotations:
+            paragraphs.append("\n".join(quotations))
+    goals = [part.text for part in material if part.tag == "step"]
+    return "\n\n".join(paragraphs) or (goals[0] if goals else NOTHING)
 
 
-def _drafted(material: list[tuple[str, str, str, str]]) -> list[str]:
-    """The lines of all drafts without what an earlier one already said."""
+def _drafted(material: list[Material]) -> list[str]:
+    """Return the lines of each draft, without lines that an earlier draft has."""
     paragraphs: list[str] = []
-    seen: set[str] = set()
-    for tag, _, _, text in material:
-        if tag == "draft":
-            lines = [line for line in text.splitlines() if line.strip() and line != NOTHING and line not in seen]
-            seen.update(lines)
-            if lines:
-                paragraphs.append("\n".join(lines))
+    seen: set[str] = {NOTHING}
+    for draft in material:
+        if draft.tag != "draft":
+            continue
+        lines = [line for line in draft.text.splitlines() if line.strip() and line not in seen]
+        seen.update(lines)
+        if lines:
+            paragraphs.append("\n".join(lines))
     return paragraphs
 
 
 class _Statement:
-    """One quotable line of a source: what it says, where it stands, and the words it is found by."""
+    """A quotable line of a source, and the words by which it is found."""
 
     def __init__(self, source: str, heading: str, text: str, rank: int) -> None:
         self.source = source
         self.rank = rank
         self.text = text
-        found = stems(text)
-        self.words = set(found)
-        self.pairs = set(pairwise(found))
+        stemmed = stems(text)
+        self.words = set(stemmed)
+        self.pairs = set(pairwise(stemmed))
         self.around = set(stems(heading))
 
 
-def _statements(source: str, title: str, text: str, rank: int) -> list[_Statement]:
-    found: list[_Statement] = []
+def _statements(source: Material, rank: int) -> list[_Statement]:
+    """Return the sentences and the table rows of a source."""
+    lines: list[str] = []
     header: list[str] = []
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, source.text.splitlines()):
         if line.startswith("|"):
             cells = [cell.strip() for cell in line.strip("|").split("|")]
             if not header:
                 header = cells
             elif not set("".join(cells)) <= set("-: "):
-                found.append(_Statement(source, title, _row(header, cells), rank))
+                lines.append(_row(header, cells))
             continue
         header = []
-        found += [_Statement(source, title, s, rank) for s in _SENTENCE.split(_BULLET.sub("", line)) if s]
-    return found
+        lines += filter(None, _SENTENCE.split(_BULLET.sub("", line)))
+    return [_Statement(source.id, source.title, line, rank) for line in lines]
 
 
 def _row(header: list[str], cells: list[str]) -> str:
-    """A table row as a sentence: two columns as `name: value`, more with the names of their columns."""
+    """Return a table row as a sentence: `name: value`, or with the names of its columns."""
     if len(cells) <= 2:
         return f"{': '.join(cells)}."
-    rest = [f"{name.lower()} {cell}" for name, cell in zip(header[1:], cells[1:], strict=False) if cell and cell != "-"]
-    return f"{cells[0]}: {', '.join(rest)}."
+    columns = zip(header[1:], cells[1:], strict=False)
+    named = [f"{name.lower()} {cell}" for name, cell in columns if cell and cell != "-"]
+    return f"{cells[0]}: {', '.join(named)}."
 
 
 def _quote(question: str, statements: list[_Statement]) -> list[str]:
-    """The statements that answer a question, best first, each with its source; none if nothing covers it."""
-    asked = set(stems(question))
-    if not asked or not statements:
+    """Return the statements that answer a question, best first, each with its source, if any."""
+    wanted = set(stems(question))
+    if not wanted or not statements:
         return []
-    count = Counter(word for s in statements for word in s.words | s.around)
-    weight = {word: math.log(1 + len(statements) / (count[word] or 0.5)) for word in asked}
+    count = Counter(word for line in statements for word in line.words | line.around)
+    weight = {word: math.log(1 + len(statements) / (count[word] or 0.5)) for word in wanted}
     total = sum(weight.values())
     pairs = set(pairwise(stems(question)))
 
-    def score(s: _Statement) -> float:
-        inside = sum(weight[word] for word in asked & s.words)
-        beside = sum(weight[word] for word in (asked & s.around) - s.words)
-        brevity = 0.3 / (1 + 0.1 * len(s.words))
-        phrase = 0.3 * len(pairs & s.pairs) / (len(pairs) or 1)
-        return (inside + 0.6 * beside) / total * (1 + brevity + phrase + 0.1 / (1 + s.rank))
+    def score(line: _Statement) -> float:
+        inside = sum(weight[word] for word in wanted & line.words)
+        beside = sum(weight[word] for word in (wanted & line.around) - line.words)
+        brevity = 0.3 / (1 + 0.1 * len(line.words))
+        phrase = 0.3 * len(pairs & line.pairs) / (len(pairs) or 1)
+        return (inside + 0.6 * beside) / total * (1 + brevity + phrase + 0.1 / (1 + line.rank))
 
     ranked = sorted(statements, key=score, reverse=True)
     best = score(ranked[0])
-    if best < COVERED or not asked & ranked[0].words:
+    if best < COVERED or not wanted & ranked[0].words:
         return []
-    near = {s.text: s for s in reversed(ranked) if score(s) >= NEAR * best and asked & s.words}
+    near: dict[str, _Statement] = {}
+    for line in reversed(ranked):  # of equal texts, the best one stays
+        if score(line) >= NEAR * best and wanted & line.words:
+            near[line.text] = line
     chosen = sorted(near.values(), key=score, reverse=True)[:STATEMENTS]
-    return [f"{s.text} [{s.source}]" for s in chosen]
+    return [f"{line.text} [{line.source}]" for line in chosen]

@@ -1,7 +1,8 @@
-"""Who answers: routing by words, and what a routing decision is. Pure.
+"""Routing decisions, and routing by words. Pure.
 
-The lexical router compares a question with the specialists' descriptions and example questions (tf-idf of stems, pairs
-of stems and letter groups). It is the offline model's way of classifying, and everybody's fallback.
+The lexical router compares a question with the specialists' descriptions and example questions, by
+tf-idf of stems, pairs of stems and letter groups. The offline model classifies with it, and it is
+the fallback for every other model.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ import msgspec
 from antiphon.rag.words import content_words, stems
 
 CERTAIN = 0.45
-"""A clause goes to an agent of its own only where the router is at least this sure."""
+"""A clause goes to an agent of its own only if the router is at least this confident."""
 CLOSE = 0.6
-"""An agent whose score comes this near to the best one supports it."""
+"""An agent supports the best one if its score is at least this share of the best score."""
 
-Profile = tuple[str, str, tuple[str, ...]]
-"""`(name, description, examples)` of an agent: all that routing needs to know."""
+Candidate = tuple[str, str, tuple[str, ...]]
+"""`(name, description, examples)` of an agent that a question may be routed to."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A routing decision. `parts` gives each agent its part of the question; confidence is between 0 and 1."""
+    """A routing decision.
+
+    `parts` is the part of the question for each agent, if they differ; `confidence` is 0 to 1.
+    """
 
     primary: str
     supporting: tuple[str, ...] = ()
@@ -42,12 +46,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return (self.primary, *self.supporting)
 
     def part(self, agent: str, question: str) -> str:
-        """What an agent is asked: its own part, or the whole question."""
+        """Return the question for an agent: its own part, or the whole question."""
         return self.parts.get(agent) or question
 
 
 def route_schema(names: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema by which a chat model answers a routing request."""
+    """Return the JSON schema of a chat model's routing decision between these agents."""
     agent = {"type": "string", "enum": list(names)}
     part = {
         "type": "object",
@@ -70,7 +74,9 @@ def route_schema(names: Sequence[str]) -> dict[str, Any]:
             "parts": {
                 "type": "array",
                 "items": part,
-                "description": "where the message asks several things: which specialist gets which question",
+                "description": (
+                    "where the message asks several things: which specialist gets which question"
+                ),
             },
         },
         "required": ["primary", "supporting", "confidence", "parts"],
@@ -79,36 +85,43 @@ def route_schema(names: Sequence[str]) -> dict[str, Any]:
 
 
 def read_route(answer: Any, names: Sequence[str]) -> Route | None:
-    """A model's routing answer, checked against the agents that there are. None where it makes no sense."""
+    """Return the route that a model has chosen; None if the primary agent does not exist."""
     if not isinstance(answer, dict) or answer.get("primary") not in names:
         return None
     primary = answer["primary"]
-    listed = [name for name in _listed(answer.get("supporting")) if name in names]
-    pairs = [one for one in _listed(answer.get("parts")) if isinstance(one, dict)]
-    parts = {p["agent"]: str(p["question"]) for p in pairs if p.get("agent") in names and p.get("question")}
+    listed = [name for name in _as_list(answer.get("supporting")) if name in names]
+    parts: dict[str, str] = {}
+    for part in _as_list(answer.get("parts")):
+        if isinstance(part, dict) and part.get("agent") in names and part.get("question"):
+            parts[part["agent"]] = str(part["question"])
     supporting = tuple(name for name in dict.fromkeys([*listed, *parts]) if name != primary)
-    confidence = answer.get("confidence")
-    sure = 0.5
-    if isinstance(confidence, int | float) and not isinstance(confidence, bool):
-        sure = float(min(max(confidence, 0), 1))
     return Route(
         primary=primary,
         supporting=supporting,
-        confidence=sure if math.isfinite(sure) else 0.5,
+        confidence=_confidence(answer.get("confidence")),
         parts=parts if len(parts) > 1 else {},
         reason="chosen by the model",
     )
 
 
-def _listed(value: Any) -> list[Any]:
+def _confidence(value: Any) -> float:
+    """Return a model's confidence between 0 and 1; 0.5 if it gave no number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0.5
+    bounded = float(min(max(value, 0), 1))
+    return bounded if math.isfinite(bounded) else 0.5
+
+
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def route_by_words(question: str, profiles: Iterable[Profile]) -> Route:
+def route_by_words(question: str, candidates: Iterable[Candidate]) -> Route:
     """Route a question by its words alone."""
-    router = _router(tuple(profiles))
+    router = _router(tuple(candidates))
     clauses = split_questions(question)
-    if len(clauses) > 1 and (parts := _assign(router, clauses)):
+    parts = _assign(router, clauses) if len(clauses) > 1 else {}
+    if parts:
         primary = next(iter(parts))
         return Route(
             primary=primary,
@@ -120,7 +133,9 @@ def route_by_words(question: str, profiles: Iterable[Profile]) -> Route:
     scores = router.scores(question)
     primary = max(scores, key=lambda name: scores[name])
     best = scores[primary]
-    close = tuple(name for name in scores if name != primary and best > 0 and scores[name] >= CLOSE * best)
+    close = tuple(
+        name for name in scores if name != primary and best > 0 and scores[name] >= CLOSE * best
+    )
     return Route(
         primary=primary,
         supporting=close,
@@ -130,14 +145,14 @@ def route_by_words(question: str, profiles: Iterable[Profile]) -> Route:
 
 
 def _assign(router: _Router, clauses: Sequence[str]) -> dict[str, str]:
-    """`agent -> its clauses`, where the clauses clearly belong to different agents; else nothing."""
+    """Return the clauses of each agent if they clearly belong to different agents; else nothing."""
     parts: dict[str, list[str]] = {}
     for clause in clauses:
         scores = router.scores(clause)
         if router.confidence(scores) < CERTAIN and parts:
-            name = next(reversed(parts))  # an unclear clause belongs to the one before it
+            name = next(reversed(parts))  # an unclear clause goes with the previous one
         else:
-            name = max(scores, key=lambda one: scores[one])
+            name = max(scores, key=lambda agent: scores[agent])
         parts.setdefault(name, []).append(clause)
     return {name: " ".join(texts) for name, texts in parts.items()} if len(parts) > 1 else {}
 
@@ -149,9 +164,12 @@ _CLAUSE = re.compile(
 
 
 def split_questions(text: str) -> list[str]:
-    """The questions of a message, in order. Fragments without a content word go with the one before."""
+    """Return the questions of a message, in order.
+
+    A fragment with fewer than two content words is joined to the previous question.
+    """
     clauses: list[str] = []
-    for piece in (found.strip() for found in _CLAUSE.split(text)):
+    for piece in map(str.strip, _CLAUSE.split(text)):
         if not piece:
             continue
         if clauses and len(set(content_words(piece))) < 2:
@@ -162,46 +180,57 @@ def split_questions(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=32)
-def _router(profiles: tuple[Profile, ...]) -> _Router:
-    return _Router(profiles)
+def _router(candidates: tuple[Candidate, ...]) -> _Router:
+    return _Router(candidates)
 
 
 class _Router:
-    """Vectors of the agents' examples. A score is the three nearest examples plus twice the centroid."""
+    """Vectors of the agents' examples.
 
-    def __init__(self, profiles: tuple[Profile, ...]) -> None:
-        texts = {name: (description, *examples) for name, description, examples in profiles}
-        counts = {name: [Counter(_features(text)) for text in of_agent] for name, of_agent in texts.items()}
+    A score is the sum of the three nearest examples, plus twice the centroid.
+    """
+
+    def __init__(self, candidates: tuple[Candidate, ...]) -> None:
+        texts = {name: (description, *examples) for name, description, examples in candidates}
+        counts = {
+            name: [Counter(_features(text)) for text in of_agent]
+            for name, of_agent in texts.items()
+        }
         every = [count for of_agent in counts.values() for count in of_agent]
         seen = Counter(feature for count in every for feature in count)
         self._idf = {feature: math.log(1 + len(every) / n) for feature, n in seen.items()}
-        self._examples = {name: [self._vector(count) for count in of_agent] for name, of_agent in counts.items()}
+        self._examples = {
+            name: [self._vector(count) for count in of_agent] for name, of_agent in counts.items()
+        }
         self._centroids = {name: _unit(_sum(vectors)) for name, vectors in self._examples.items()}
 
     def _vector(self, count: Counter[str]) -> dict[str, float]:
-        return _unit({f: (1 + math.log(n)) * self._idf[f] for f, n in count.items() if f in self._idf})
+        return _unit(
+            {f: (1 + math.log(n)) * self._idf[f] for f, n in count.items() if f in self._idf}
+        )
 
     def scores(self, text: str) -> dict[str, float]:
-        """How near a text is to each agent; 0 where nothing is shared."""
+        """Return the score of each agent for a text; 0 if they share nothing."""
         vector = self._vector(Counter(_features(text)))
-        return {
-            name: sum(sorted((_dot(vector, one) for one in examples), reverse=True)[:3])
-            + 2 * _dot(vector, self._centroids[name])
-            for name, examples in self._examples.items()
-        }
+        scores: dict[str, float] = {}
+        for name, examples in self._examples.items():
+            nearest = sorted((_dot(vector, example) for example in examples), reverse=True)[:3]
+            scores[name] = sum(nearest) + 2 * _dot(vector, self._centroids[name])
+        return scores
 
     @staticmethod
     def confidence(scores: dict[str, float]) -> float:
-        """The best agent's share of all scores, damped where even the best one is far away."""
+        """Return the best agent's share of all scores, damped if even the best score is low."""
         best, total = max(scores.values()), sum(scores.values())
         return round(best / total * min(1.0, 0.5 + best), 2) if total > 0 else 0.0
 
 
 def _features(text: str) -> list[str]:
-    found = stems(text)
-    letters = " ".join(f"_{word}_" for word in found)
+    singles = stems(text)
+    letters = " ".join(f"_{word}_" for word in singles)
     groups = [letters[i : i + n] for n in (3, 4, 5) for i in range(len(letters) - n + 1)]
-    return found + [f"{a} {b}" for a, b in pairwise(found)] + [g for g in groups if " " not in g]
+    pairs = [f"{first} {second}" for first, second in pairwise(singles)]
+    return singles + pairs + [group for group in groups if " " not in group]
 
 
 def _sum(vectors: Iterable[dict[str, float]]) -> dict[str, float]:

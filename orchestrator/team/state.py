@@ -1,4 +1,7 @@
-"""The team's state while it answers one message. Plain JSON types only: any checkpoint can be read back. Pure."""
+"""The team's state while it answers one message. Pure.
+
+It has plain JSON types only, so that any checkpoint can be read back.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from antiphon.orchestrator.team.routing import Route
 
 
 class TeamState(TypedDict, total=False):
-    """What nodes read and write. `drafts` and `sources` grow; everything else is replaced."""
+    """The state that nodes read and write. `drafts` and `sources` grow; other keys are replaced."""
 
     question: str
     history: list[dict[str, str]]
@@ -28,20 +31,20 @@ class TeamState(TypedDict, total=False):
 
 
 def route_of(state: TeamState) -> Route:
-    """The routing decision."""
+    """Return the routing decision."""
     return msgspec.convert(state["route"], Route)
 
 
 def drafts_of(state: TeamState) -> list[Draft]:
-    """What each specialist contributed last, in order; a later round replaces an earlier one."""
+    """Return each specialist's last contribution, in order; an error does not replace a text."""
     latest: dict[str, Draft] = {}
-    for given in state.get("drafts", []):
-        draft = msgspec.convert(given, Draft)
+    for fields in state.get("drafts", []):
+        draft = msgspec.convert(fields, Draft)
         if draft.error is None or draft.agent not in latest:
             latest[draft.agent] = draft
     return list(latest.values())
 
 
 def sources_of(state: TeamState) -> list[Source]:
-    """What was retrieved for the whole question."""
+    """Return the sources for the whole question."""
     return [msgspec.convert(source, Source) for source in state.get("sources", [])]

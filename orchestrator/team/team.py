@@ -1,4 +1,4 @@
-"""What a team is made of. Pure data: the graph is built from it, the router reads it, prompts quote it."""
+"""A team and its agents, as data: the graph, the router and the prompts are made of it. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RESERVED = frozenset({CLASSIFIER, RETRIEVER, SYNTHESIS, "coordinator"})
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """A specialist: what it is for, how it is told to behave, and what it is asked.
+    """A specialist: its subject, its instructions, and questions for it.
 
-    `examples` are short questions; fifteen of them are worth more to the router than any description. `max_tokens`
-    limits one answer at the provider, `limits` what is let through.
+    `examples` are short questions: fifteen of them help the router more than any description.
+    `max_tokens` limits one answer at the provider; `limits` bounds what is accepted from it.
     """
 
     name: str
@@ -32,14 +32,18 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Team(msgspec.Struct, frozen=True, kw_only=True):
-    """Specialists that answer together. The first one answers what nobody is meant for."""
+    """Specialists that answer together. The first one answers questions that fit no specialist.
+
+    Raises `ValueError` if names are missing, repeated or reserved.
+    """
 
     agents: tuple[Agent, ...]
 
     def __post_init__(self) -> None:
         names = [agent.name for agent in self.agents]
         if not names or len(set(names)) != len(names) or RESERVED & set(names):
-            raise ValueError(f"a team needs agents with names of their own, other than {sorted(RESERVED)}: {names}")
+            rule = f"a team needs agents with names of their own, other than {sorted(RESERVED)}"
+            raise ValueError(f"{rule}: {names}")
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self.agents)

@@ -1,6 +1,6 @@
-"""FTS5 in an SQLite file of its own: stemmed full text, titles weighted, access labels inside the match.
+"""FTS5 in SQLite, in a file of its own or in memory: stemmed full text, with weighted titles.
 
-A label is a token of a column with weight 0, so what a reader may not see is never even ranked.
+An access label is a token of a column with weight 0, so what a reader may not see is never ranked.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from antiphon.rag.types import Chunk, Document, Hit
+from antiphon.rag.types import Chunk, Document, ScoredChunk
 
 BUSY_SECONDS = 10
 """How long to wait for another process."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS documents (uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL, source TEXT);
+CREATE TABLE IF NOT EXISTS documents (
+    uri TEXT PRIMARY KEY, title TEXT NOT NULL, access TEXT NOT NULL, source TEXT
+);
 CREATE VIRTUAL TABLE IF NOT EXISTS chunks USING fts5(
-    heading, body, label, document UNINDEXED, ordinal UNINDEXED, access UNINDEXED, tokenize = 'porter unicode61'
+    heading, body, label, document UNINDEXED, ordinal UNINDEXED, access UNINDEXED,
+    tokenize = 'porter unicode61'
 );
 """
 
@@ -31,32 +34,41 @@ FROM chunks WHERE chunks MATCH ? ORDER BY score DESC, document, ordinal LIMIT ?
 """
 
 
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
 @retry(
-    retry=retry_if_exception_type(sqlite3.OperationalError),
+    retry=retry_if_exception(_is_locked),
     stop=stop_after_delay(BUSY_SECONDS),
     wait=wait_fixed(0.05),
     reraise=True,
 )
 def _set_up(connection: sqlite3.Connection) -> None:
-    """Create what is missing. Servers that begin together meet here, and a change to WAL does not wait by itself."""
+    """Create what is missing; retry, as SQLite does not wait for another server's switch to WAL."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(_SCHEMA)
     if "source" not in [column[1] for column in connection.execute("PRAGMA table_info(documents)")]:
-        connection.execute("ALTER TABLE documents ADD COLUMN source TEXT")  # a file of an earlier version
+        connection.execute(
+            "ALTER TABLE documents ADD COLUMN source TEXT"
+        )  # a file of an earlier version
 
 
 class SqliteStore:
-    """`antiphon.rag.stores.base.Store` on one file. Safe to call from several threads."""
+    """`antiphon.rag.stores.base.Store` at `sqlite:///path` or `memory://`.
+
+    Raises `OSError` if the file cannot be opened.
+    """
 
     def __init__(self, url: str) -> None:
-        path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-        _set_up(self._connection)
+        try:
+            self._connection = _opened(url)
+        except (OSError, sqlite3.Error) as error:
+            raise OSError(f"cannot open {url}: {error}") from error
 
     def put(self, document: Document, chunks: Sequence[Chunk]) -> None:
-        """Replace a document, atomically."""
+        """Replace a document, in one transaction."""
         with self._lock, self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM chunks WHERE document = ?", (document.uri,))
@@ -65,57 +77,86 @@ class SqliteStore:
                 (document.uri, document.title, document.access, document.source or None),
             )
             connection.executemany(
-                "INSERT INTO chunks (heading, body, label, document, ordinal, access) VALUES (?, ?, ?, ?, ?, ?)",
-                [(c.heading, c.text, _label(c.access), c.document, c.ordinal, c.access) for c in chunks],
+                "INSERT INTO chunks (heading, body, label, document, ordinal, access)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (c.heading, c.text, _label(c.access), c.document, c.ordinal, c.access)
+                    for c in chunks
+                ],
             )
 
-    def search(self, words: Sequence[str], access: Collection[str], limit: int) -> list[Hit]:
-        """BM25 over headings and bodies of what may be seen."""
+    def search(
+        self, words: Sequence[str], access: Collection[str], limit: int
+    ) -> list[ScoredChunk]:
+        """Rank headings and bodies of what may be seen by BM25."""
         if not words or not access:
             return []
         terms = " OR ".join(_quoted(word) for word in words)
-        labels = " OR ".join(_label(one) for one in access)
+        labels = " OR ".join(_label(label) for label in access)
+        match = f"label : ({labels}) AND {{heading body}} : ({terms})"
         with self._lock:
-            rows = self._connection.execute(
-                _SEARCH, (f"label : ({labels}) AND {{heading body}} : ({terms})", limit)
-            ).fetchall()
-        return [
-            Hit(
-                chunk=Chunk(document=document, ordinal=ordinal, heading=heading, text=body, access=label),
-                score=round(score, 4),
-            )
-            for document, ordinal, heading, body, label, score in rows
-        ]
+            rows = self._connection.execute(_SEARCH, (match, limit)).fetchall()
+        return [_scored(*row) for row in rows]
 
     def sources(self) -> dict[str, str]:
-        """What was given as the documents' sources."""
+        """Return the files that documents were read from, by uri."""
+        query = "SELECT uri, source FROM documents WHERE source IS NOT NULL"
         with self._lock:
-            return dict(self._connection.execute("SELECT uri, source FROM documents WHERE source IS NOT NULL"))
+            return dict(self._connection.execute(query))
 
     def documents(self) -> int:
-        """How many documents there are."""
+        """Return the number of documents."""
         with self._lock:
             count: int = self._connection.execute("SELECT count(*) FROM documents").fetchone()[0]
         return count
 
     def clear(self) -> None:
-        """Forget all documents."""
+        """Delete all documents."""
         with self._lock, self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM chunks")
             connection.execute("DELETE FROM documents")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection, and with it a store in memory."""
         with self._lock:
             self._connection.close()
 
 
+def _opened(url: str) -> sqlite3.Connection:
+    """Return a connection on which the tables exist."""
+    connection = sqlite3.connect(
+        _location(url), isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+    )
+    try:
+        _set_up(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _location(url: str) -> Path | str:
+    """Return what SQLite calls the place of a URL. Create its folder."""
+    if url.startswith("memory:"):
+        return ":memory:"
+    path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _scored(
+    document: str, ordinal: int, heading: str, body: str, access: str, score: float
+) -> ScoredChunk:
+    chunk = Chunk(document=document, ordinal=ordinal, heading=heading, text=body, access=access)
+    return ScoredChunk(chunk=chunk, score=round(score, 4))
+
+
 def _quoted(word: str) -> str:
-    """A word as an FTS5 string: nothing in it is syntax."""
+    """Return a word as an FTS5 string, in which nothing is syntax."""
     return '"' + word.replace('"', '""').replace("\0", " ") + '"'
 
 
 def _label(access: str) -> str:
-    """A token that no text contains and no user text can forge."""
+    """Return a label's token, which no text contains and no text of users can forge."""
     return "label" + sha256(access.encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ def edge(source: str, target: str, condition: str | None = None) -> dict[str, An
 def line(*nodes: dict[str, Any]) -> dict[str, Any]:
     """A flow that goes from the input through nodes to the output."""
     every = [node("in", "input"), *nodes, node("out", "output")]
-    ids = [one["id"] for one in every]
+    ids = [raw_node["id"] for raw_node in every]
     return {"name": "A flow", "nodes": every, "edges": [edge(a, b) for a, b in pairwise(ids)]}
 
 
@@ -44,7 +44,7 @@ def approving() -> dict[str, Any]:
 
 
 def steps() -> dict[str, Any]:
-    """A conversation in three steps; each goes on when the message says so."""
+    """A conversation in three steps; each leads on if the message contains "next"."""
     return {
         "nodes": [
             node("in", "input"),
@@ -60,17 +60,21 @@ def steps() -> dict[str, Any]:
     }
 
 
-async def saved(client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any) -> str:
-    """Store a flow. Returns its id."""
+async def saved(
+    client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any
+) -> str:
+    """Store a flow; return its id."""
     params = {"agent_id": agent_id} if agent_id else {}
     response = await client.post(FLOWS, json=definition, params=params, **options)
     assert response.status_code == 201, response.text
-    found: str = response.json()["agent_id"]
-    return found
+    chosen: str = response.json()["agent_id"]
+    return chosen
 
 
-async def published(client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any) -> str:
-    """Store a flow and let others run it. Returns its id."""
+async def published(
+    client: httpx.AsyncClient, definition: Any, agent_id: str | None = None, **options: Any
+) -> str:
+    """Store a flow and let others run it; return its id."""
     chosen = await saved(client, definition, agent_id, **options)
     response = await client.post(f"{FLOWS}/{chosen}/publish", **options)
     assert response.status_code == 200, response.text

@@ -172,7 +172,7 @@ def record(folder: Path, teller: Teller) -> dict[str, list[Recorded]]:
 async def _record_kinds(folder: Path, teller: Teller) -> dict[str, list[Recorded]]:
     async with _engine(folder, teller, graphs=[f"{GRAPHS}:asking"]) as engine:
         studio = Studio(engine, teller)
-        engine.default_graph = "team"
+        engine.catalogue.default = "team"
         runs = await asyncio.gather(*(record(studio) for record in KINDS.values()))
         return {kind: [one async for one in run] for kind, run in zip(KINDS, runs, strict=True)}
 

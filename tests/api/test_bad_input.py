@@ -21,6 +21,7 @@ from antiphon.api.settings import Settings
 from antiphon.data.ids import new_id
 from tests.api.test_auth import FORGED
 from tests.api.wire import SSE, Socket, socket, sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.server import API_KEY, SECRET, LiveServer, bearer, token
 
 POSTS = {
@@ -56,7 +57,8 @@ BODIES: dict[str, tuple[bytes, set[str]]] = {
     "text": (b'"x"', {"BAD_REQUEST"}),
     "wrong types": (b'{"message":{"a":1},"query":[1],"agents":1,"context":"x"}', {"BAD_REQUEST"}),
     "10 MB": (b'{"message":"' + b"x" * 10_000_000 + b'"}', {"TOO_LARGE"}),
-    "BOM": (b"\xef\xbb\xbf{}", {"INVALID_JSON", "BAD_REQUEST"}),
+    "BOM": (b"\xef\xbb\xbf[]", {"BAD_REQUEST"}),
+    "two BOMs": (b"\xef\xbb\xbf\xef\xbb\xbf{}", {"INVALID_JSON"}),
 }
 
 
@@ -233,7 +235,7 @@ def without_time(body: Any) -> Any:
 
 @pytest.mark.parametrize("parameter", ["run_id", "thread_id"])
 async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer, parameter: str) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
         blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "mine alone"}, headers=bearer("ada"))
         mine = blocks[0].data[parameter]
         routes = routes_with(guarded.settings, parameter)
@@ -255,7 +257,9 @@ async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer,
 
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/api/streaming/multi-agent/stream"])
 async def test_somebody_elses_thread_or_cursor_cannot_be_used(guarded: LiveServer, path: str) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10, headers=bearer("eve")) as client:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, trust_env=False, timeout=DEADLINE, headers=bearer("eve")
+    ) as client:
         blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "x"}, headers=bearer("ada"))
         answers = []
         for run, thread in ((blocks[0].id, blocks[0].data["thread_id"]), (f"{new_id()}:1.0", new_id())):
@@ -327,7 +331,7 @@ async def test_every_route_but_a_few_asks_for_a_login(guarded: LiveServer) -> No
 
 async def test_identity_comes_from_the_token_alone(guarded: LiveServer) -> None:
     """Fields that name another user change nothing."""
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
         user = f"eve-{uuid4()}"
         chat = {"message": "x", "customer_id": "ada", "user_id": "ada"}
         assert (await client.post("/api/v1/chat", json=chat, headers=bearer(user))).status_code == 200
@@ -449,3 +453,31 @@ def test_the_documents_pages_stay_below_their_folder(tmp_path: Path, live: LiveS
     with httpx.Client(base_url=live.url, trust_env=False) as client:
         for path in ("/schema/assets/..%2f..%2fsetup.py", "/schema/assets/%2e%2e/%2e%2e/__init__.py"):
             assert client.get(path).status_code in (404, 405)
+
+
+# ------------------------------------------------------------------------------- byte order marks
+
+MARK = b"\xef\xbb\xbf"
+MARKED = {
+    "/api/v1/runs": 202,
+    "/api/v1/chat": 200,
+    "/api/streaming/multi-agent/stream": 200,
+    "/api/multi-agent/process": 200,
+    "/sessions/marked/messages": 200,
+    "/sessions": 201,
+    "/api/v1/flows/check": 200,
+}
+
+
+@pytest.mark.parametrize("path", MARKED)
+async def test_a_byte_order_mark_before_json_is_ignored(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    body: dict[str, Any] = {"message": "hi", "query": "hi", "content": "hi"}
+    if path == "/sessions":
+        body = {"title": "hi"}
+    if path.endswith("check"):
+        body = (await client.get("/api/v1/flows/team")).json()
+    data = MARK + json.dumps(body).encode()
+    answer = await client.post(path, content=data, headers=JSON)
+    assert answer.status_code == MARKED[path], answer.text

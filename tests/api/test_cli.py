@@ -320,3 +320,82 @@ def test_a_flow_that_is_imported_beside_a_running_server_is_served_at_once(tmp_p
                 frames.append(json.loads(opened.recv(10)))
     assert frames[-1]["data"]["final_output"] == {"text_output": "Hello Bob."}
     assert json.loads(flow("export", "greeter", "--format", "json").output) == definition
+
+
+# ------------------------------------------------------------------------- what stops a command
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> str:
+    path = tmp_path / "fact.md"
+    path.write_text("# A fact\n\nIt is one.\n")
+    return str(path)
+
+
+COMMANDS = {
+    "serve": ("serve", "--port", "0"),
+    "revoke": ("revoke", "--user", "ada"),
+    "flow": ("flow", "list"),
+    "ingest": ("ingest", "fact.md"),
+}
+UNUSABLE = {
+    "a folder": ("sqlite:///folder.db", "cannot open"),
+    "no database": ("sqlite:///text.db", "cannot open"),
+    "below a file": ("sqlite:///fact.md/log.db", "cannot open"),
+    "where nothing can be": ("sqlite:////proc/nothing/log.db", "cannot open"),
+    "another system": ("postgresql://ada:hidden@host/db", "no database backend for 'postgresql'"),
+    "a path": ("log.db", "no database backend for 'log.db'"),
+    "two slashes": ("sqlite://log.db", "names no file"),
+    "no file": ("sqlite:///", "names no file"),
+}
+
+
+@pytest.mark.usefixtures("document")
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_database_that_cannot_be_opened_is_told_in_one_line(
+    tmp_path: Path, command: str, name: str
+) -> None:
+    for file in ("text", "text-knowledge"):
+        (tmp_path / f"{file}.db").write_text("this is a text and no database " * 40)
+    for folder in ("folder.db", "folder-knowledge.db"):
+        (tmp_path / folder).mkdir()
+    url, reason = UNUSABLE[name]
+    refused = antiphon(*COMMANDS[command], "--db", url)
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, SystemExit)
+    assert refused.stderr.startswith("Error: ")
+    assert refused.stderr.count("\n") == 1
+    assert reason in refused.stderr or (command == "ingest" and "knowledge store" in refused.stderr)
+    assert "hidden" not in refused.stderr
+
+
+def test_knowledge_that_cannot_be_opened_stops_the_server_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "log-knowledge.db").write_text("this is a text and no database " * 40)
+    refused = antiphon("serve", "--port", "0", "--db", "sqlite:///log.db")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "log-knowledge.db: file is not a database" in refused.stderr
+
+
+def test_documents_that_cannot_be_read_are_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "odd.md").symlink_to("/proc/self/mem")  # opens, but cannot be read
+    refused = antiphon("ingest", str(folder), "--db", "sqlite:///log.db")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize("host", ["a..b", "999.1.1.1", "x" * 70])
+def test_a_host_that_is_none_is_told_in_one_line(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTIPHON_JWT_SECRET", SECRET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        refused = antiphon("serve", "--host", host, "--port", "0", "--db", "sqlite:///log.db")
+        code, told = refused.exit_code, refused.output
+        del refused
+        gc.collect()
+    assert code == 1
+    assert told.startswith(f"Error: cannot listen on {host}:0: ")

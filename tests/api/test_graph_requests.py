@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.api.wire import SSE, socket, sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.server import (
     ROOT,
     UNLIMITED,
@@ -37,7 +38,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 @pytest.fixture
 async def ada(server: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
     """A caller who has logged in."""
-    async with httpx.AsyncClient(base_url=server.url, headers=bearer("ada"), timeout=15, trust_env=False) as opened:
+    async with httpx.AsyncClient(
+        base_url=server.url, headers=bearer("ada"), timeout=DEADLINE, trust_env=False
+    ) as opened:
         yield opened
 
 

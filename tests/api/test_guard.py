@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
-from antiphon.api.guard import Door
-from antiphon.api.limits import Limits
+from antiphon.api.guard import Guard
+from antiphon.api.limits import ClientLimits
 from antiphon.api.settings import Settings
 from tests.api.wire import socket
 from tests.support.server import UNLIMITED, LiveServer, bearer, jwt_settings, running_server, token
@@ -49,8 +49,8 @@ LOCAL_HOSTS = ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "LOCA
 FOREIGN_HOSTS = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "0.0.0.0", "192.168.0.1:8000"]
 
 
-def door(settings: Settings) -> Door:
-    return Door(settings, Limits(settings))
+def door(settings: Settings) -> Guard:
+    return Guard(settings, ClientLimits(settings))
 
 
 @given(st.sampled_from(LOCAL_PAGES + FOREIGN_PAGES))
@@ -70,6 +70,41 @@ def test_a_star_lets_every_page_in() -> None:
     assert door(Settings(origins=("*",))).origin_allowed("https://evil.example", "localhost")
 
 
+SAME = [
+    ("https://chat.example", "chat.example:443"),
+    ("http://chat.example", "chat.example:80"),
+    ("https://chat.example", "CHAT.example"),
+    ("HTTPS://Chat.Example", "chat.example:443"),
+    ("https://chat.example:443", "chat.example"),
+    ("https://[2001:DB8::1]", "[2001:db8::1]:443"),
+    ("https://chat.example:8443", "chat.example:8443"),
+]
+DIFFERENT = [
+    ("https://chat.example", "chat.example:80"),
+    ("http://chat.example", "chat.example:443"),
+    ("https://chat.example", "chat.example:8443"),
+    ("https://chat.example", "chat.example.evil.example"),
+    ("https://chat.example", ""),
+    ("https://chat.example:x", "chat.example"),
+    ("https://chat.example/page", "chat.example"),
+]
+
+
+@pytest.mark.parametrize(("origin", "host"), SAME + DIFFERENT)
+def test_our_own_page_is_known_by_scheme_name_and_port(origin: str, host: str) -> None:
+    assert door(ON).origin_allowed(origin, host) == ((origin, host) in SAME)
+
+
+@pytest.mark.parametrize(
+    "listed", ["https://app.example/", " https://app.example ", "HTTPS://App.Example:443/"]
+)
+def test_an_origin_in_the_settings_may_be_written_in_several_ways(listed: str) -> None:
+    checked = door(Settings(**jwt_settings(), origins=(listed,)))
+    assert checked.origin_allowed("https://app.example", "chat.example")
+    assert not checked.origin_allowed("https://app.example:444", "chat.example")
+    assert not checked.origin_allowed("http://app.example", "chat.example")
+
+
 # ------------------------------------------------------------------------------------------------ over the wire
 
 
@@ -77,7 +112,8 @@ def test_a_star_lets_every_page_in() -> None:
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server with authentication that knows its own name and one page."""
     folder: Path = tmp_path_factory.mktemp("listed")
-    given = jwt_settings() | UNLIMITED | {"origins": ("https://app.example",), "hosts": ("chat.example", "127.0.0.1")}
+    names = {"origins": ("https://App.example/",), "hosts": ("Chat.example ", "127.0.0.1")}
+    given = jwt_settings() | UNLIMITED | names
     with running_server(folder, **given) as server:
         yield server
 
@@ -129,6 +165,7 @@ async def test_listed_pages_and_names_pass_and_others_do_not(listed: LiveServer)
     assert await status(listed, origin="https://app.example") == 200
     assert await status(listed, origin="http://localhost:5173") == 403
     assert await status(listed, host="chat.example:8000", origin="http://chat.example:8000") == 200
+    assert await status(listed, host="Chat.Example:443", origin="https://chat.example") == 200
     assert await status(listed, host="evil.example") == 403
     assert await socket_status(listed, "/ws/chat", origin="https://app.example") == 101
     assert await socket_status(listed, "/ws/chat", origin="https://evil.example") == 403
@@ -161,11 +198,25 @@ async def test_a_refusal_is_told_as_json_with_its_code(live: LiveServer) -> None
 # -------------------------------------------------------------------------------------------------------- CORS
 
 
+SENT = [
+    "accept",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "content-language",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "pragma",
+    "x-requested-with",
+]
+
+
 async def preflight(server: LiveServer, origin: str, path: str = "/api/v1/runs") -> httpx.Response:
     headers = {
         "origin": origin,
         "access-control-request-method": "POST",
-        "access-control-request-headers": "authorization, content-type, idempotency-key, last-event-id",
+        "access-control-request-headers": ", ".join(SENT),
     }
     async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
         return await client.options(path, headers=headers)
@@ -176,8 +227,7 @@ async def test_a_local_page_may_send_what_our_clients_send(live: LiveServer, ori
     answer = await preflight(live, origin)
     assert answer.headers["access-control-allow-origin"] == origin
     allowed = answer.headers["access-control-allow-headers"].lower()
-    for name in ("authorization", "content-type", "idempotency-key", "last-event-id"):
-        assert name in allowed
+    assert set(SENT) <= set(allowed.split(", "))
     assert "access-control-allow-credentials" not in answer.headers
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.api.limits import CALLERS, Bucket, Limits
+from antiphon.api.limits import CALLERS, Bucket, ClientLimits
 from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 from tests.api.wire import socket, sse
@@ -29,8 +29,8 @@ class Clock:
         return self.now
 
 
-def limits(clock: Clock, **given: Any) -> Limits:
-    return Limits(Settings(**jwt_settings(), **given), clock)
+def limits(clock: Clock, **given: Any) -> ClientLimits:
+    return ClientLimits(Settings(**jwt_settings(), **given), clock)
 
 
 @given(st.lists(st.floats(0, 5), max_size=200), st.integers(1, 20), st.integers(1, 20))
@@ -72,7 +72,7 @@ def test_only_so_many_callers_are_remembered() -> None:
 
 
 def test_with_auth_off_nobody_is_limited() -> None:
-    found = Limits(Settings(requests_per_minute=1, frames_per_second=1, connections_per_user=1, runs_per_user=1))
+    found = ClientLimits(Settings(requests_per_minute=1, frames_per_second=1, connections_per_user=1, runs_per_user=1))
     count = found.frames()
     for _ in range(1000):
         found.request("user", "local")

@@ -81,3 +81,43 @@ def test_a_line_for_machines_is_one_line() -> None:
 
 def test_a_line_for_people_is_one_line() -> None:
     assert "\n" not in line(FORMATTERS[0], "refused %s", "/a\nERROR forged", path="/b\nERROR forged")
+
+
+def failure() -> logging.LogRecord:
+    """A record of an exception that another one has caused; both quote the user."""
+    key, words = "the user's own key", "the user's own words"
+    try:
+        try:
+            raise KeyError(key)
+        except KeyError as error:
+            raise ValueError(words) from error
+    except ValueError:
+        return logging.getLogger("test").makeRecord("test", 40, "f", 1, "it broke", (), sys.exc_info())
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS)
+def test_the_causes_of_an_exception_are_named(formatter: logging.Formatter) -> None:
+    text = formatter.format(failure())
+    assert "ValueError, caused by KeyError" in text
+    assert "own" not in text
+
+
+@pytest.mark.parametrize("formatter", [Redacted("%(message)s", texts=True), Structured(texts=True)])
+def test_at_debug_the_texts_of_the_whole_chain_are_written(formatter: logging.Formatter) -> None:
+    text = formatter.format(failure())
+    assert "the user's own words" in text
+    assert "the user's own key" in text
+
+
+def test_a_chain_that_never_ends_is_cut() -> None:
+    error = ValueError("a")
+    for _ in range(100):
+        error = _caused(error)
+    record = logging.getLogger("test").makeRecord("test", 40, "f", 1, "m", (), (ValueError, error, None))
+    assert FORMATTERS[0].format(record).count("ValueError") <= 8
+
+
+def _caused(cause: BaseException) -> ValueError:
+    error = ValueError("b")
+    error.__cause__ = cause
+    return error

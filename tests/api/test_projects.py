@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.wire import Block, sse_all
 from tests.orchestrator.projects import write
+from tests.support.deadline import DEADLINE
 from tests.support.server import ProcessServer, Teller, model_environment, server_process
 
 RUNS = "/api/v1/runs"
@@ -240,7 +241,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator
 
 async def asked(server: ProcessServer, graph: str, message: str, **body: Any) -> list[Block]:
     """The events of a run of one of the projects."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=15, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
         return await sse_all(client, "POST", RUNS, json={"message": message, "graph": graph, **body})
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.api.reaper import Reaper
+from tests.support.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -63,7 +64,7 @@ def lives(pid: int) -> bool:
 def test_a_process_that_goes_on_after_a_signal_is_killed(number: signal.Signals) -> None:
     with watched(0.3, "goes on") as (process, _):
         process.send_signal(number)
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(DEADLINE) == -signal.SIGKILL
         assert process.stdout is not None
         assert process.stdout.read() == "handled\n", "its own handler is called as well"
 
@@ -71,13 +72,13 @@ def test_a_process_that_goes_on_after_a_signal_is_killed(number: signal.Signals)
 def test_a_process_that_executes_no_python_is_killed() -> None:
     with watched(0.3, "is stuck") as (process, _):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == -signal.SIGKILL
+        assert process.wait(DEADLINE) == -signal.SIGKILL
 
 
 def test_a_process_that_ends_in_time_is_left_alone_and_the_reaper_ends_with_it() -> None:
     with watched(60, "ends") as (process, reaper):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE) == 0
         while lives(reaper):
             pass
 

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from antiphon.data.ids import new_id
 from tests.api.dialects.table import registered
 from tests.api.ways import WAYS, Reader, SocketFrames, Way
 from tests.api.wire import raw, socket, sse, sse_all
@@ -208,7 +207,18 @@ async def test_a_thread_shows_both_runs_of_a_queue_without_mixing_them_up(
 
 @pytest.mark.parametrize(
     "cursor",
-    ["nonsense", "1", "-1", "99999999999999999", f"{new_id()}:1.0", "a:1.0", "{run}:999.0", "-:1.0", "é", "\n"],
+    [
+        "nonsense",
+        "1",
+        "-1",
+        "99999999999999999",
+        "01900000-0000-7000-8000-000000000000:1.0",
+        "a:1.0",
+        "{run}:999.0",
+        "-:1.0",
+        "é",
+        "\n",
+    ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/api/streaming/multi-agent/stream"])
 async def test_a_post_with_an_unknown_cursor_is_gone_in_its_own_words(

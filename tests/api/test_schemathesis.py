@@ -32,6 +32,7 @@ from antiphon.api.dialects import DIALECTS
 from antiphon.api.openapi import document_of
 from antiphon.api.settings import Settings
 from tests.support.server import LiveServer, running_server
+from tests.support.size import trials
 
 CHECKS = [
     not_a_server_error,
@@ -68,8 +69,8 @@ def _schema(*modes: GenerationMode, examples: int, coverage: bool) -> BaseSchema
     return schemathesis.openapi.from_dict(document_of(create_app(Settings())), config=config)
 
 
-whatever = _schema(GenerationMode.POSITIVE, GenerationMode.NEGATIVE, examples=8, coverage=True)
-sensible = _schema(GenerationMode.POSITIVE, examples=6, coverage=False)
+whatever = _schema(GenerationMode.POSITIVE, GenerationMode.NEGATIVE, examples=trials(8, 4), coverage=True)
+sensible = _schema(GenerationMode.POSITIVE, examples=trials(6, 3), coverage=False)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from antiphon.api.protocol import HEADER_BYTES
 from antiphon.api.serve import CLOSE_SECONDS, SEND_BUFFER, listen
 from tests.api.wire import SOON, socket
+from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
 from tests.support.server import (
     ROOT,
@@ -88,7 +89,7 @@ async def answer_to(server: LiveServer, *pieces: bytes) -> bytes:
 async def test_a_request_that_does_not_arrive_is_given_up(impatient: LiveServer, sent: bytes) -> None:
     begun = time.monotonic()
     answer = await answer_to(impatient, sent)
-    assert time.monotonic() - begun < PATIENCE + 2
+    assert time.monotonic() - begun < PATIENCE + 20
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -127,7 +128,7 @@ async def test_a_socket_that_logged_in_may_be_silent(impatient: LiveServer) -> N
 
 async def test_an_unknown_client_cannot_stay_by_pinging(impatient: LiveServer) -> None:
     async with socket(impatient.ws + "/ws/chat") as opened:
-        deadline = time.monotonic() + 4 * PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline and opened.connection.close_code is None:
             with suppress(TimeoutError, ConnectionClosed):
                 await opened.send(type="ping")
@@ -154,13 +155,13 @@ def test_ctrl_c_ends_it_with_status_0(tmp_path: Path) -> None:
         process = server.process
         assert process is not None
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(DEADLINE) == 0
         assert "Traceback" not in server.log
 
 
 ROUGH = ROOT / "tests/support/rough_graphs.py"
 DRAIN = {"ANTIPHON_DRAIN_SECONDS": "0.5"}
-FORCED_SECONDS = 0.5 + CLOSE_SECONDS + 4
+FORCED_SECONDS = 0.5 + CLOSE_SECONDS + 20
 
 
 def ask(server: LiveServer | ProcessServer, message: object, graph: str) -> str:
@@ -216,7 +217,7 @@ def test_models_that_chat_instead_of_routing_hold_nobody_up(tmp_path: Path, tell
         teller.answer(question, chatter, agent="route")
     with server_process(tmp_path, model_environment(teller)) as server:
         runs = [ask(server, question, "team") for question in questions]
-        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=5).status_code == 200
+        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=DEADLINE).status_code == 200
         assert [ended(server, run_id)["text"] for run_id in runs] == ["answer 0", "answer 1", "answer 2"]
         assert server.terminate() == 0
 

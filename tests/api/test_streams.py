@@ -15,7 +15,6 @@ from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Frame
 from antiphon.api.problems import Problem
 from antiphon.api.streams import START, Cursor, Framer, Frames, read_cursor, sse_body
-from antiphon.data.ids import new_id
 from antiphon.orchestrator.events import Recorded
 from tests.api.dialects.samples import EVERYTHING, FAILED, recorded
 
@@ -45,7 +44,10 @@ def test_any_other_text_is_gone(text: str) -> None:
     assert gone.value.code == "CURSOR_GONE"
 
 
-@pytest.mark.parametrize("text", ["", ":1.0", f"{new_id()}:1", f"{new_id()}:1.0 x", f"{new_id()}:-1.0", "x" * 10**6])
+RUN = "01900000-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize("text", ["", ":1.0", f"{RUN}:1", f"{RUN}:1.0 x", f"{RUN}:-1.0", "x" * 10**6])
 def test_almost_a_cursor_is_gone(text: str) -> None:
     with pytest.raises(Problem):
         read_cursor(text)
@@ -146,6 +148,6 @@ async def test_a_pause_ends_with_its_reader() -> None:
 async def test_a_server_in_a_hurry_makes_no_pauses() -> None:
     hurry = iter([False, True, True])
     frames = some_frames([paced(1, 60_000), paced(2, 60_000), paced(3, 60_000)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(50):
         pieces = [piece async for piece in sse_body(frames, in_a_hurry=lambda: next(hurry))]
     assert b"".join(pieces).count(b"data: ") == 3

@@ -14,9 +14,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.api.registry import check_frame
+from tests.support.deadline import DEADLINE
 
 SSE = {"accept": "text/event-stream"}
-SOON = 15.0
+SOON = DEADLINE
 """Seconds after which something that must happen counts as not happening."""
 
 

@@ -32,6 +32,7 @@ class Ask:
     into: str | None = None
     """The thread that it is sent to; a new one where None."""
     words: int = 30
+    words_at_once: int = 1
     delay: float = 0.002
     supporting: tuple[str, ...] = ("maintenance",)
     script: Any = None

@@ -28,7 +28,6 @@ def test_that_every_scenario_is_played() -> None:
     assert set(TOGETHER) | set(ALONE) == set(SCENARIOS)
 
 
-@pytest.mark.timeout(180)
 async def test_that_nothing_is_lost() -> None:
     few = asyncio.Semaphore(4)
 
@@ -40,7 +39,6 @@ async def test_that_nothing_is_lost() -> None:
         check(result, TOGETHER[result.name])
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ALONE)
 async def test_that_nothing_is_lost_in_time(name: str) -> None:
     check(await perform(name, ALONE[name], seed=1), ALONE[name])

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import random
 import resource
 import signal
-import socket
 import sqlite3
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -21,7 +17,10 @@ from typing import Any
 
 from tests.chaos.ledger import Ask, Event, Ledger
 from tests.chaos.wire import PATIENCE, Reader, exchange
+from tests.support.deadline import DEADLINE
+from tests.support.forks import Fork, fork
 from tests.support.model_server import ModelRequest, ModelServer, Reply
+from tests.support.server import clean_environment, free_port
 
 ROOT = Path(__file__).parents[2]
 MARKS = {"maintenance specialist": "maintenance", "specification specialist": "specs"}
@@ -34,42 +33,33 @@ class Server:
         self, folder: Path, name: str, environment: dict[str, str], plant: str | None, graph: str | None = None
     ) -> None:
         self._graph = ["--graph", graph] if graph else []
-        self._command = ["tests.chaos.planted", plant] if plant else ["antiphon.api"]
+        self._module, self._plants = ("tests.chaos.planted", [plant]) if plant else ("antiphon.api", [])
         self._folder, self._environment, self.name = folder, environment, name
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.log = folder / f"{name}.log"
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Fork | None = None
 
     async def start(self) -> Server:
-        """Start; returns when it answers."""
-        kept = {
-            key: value for key, value in os.environ.items() if not key.startswith(("ANTIPHON_", "OPENAI_", "OTEL_"))
-        }
+        """Start, after it has ended if it was started before; return when it answers."""
+        if self.process is not None:
+            await self.ended()
         options = ["--port", str(self.port), "--db", f"sqlite:///{self._folder / 'log.db'}", *self._graph]
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *self._command, "serve", *options),
-                cwd=ROOT,
-                env=kept | self._environment,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        assert self.process.stdout is not None
-        if not (await self.process.stdout.readline()).startswith(b"Antiphon answers"):
+            arguments = [*self._plants, "serve", *options]
+            environment = clean_environment(**self._environment)
+            self.process = await asyncio.to_thread(fork, self._module, arguments, environment, ROOT, log)
+        if not (await asyncio.to_thread(self.process.stdout.readline)).startswith(b"Antiphon answers"):
             raise RuntimeError(f"the server did not start: {self.log.read_text()[-2000:]}")
         return self
 
     @property
     def alive(self) -> bool:
-        return self.process is not None and self.process.returncode is None
+        return self.process is not None and self.process.poll() is None
 
     def signal(self, number: int) -> None:
         if self.alive:
             assert self.process is not None
-            with contextlib.suppress(ProcessLookupError):  # it has died, and asyncio has yet to hear of it
-                os.kill(self.process.pid, number)  # not send_signal: it may take the exit status away from asyncio
+            self.process.send_signal(number)
 
     async def kill(self) -> None:
         """kill -9."""
@@ -78,7 +68,9 @@ class Server:
 
     async def ended(self) -> int:
         assert self.process is not None
-        return await self.process.wait()
+        status = await asyncio.to_thread(self.process.wait)
+        self.process.stdout.close()
+        return status
 
     @property
     def rss(self) -> int:
@@ -112,7 +104,9 @@ class Model:
         if agent == "classifier":
             route = {"primary": "troubleshooting", "supporting": ask.supporting, "confidence": 0.9, "parts": []}
             return Reply(json.dumps(route), **fields)
-        return Reply(chunks=[f"c{number}w{n} " for n in range(ask.words)], **{"delay": ask.delay, **fields})
+        words = [f"c{number}w{n} " for n in range(ask.words)]
+        chunks = ["".join(words[n : n + ask.words_at_once]) for n in range(0, ask.words, ask.words_at_once)]
+        return Reply(chunks=chunks, **{"delay": ask.delay, **fields})
 
 
 class World:
@@ -216,7 +210,7 @@ class World:
         self.ledger.audit(self.log(), messages, self.asks)
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> None:
     """Wait for the state of a process or of a reader, looking every few milliseconds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -3,7 +3,8 @@
 // retries), and a driver:
 // node --experimental-websocket flow_execution.mjs
 //   '{"url", "agent", "user"?, "token"?, "session"?, "query"?, "messages": [...], "cuts"?: [n...]}'
-// The connection is cut, as by a bad network, when so many frames have been seen; the client goes on behind the last one.
+// The connection is cut, as by a bad network, when so many frames have been seen; the client goes on after the last one.
+// There is nothing to go on with after a flow's last frame: a cut there does not happen.
 
 const EVENTS = [
   "status", "flow_started", "element_started", "llm_chunk", "element_completed", "final_output", "flow_completed",
@@ -115,6 +116,7 @@ function next() {
 const state = useFlowExecution(api, next);
 api.addEventListener("connected", next, { once: true });
 for (const type of EVENTS) {
+  if (type === "flow_completed" || type === "flow_error") continue;
   api.addEventListener(type, () => {
     if (cuts.includes(api.frames)) {
       cuts.splice(cuts.indexOf(api.frames), 1);
@@ -123,6 +125,7 @@ for (const type of EVENTS) {
   });
 }
 api.addEventListener("disconnected", ({ code }) => {
-  console.log(JSON.stringify({ ...state, times: [...new Set(state.times)], connections: api.connections, code }));
+  const { frames, connections } = api;
+  console.log(JSON.stringify({ ...state, times: [...new Set(state.times)], frames, connections, code }));
 });
 api.connect(task.agent);

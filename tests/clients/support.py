@@ -6,16 +6,27 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.deadline import DEADLINE
 
 HERE = Path(__file__).parent
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="there is no node here")
 HOSTILE = "One\u2028two\u2029three\x85four\r\nfive\rsix\n\nseven 🙂 \u202e eight: data: nine\n\nevent: ten\x0b\x0c\x1c."
 """An answer with everything that naive line readers may split at."""
+
+
+def cuts_within(cuts: Sequence[int], frames: int) -> int:
+    """Return how many of these cuts, each after so many frames, lie within the frames that came.
+
+    A busy server merges what it has to send into fewer, longer frames: then it may end before the last cuts.
+    """
+    return sum(cut <= frames for cut in cuts)
 
 
 async def run(*command: str) -> str:
@@ -25,7 +36,7 @@ async def run(*command: str) -> str:
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             out, error = await process.communicate()
     finally:
         if process.returncode is None:

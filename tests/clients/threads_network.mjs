@@ -1,7 +1,8 @@
 // A fetch for the clients of the document "Streaming Chat System", which takes an event stream apart as networks do:
 // pieces: undefined (as it comes), "whole" (all at once, at the end), "events" (event by event), n (so many bytes)
 // cuts: [n…]: the connection breaks behind that many events, and is opened again with `Last-Event-ID`; the documents'
-// clients do not know how, so it happens below them, as a service worker would do it. `wire` collects what came.
+// clients do not know how, so it happens below them, as a service worker would do it. `wire` counts the connections,
+// and the events where it takes the stream apart.
 
 const END = "\n\n";
 
@@ -26,7 +27,7 @@ async function* events(base, path, options, cuts, wire) {
         const event = buffer.slice(0, end + END.length);
         buffer = buffer.slice(end + END.length);
         last = /^id: (.*)$/m.exec(event)?.[1] ?? last;
-        if (event.includes("data: ")) count += 1;
+        if (event.includes("data: ")) wire.events = count += 1;
         yield new TextEncoder().encode(event);
         cut = event.includes("data: ") && cuts.includes(count);
       }

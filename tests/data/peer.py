@@ -1,4 +1,4 @@
-"""A process of its own with a database open: one JSON line in is one thing to do, one line out the answer."""
+"""A process with a database open: it answers each line of JSON, which is one thing to do."""
 
 from __future__ import annotations
 

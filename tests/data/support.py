@@ -1,11 +1,10 @@
-"""Real things for the tests of `data`: records with defaults, an independent reader, another process."""
+"""What the tests of `data` share: records with defaults, runs, rows as stored, another process."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,12 +14,27 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from antiphon.data import transactions
+from antiphon.data.base import WritingConnection
+from antiphon.data.database import Database
 from antiphon.data.ids import new_id
-from antiphon.data.records import Acceptance, Checkpoint, CheckpointWrite, Message, NewEvent, Row, Run, Thread
+from antiphon.data.records import (
+    Acceptance,
+    Checkpoint,
+    CheckpointWrite,
+    Fence,
+    Message,
+    NewEvent,
+    Row,
+    RunRecord,
+    Thread,
+)
 
 ROOT = Path(__file__).parents[2]
 R = TypeVar("R", bound=msgspec.Struct)
-TABLES = {"events": Row, "threads": Thread, "messages": Message, "runs": Run}
+PATIENCE = 20
+"""Seconds after which something that must happen has failed."""
+TABLES = {"events": Row, "threads": Thread, "messages": Message, "runs": RunRecord}
 
 
 def note(payload: bytes = b"", kind: str = "note", at: int = 1) -> NewEvent:
@@ -48,7 +62,16 @@ def acceptance(**given: Any) -> Acceptance:
     return Acceptance(**(defaults | given))
 
 
-def reply(run: Run, **given: Any) -> Message:
+async def running(database: Database, **fields: Any) -> tuple[RunRecord, Fence]:
+    """A run of this process that has just been accepted, and the right to write for it."""
+    accepted = await database.write(
+        transactions.accept, acceptance(worker=database.worker_id, **fields)
+    )
+    run = accepted.run
+    return run, Fence(run_id=run.id, epoch=run.lease_epoch)
+
+
+def reply(run: RunRecord, **given: Any) -> Message:
     """What a run has to say, at the place that was held for it."""
     defaults = {
         "id": run.reply_message_id,
@@ -64,15 +87,24 @@ def reply(run: Run, **given: Any) -> Message:
     return Message(**(defaults | given))
 
 
-def answered(run: Run, **given: Any) -> tuple[Message, str]:
+def answered(run: RunRecord, **given: Any) -> tuple[Message, str]:
     """A human's answer to a run's question, and the id that the next reply will have."""
-    message = reply(run, id=new_id(), role="user", content="yes", parent_id=run.reply_message_id, author="ada")
+    message = reply(
+        run, id=new_id(), role="user", content="yes", parent_id=run.reply_message_id, author="ada"
+    )
     return msgspec.structs.replace(message, **given), new_id()
 
 
-def checkpoint(checkpoint_id: str = "c1", namespace: str = "", value: bytes = b"state") -> Checkpoint:
+def checkpoint(
+    checkpoint_id: str = "c1", namespace: str = "", value: bytes = b"state"
+) -> Checkpoint:
     return Checkpoint(
-        namespace=namespace, id=checkpoint_id, parent_id=None, kind="msgpack", value=value, metadata=b"{}"
+        namespace=namespace,
+        id=checkpoint_id,
+        parent_id=None,
+        kind="msgpack",
+        value=value,
+        metadata=b"{}",
     )
 
 
@@ -90,12 +122,14 @@ def task_write(
     )
 
 
-def stored(connection: sqlite3.Connection, record: type[R]) -> list[R]:
+def stored(connection: WritingConnection, record: type[R]) -> list[R]:
     """All records of a kind, read by plain SQL."""
     table = next(name for name, kept in TABLES.items() if kept is record)
     fields = record.__struct_fields__
     rows = connection.execute(f"SELECT {', '.join(fields)} FROM {table} ORDER BY 1, 2").fetchall()
-    return [msgspec.convert(dict(zip(fields, row, strict=True)), record, strict=False) for row in rows]
+    return [
+        msgspec.convert(dict(zip(fields, row, strict=True)), record, strict=False) for row in rows
+    ]
 
 
 class Peer:

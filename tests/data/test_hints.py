@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.data.hints import Hints
+from tests.support.deadline import DEADLINE
 
 THREADS = st.sampled_from("abc")
-STEPS = st.one_of(st.tuples(st.just("notify"), st.lists(THREADS)), st.tuples(st.just("clear"), st.integers(0, 5)))
+STEPS = st.one_of(
+    st.tuples(st.just("notify"), st.lists(THREADS)), st.tuples(st.just("clear"), st.integers(0, 5))
+)
 
 
 def is_awake(watch) -> bool:
@@ -35,7 +38,10 @@ def test_a_watch_is_awake_exactly_when_its_thread_was_hinted_at_since_clear(watc
         for step, argument in steps:
             if step == "notify":
                 hints.notify(argument)
-                awake = [known or thread in argument for known, thread in zip(awake, watched, strict=True)]
+                awake = [
+                    known or thread in argument
+                    for known, thread in zip(awake, watched, strict=True)
+                ]
             elif argument < len(watches):
                 watches[argument].clear()
                 awake[argument] = False
@@ -52,7 +58,7 @@ async def test_one_hint_wakes_all_waiters_of_a_thread():
         waiting = [asyncio.create_task(watch.wait()) for watch in (one, other)]
         await asyncio.sleep(0)
         hints.notify(["a"])
-        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        await asyncio.wait_for(asyncio.gather(*waiting), DEADLINE)
 
 
 async def test_a_hint_between_clear_and_wait_is_not_lost():
@@ -60,7 +66,7 @@ async def test_a_hint_between_clear_and_wait_is_not_lost():
     with hints.watch("a") as watch:
         watch.clear()
         hints.notify(["a"])
-        await asyncio.wait_for(watch.wait(), 5)
+        await asyncio.wait_for(watch.wait(), DEADLINE)
 
 
 async def test_notify_all_wakes_every_thread():

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from antiphon.data import open_database, transactions
+from antiphon.data import open_database, reads, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.records import Item, ItemWrite, Namespace
-from tests.orchestrator.support import UNHURRIED
 
 HERE = ("notes", "ada")
 
 
-def write(key: str = "k", value: bytes | None = b"{}", namespace: Namespace = HERE, **given: Any) -> ItemWrite:
+def write(
+    key: str = "k", value: bytes | None = b"{}", namespace: Namespace = HERE, **given: Any
+) -> ItemWrite:
     return ItemWrite(namespace=namespace, key=key, value=value, **given)
 
 
@@ -39,7 +39,8 @@ class Waited:
         if method in ("put_items", "refresh_items", "sweep_items"):
             write = getattr(transactions, method)
             return lambda *given: self._database.submit(write, *given).result(timeout=30)
-        return lambda *given: getattr(self._database, method)(*given).result(timeout=30)
+        read = getattr(reads, method)
+        return lambda *given: self._database.scan(read, *given).result(timeout=30)
 
 
 @pytest.fixture
@@ -60,13 +61,13 @@ def keys(waited: Waited, prefix: Namespace = (), now: int = 1) -> list[str]:
 
 async def test_an_item_is_kept_changed_and_forgotten(waited):
     waited.put_items([write(value=b"one")], 1)
-    assert waited.items([(HERE, "k")], 1) == [item(value=b"one")]
+    assert waited.items_at([(HERE, "k")], 1) == [item(value=b"one")]
     waited.put_items([write(value=b"two")], 2)
-    assert waited.items([(HERE, "k")], 2) == [item(value=b"two", updated_at=2)]
+    assert waited.items_at([(HERE, "k")], 2) == [item(value=b"two", updated_at=2)]
     waited.put_items([write(value=None)], 3)
-    assert waited.items([(HERE, "k")], 3) == []
+    assert waited.items_at([(HERE, "k")], 3) == []
     waited.put_items([write(value=b"three")], 4)
-    assert waited.items([(HERE, "k")], 4) == [item(value=b"three", at=4)]
+    assert waited.items_at([(HERE, "k")], 4) == [item(value=b"three", at=4)]
 
 
 async def test_all_of_a_batch_is_stored_or_nothing(waited):
@@ -93,11 +94,15 @@ async def test_a_namespace_holds_what_is_inside_it_and_none_that_only_begins_ali
     assert len(waited.item_namespaces((), 1)) == 8
 
 
-LABEL = st.text(st.characters(exclude_characters=".\0", exclude_categories=["Cs"]), min_size=1, max_size=3)
-PLACES = st.lists(st.lists(LABEL, min_size=1, max_size=3).map(tuple), min_size=1, max_size=6, unique=True)
+LABEL = st.text(
+    st.characters(exclude_characters=".\0", exclude_categories=["Cs"]), min_size=1, max_size=3
+)
+PLACES = st.lists(
+    st.lists(LABEL, min_size=1, max_size=3).map(tuple), min_size=1, max_size=6, unique=True
+)
 
 
-@UNHURRIED
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(places=PLACES, prefix=st.lists(LABEL, max_size=2).map(tuple))
 async def test_any_namespace_holds_exactly_what_begins_with_all_its_labels(waited, places, prefix):
     waited.put_items([write(namespace=place) for place in places], 1)
@@ -128,14 +133,13 @@ async def test_a_scan_may_stop_early_and_raise(waited):
             waited.scan_items(HERE, 1, None, broken)
 
 
-async def test_a_scan_sees_one_state_whatever_is_written_meanwhile(waited, path):
+async def test_a_scan_sees_one_state_whatever_is_written_meanwhile(waited, outside):
     waited.put_items([write(str(number), b"old") for number in range(300)], 1)
 
     def fold(rows: Iterator[tuple[Item, bytes]]) -> list[bytes]:
         values = [next(rows)[0].value]
-        with closing(sqlite3.connect(path, isolation_level=None)) as outside:
-            outside.execute("UPDATE store_items SET value = x'00'")
-            outside.execute("DELETE FROM store_items WHERE key < '2'")
+        outside.execute("UPDATE store_items SET value = x'00'")
+        outside.execute("DELETE FROM store_items WHERE key < '2'")
         return values + [found.value for found, _ in rows]
 
     assert waited.scan_items(HERE, 1, None, fold) == [b"old"] * 300
@@ -155,17 +159,17 @@ async def test_vectors_come_only_for_the_embedder_that_made_them(waited):
 
 async def test_what_has_ended_is_not_there_any_more_and_using_it_keeps_it(waited):
     waited.put_items([write("a", ttl=10), write("b")], 1)
-    assert waited.items([(HERE, "a")], 10) == [item("a", ttl=10)]
+    assert waited.items_at([(HERE, "a")], 10) == [item("a", ttl=10)]
     waited.refresh_items([(HERE, "a"), (HERE, "b"), (HERE, "c")], 10)
     assert keys(waited, HERE, 19) == ["b", "a"]
     assert keys(waited, HERE, 20) == ["b"]
-    assert waited.items([(HERE, "a")], 20) == []
+    assert waited.items_at([(HERE, "a")], 20) == []
     waited.refresh_items([(HERE, "a")], 20)
-    assert waited.items([(HERE, "a")], 20) == [], "what is over is not brought back"
+    assert waited.items_at([(HERE, "a")], 20) == [], "what is over is not brought back"
     waited.put_items([write("a", ttl=10)], 20)
-    assert waited.items([(HERE, "a")], 20) == [item("a", at=20, ttl=10)], "it is a new one"
+    assert waited.items_at([(HERE, "a")], 20) == [item("a", at=20, ttl=10)], "it is a new one"
     waited.put_items([write("a")], 21)
-    assert waited.items([(HERE, "a")], 999) == [item("a", created_at=20, updated_at=21)]
+    assert waited.items_at([(HERE, "a")], 999) == [item("a", created_at=20, updated_at=21)]
 
 
 async def test_a_namespace_whose_items_have_ended_is_none(waited):
@@ -180,32 +184,32 @@ async def test_what_has_ended_is_deleted_in_portions(waited, outside):
     assert outside.execute("SELECT key FROM store_items").fetchall() == [("4",)]
 
 
-async def test_a_closed_database_refuses_and_what_was_asked_before_is_answered(path):
-    database = await open_database(f"sqlite:///{path}")
+async def test_a_closed_database_refuses_and_what_was_asked_before_is_answered(url):
+    database = await open_database(url)
     putting = database.submit(transactions.put_items, [write()], 1)
-    scanning = database.scan_items(HERE, 1, None, list)
+    scanning = database.scan(reads.scan_items, HERE, 1, None, list)
     await database.close()
     assert putting.done()
     assert scanning.done()
     for call in (
         lambda: database.submit(transactions.put_items, [write()], 1),
         lambda: database.submit(transactions.sweep_items, 1, 1),
-        lambda: database.scan_items(HERE, 1, None, list),
+        lambda: database.scan(reads.scan_items, HERE, 1, None, list),
     ):
         with pytest.raises(StorageError):
             call()
 
 
-async def test_a_table_that_cannot_be_read_is_a_failure_of_the_store(waited, path):
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE store_items")
-    for call in (lambda: waited.items([(HERE, "k")], 1), lambda: keys(waited)):
+async def test_a_table_that_cannot_be_read_is_a_failure_of_the_store(waited, outside):
+    outside.execute("DROP TABLE store_items")
+    for call in (lambda: waited.items_at([(HERE, "k")], 1), lambda: keys(waited)):
         with pytest.raises(StorageError, match="cannot read"):
             call()
 
 
+@pytest.mark.files
 async def test_another_process_sees_it(waited, second):
     waited.put_items([write(value=b"one")], 1)
-    assert Waited(second).items([(HERE, "k")], 1) == [item(value=b"one")]
+    assert Waited(second).items_at([(HERE, "k")], 1) == [item(value=b"one")]
     Waited(second).put_items([write(value=b"two")], 2)
-    assert waited.items([(HERE, "k")], 2) == [item(value=b"two", updated_at=2)]
+    assert waited.items_at([(HERE, "k")], 2) == [item(value=b"two", updated_at=2)]

@@ -1,14 +1,13 @@
-"""The log against a model of itself: any order of accepting, writing, losing, claiming, stopping and crashing.
+"""The log against a model: any order of accepting, writing, losing, claiming, stopping, crashing.
 
-The model is plain records in dictionaries. After every step all tables are compared with it through a connection that
-the database knows nothing of, and the rules of the log are checked on what stands there.
+The model is plain records in dictionaries. After every step all tables are compared with it through
+a connection that the database object does not use, and the rules of the log are checked on them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Sequence
@@ -20,10 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from antiphon.data import open_database, transactions
+from antiphon.data import open_database, reads, transactions
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound, StorageError
-from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, Run, Thread
+from antiphon.data.records import Accepted, Fence, Message, NewEvent, Row, RunRecord, Thread
 from tests.data.support import acceptance, answered, checkpoint, note, reply, stored, task_write
+from tests.support.size import trials
 
 PICK = st.integers(0, 7)
 COUNT = st.integers(1, 3)
@@ -35,15 +35,14 @@ TAKEN = ("running", "interrupted")
 class LogMachine(RuleBasedStateMachine):
     """Every rule tells the model first what must happen, then makes the database do it."""
 
-    # -- the model --------------------------------------------------------------------------------------------
+    # -- the model ---------------------------------------------------------------------------------
 
     @initialize()
     def open(self) -> None:
         self.runner = asyncio.Runner()
-        self.folder = Path(tempfile.mkdtemp())
-        self.path = self.folder / "log.db"
+        self.url = self.make_url()
         self.threads: dict[str, Thread] = {}
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, RunRecord] = {}
         self.rows: list[Row] = []
         self.messages: dict[str, Message] = {}
         self.spent: Counter[str] = Counter()
@@ -57,9 +56,12 @@ class LogMachine(RuleBasedStateMachine):
         self.now = 0
         self._open()
 
+    def make_url(self) -> str:
+        return "memory://"
+
     def _open(self) -> None:
-        self.database = self.do(open_database(f"sqlite:///{self.path}"))
-        self.outside = sqlite3.connect(self.path, isolation_level=None)
+        self.database = self.do(open_database(self.url))
+        self.outside = self.database._backend.connect()
 
     def _close(self) -> None:
         self.outside.close()
@@ -69,7 +71,6 @@ class LogMachine(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             self._close()
             self.runner.close()
-            shutil.rmtree(self.folder)
 
     def do(self, wanted: Awaitable[Any]) -> Any:
         async def body() -> Any:
@@ -89,11 +90,11 @@ class LogMachine(RuleBasedStateMachine):
         return self.now
 
     def events(self, count: int, last: str | None = None) -> list[NewEvent]:
-        """New events, every one different from all others; the last one may have a type of its own."""
+        """New events, different from all others; the last one may have another type."""
         made = [note(b"%d" % self.tick(), at=self.now) for _ in range(count)]
         return [*made[:-1], replace(made[-1], type=last)] if last else made
 
-    def number(self, run: Run, attempt: int, events: Sequence[NewEvent]) -> None:
+    def number(self, run: RunRecord, attempt: int, events: Sequence[NewEvent]) -> None:
         thread = self.threads[run.thread_id]
         for seq, event in enumerate(events, thread.last_seq + 1):
             self.rows.append(
@@ -116,18 +117,24 @@ class LogMachine(RuleBasedStateMachine):
 
     def said(self, messages: Iterable[Message]) -> list[Message]:
         """Without replies of which nothing was said yet."""
-        return [message for message in messages if message.role == "user" or message.content or not message.partial]
+        return [
+            message
+            for message in messages
+            if message.role == "user" or message.content or not message.partial
+        ]
 
-    def change(self, run: Run, **fields: Any) -> Run:
+    def change(self, run: RunRecord, **fields: Any) -> RunRecord:
         self.runs[run.id] = replace(self.runs[run.id], **fields)
         return self.runs[run.id]
 
-    def ask_to_stop(self, run: Run, by: str) -> Run:
+    def ask_to_stop(self, run: RunRecord, by: str) -> RunRecord:
         """Of a run that has begun: a paused one is queued, for an execution that ends it."""
         status = "queued" if run.status == "interrupted" else run.status
         return self.change(run, status=status, cancel_requested_by=run.cancel_requested_by or by)
 
-    def end(self, run: Run, status: str, result: bytes, events: Sequence[NewEvent]) -> Run:
+    def end(
+        self, run: RunRecord, status: str, result: bytes, events: Sequence[NewEvent]
+    ) -> RunRecord:
         """`events`, which have just been numbered, end the run."""
         return self.change(
             run,
@@ -139,7 +146,7 @@ class LogMachine(RuleBasedStateMachine):
             finished_at=events[-1].at,
         )
 
-    def lease(self, run: Run, worker: str, charge: int, crash: int = 0) -> Run:
+    def lease(self, run: RunRecord, worker: str, charge: int, crash: int = 0) -> RunRecord:
         run = self.change(
             run,
             status="running",
@@ -152,18 +159,22 @@ class LogMachine(RuleBasedStateMachine):
         self.fences.append(self.fence(run))
         return run
 
-    def fence(self, run: Run) -> Fence:
+    def fence(self, run: RunRecord) -> Fence:
         return Fence(run_id=run.id, epoch=run.lease_epoch)
 
-    def of_thread(self, thread_id: str, *statuses: str) -> list[Run]:
+    def of_thread(self, thread_id: str, *statuses: str) -> list[RunRecord]:
         """Runs of a thread with one of some statuses, the oldest first."""
-        return [run for run in self.runs.values() if run.thread_id == thread_id and run.status in statuses]
+        return [
+            run
+            for run in self.runs.values()
+            if run.thread_id == thread_id and run.status in statuses
+        ]
 
     def successor(self, thread_id: str) -> str | None:
         waiting = self.of_thread(thread_id, "queued")
         return waiting[0].id if waiting else None
 
-    def pick(self, number: int, *statuses: str) -> Run:
+    def pick(self, number: int, *statuses: str) -> RunRecord:
         """One of the runs (with one of some statuses), the youngest for 0."""
         among = [run for run in self.runs.values() if not statuses or run.status in statuses]
         return among[-1 - number % len(among)]
@@ -171,7 +182,7 @@ class LogMachine(RuleBasedStateMachine):
     def any(self, *statuses: str) -> bool:
         return any(run.status in statuses for run in self.runs.values())
 
-    # -- accept -----------------------------------------------------------------------------------------------
+    # -- accept ------------------------------------------------------------------------------------
 
     @rule(
         user=USER,
@@ -237,9 +248,17 @@ class LogMachine(RuleBasedStateMachine):
             self.threads[thread.id] = thread
         assert before == thread
         rolled_back = on_busy == "rollback" and active
-        parent_id = self.messages[active[0].input_message_id].parent_id if rolled_back else thread.head_message_id
-        assert (message.id, message.content, message.parent_id) == (given.message_id, "hello", parent_id)
-        run = Run(
+        parent_id = (
+            self.messages[active[0].input_message_id].parent_id
+            if rolled_back
+            else thread.head_message_id
+        )
+        assert (message.id, message.content, message.parent_id) == (
+            given.message_id,
+            "hello",
+            parent_id,
+        )
+        run = RunRecord(
             id=given.run_id,
             thread_id=thread.id,
             user_id=user,
@@ -280,7 +299,7 @@ class LogMachine(RuleBasedStateMachine):
         assert accepted.interrupted == tuple(other.id for other in interrupted)
         return None
 
-    # -- the holder -------------------------------------------------------------------------------------------
+    # -- the holder --------------------------------------------------------------------------------
 
     @precondition(lambda self: self.any("running"))
     @rule(number=PICK, count=st.integers(0, 3), completes_a_task=st.booleans())
@@ -289,17 +308,23 @@ class LogMachine(RuleBasedStateMachine):
         events = self.events(count)
         writes = [("", "c1", task_write(self.tick()))] if completes_a_task else []
         last = self.do(
-            self.database.write(transactions.append, self.fence(run), run.emitted, events, writes, completes_a_task)
+            self.database.write(
+                transactions.append, self.fence(run), run.emitted, events, writes, completes_a_task
+            )
         )
         self.last_append[run.id] = (self.fence(run), run.emitted, events)
         self.number(run, run.attempt, events)
-        self.change(run, emitted=run.emitted + count, charges=1 if completes_a_task else run.charges)
+        self.change(
+            run, emitted=run.emitted + count, charges=1 if completes_a_task else run.charges
+        )
         assert last == (self.threads[run.thread_id].last_seq if count else 0)
 
     @precondition(lambda self: self.last_append)
     @rule(number=PICK)
     def append_again_because_the_answer_was_lost(self, number):
-        fence, expected, events = list(self.last_append.values())[-1 - number % len(self.last_append)]
+        fence, expected, events = list(self.last_append.values())[
+            -1 - number % len(self.last_append)
+        ]
         run = self.runs[fence.run_id]
         wanted = self.database.write(transactions.append, fence, expected, events)
         stored = self.fence(run) == fence and run.emitted == expected + len(events)
@@ -313,7 +338,11 @@ class LogMachine(RuleBasedStateMachine):
     def put_checkpoint(self, number, count):
         run = self.pick(number, "running")
         events = self.events(count)
-        self.do(self.database.write(transactions.put_checkpoint, self.fence(run), run.emitted, events, checkpoint()))
+        self.do(
+            self.database.write(
+                transactions.put_checkpoint, self.fence(run), run.emitted, events, checkpoint()
+            )
+        )
         self.number(run, run.attempt, events)
         self.change(run, emitted=run.emitted + count)
 
@@ -357,10 +386,19 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.last_finish)
     @rule(number=PICK)
     def finish_again_because_the_answer_was_lost(self, number):
-        fence, expected, events, status, message = list(self.last_finish.values())[-1 - number % len(self.last_finish)]
+        fence, expected, events, status, message = list(self.last_finish.values())[
+            -1 - number % len(self.last_finish)
+        ]
         following = self.do(
             self.database.write(
-                transactions.finish, fence, expected, events, status=status, message=message, result=b"result", tokens=5
+                transactions.finish,
+                fence,
+                expected,
+                events,
+                status=status,
+                message=message,
+                result=b"result",
+                tokens=5,
             )
         )
         assert following == self.successor(self.runs[fence.run_id].thread_id)
@@ -383,21 +421,33 @@ class LogMachine(RuleBasedStateMachine):
         self.do(self.database.write(transactions.hand_back, self.fence(run), charged=charged))
         self.change(run, status="queued", owner=None, charges=max(run.charges - (not charged), 0))
 
-    # -- those who have lost the right to write -----------------------------------------------------------------
+    # -- those who have lost the right to write ----------------------------------------------------
 
-    @precondition(lambda self: any(fence.epoch < self.runs[fence.run_id].lease_epoch for fence in self.fences))
+    @precondition(
+        lambda self: any(fence.epoch < self.runs[fence.run_id].lease_epoch for fence in self.fences)
+    )
     @rule(
         number=PICK,
         count=COUNT,
         behind=st.integers(0, 2),
-        what=st.sampled_from(["append", "checkpoint", "bare checkpoint", "finish", "pause", "hand back"]),
+        what=st.sampled_from(
+            ["append", "checkpoint", "bare checkpoint", "finish", "pause", "hand back"]
+        ),
     )
     def write_with_a_stale_epoch(self, number, count, behind, what):
-        stale = [fence for fence in self.fences if fence.epoch < self.runs[fence.run_id].lease_epoch]
+        stale = [
+            fence for fence in self.fences if fence.epoch < self.runs[fence.run_id].lease_epoch
+        ]
         self.write_in_vain(stale[-1 - number % len(stale)], count, behind, what)
 
-    @precondition(lambda self: self.any("queued", "interrupted", "completed", "failed", "cancelled"))
-    @rule(number=PICK, count=COUNT, what=st.sampled_from(["append", "checkpoint", "finish", "pause", "hand back"]))
+    @precondition(
+        lambda self: self.any("queued", "interrupted", "completed", "failed", "cancelled")
+    )
+    @rule(
+        number=PICK,
+        count=COUNT,
+        what=st.sampled_from(["append", "checkpoint", "finish", "pause", "hand back"]),
+    )
     def write_without_holding_the_run(self, number, count, what):
         run = self.pick(number, "queued", "interrupted", "completed", "failed", "cancelled")
         self.write_in_vain(self.fence(run), count, 0, what)
@@ -419,13 +469,19 @@ class LogMachine(RuleBasedStateMachine):
                 transactions.put_checkpoint, fence, expected, [], checkpoint()
             ),
             "finish": lambda: self.database.write(
-                transactions.finish, fence, expected, events, status="completed", message=None, result=b"wrong"
+                transactions.finish,
+                fence,
+                expected,
+                events,
+                status="completed",
+                message=None,
+                result=b"wrong",
             ),
             "pause": lambda: self.database.write(transactions.pause, fence, expected, events),
         }[what]
         self.refused(wanted(), Fenced)
 
-    # -- claiming, answering, stopping --------------------------------------------------------------------------
+    # -- claiming, answering, stopping -------------------------------------------------------------
 
     @precondition(lambda self: self.runs)
     @rule(number=PICK, worker=WORKER)
@@ -441,7 +497,9 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.any("queued"))
     @rule(number=PICK, worker=WORKER)
     def claim_a_queued_run(self, number, worker):
-        self.claim(list(self.runs).index(self.pick(number, "queued").id) - len(self.runs) + 1, worker)
+        self.claim(
+            list(self.runs).index(self.pick(number, "queued").id) - len(self.runs) + 1, worker
+        )
 
     @precondition(lambda self: self.any("running"))
     @rule(number=PICK, worker=WORKER, held_by=WORKER)
@@ -458,7 +516,11 @@ class LogMachine(RuleBasedStateMachine):
         request = (run.user_id, str(key))
         remembered = (*request, b"1") if key and request not in self.requests else None
         message, reply_id = answered(run, created_at=self.tick())
-        got = self.do(self.database.write(transactions.answer, run.id, worker, events, message, reply_id, remembered))
+        got = self.do(
+            self.database.write(
+                transactions.answer, run.id, worker, events, message, reply_id, remembered
+            )
+        )
         self.put_behind(run, message, reply_id)
         if remembered:
             self.requests[request] = (b"1", run.id)
@@ -466,7 +528,7 @@ class LogMachine(RuleBasedStateMachine):
         self.lease(run, worker, charge=0)
         assert got == self.change(run, emitted=run.emitted + count)
 
-    def put_behind(self, run: Run, message: Message, reply_id: str) -> None:
+    def put_behind(self, run: RunRecord, message: Message, reply_id: str) -> None:
         """An answer behind the question, the next reply behind it, and what waited behind that."""
         for one in list(self.messages.values()):
             if one.parent_id == run.reply_message_id:
@@ -474,7 +536,13 @@ class LogMachine(RuleBasedStateMachine):
         head = self.threads[run.thread_id].head_message_id
         self.say(message)
         place = replace(
-            message, id=reply_id, role="assistant", content="", parent_id=message.id, author=None, partial=True
+            message,
+            id=reply_id,
+            role="assistant",
+            content="",
+            parent_id=message.id,
+            author=None,
+            partial=True,
         )
         self.say(place, head_message_id=reply_id if head == run.reply_message_id else head)
         self.change(run, reply_message_id=reply_id)
@@ -485,7 +553,11 @@ class LogMachine(RuleBasedStateMachine):
         run = self.pick(number)
         if run.status != "interrupted":
             assert (
-                self.do(self.database.write(transactions.answer, run.id, worker, self.events(1), *answered(run)))
+                self.do(
+                    self.database.write(
+                        transactions.answer, run.id, worker, self.events(1), *answered(run)
+                    )
+                )
                 is None
             )
 
@@ -502,25 +574,7 @@ class LogMachine(RuleBasedStateMachine):
             self.end(run, "cancelled", b"stopped", events)
         assert got == self.runs[run.id]
 
-    # -- crashes ----------------------------------------------------------------------------------------------
-
-    @rule()
-    def close_and_reopen(self):
-        self._close()
-        self._open()
-
-    @rule()
-    def crash_and_reopen(self):
-        """What a killed process leaves: the file and its log as they are, with no chance to tidy up."""
-        left = self.folder / f"after crash {self.tick()}.db"
-        for suffix in ("", "-wal"):
-            if Path(f"{self.path}{suffix}").exists():
-                shutil.copyfile(f"{self.path}{suffix}", f"{left}{suffix}")
-        self._close()
-        self.path = left
-        self._open()
-
-    # -- reading ----------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     @precondition(lambda self: self.threads)
     @rule(number=PICK, after=st.integers(0, 30), limit=st.integers(0, 10))
@@ -533,25 +587,40 @@ class LogMachine(RuleBasedStateMachine):
     @rule(number=PICK)
     def look(self, number):
         thread = self.threads[list(self.threads)[number % len(self.threads)]]
-        runs = self.of_thread(thread.id, "queued", "running", "interrupted", "completed", "failed", "cancelled")
-        assert self.do(self.database.thread(thread.id)) == thread
-        assert self.do(self.database.run(runs[0].id)) == runs[0]
+        runs = self.of_thread(
+            thread.id, "queued", "running", "interrupted", "completed", "failed", "cancelled"
+        )
+        assert self.do(self.database.fetch(reads.thread, thread.id)) == thread
+        assert self.do(self.database.fetch(reads.run, runs[0].id)) == runs[0]
         messages = [message for message in self.messages.values() if message.thread_id == thread.id]
-        assert self.do(self.database.messages(thread.id)) == self.said(messages)
+        assert self.do(self.database.fetch(reads.messages_of, thread.id)) == self.said(messages)
         path = [messages[number % len(messages)]]
         while path[0].parent_id:
             path.insert(0, self.messages[path[0].parent_id])
-        assert self.do(self.database.branch(path[-1].id)) == self.said(path)
-        active = [run for run in self.runs.values() if run.user_id == thread.user_id and not run.ended]
+        assert self.do(self.database.fetch(reads.branch, path[-1].id)) == self.said(path)
+        active = [
+            run for run in self.runs.values() if run.user_id == thread.user_id and not run.ended
+        ]
         under_way = [run for run in active if run.status != "interrupted"]
-        assert self.do(self.database.active_runs(thread.user_id)) == len(under_way)
-        assert self.do(self.database.tokens_used(thread.user_id, self.now)) == self.spent[thread.user_id]
+        assert self.do(self.database.fetch(reads.active_runs, thread.user_id)) == len(under_way)
+        assert (
+            self.do(self.database.fetch(reads.tokens_used, thread.user_id, self.now))
+            == self.spent[thread.user_id]
+        )
         mine = [one for one in self.threads.values() if one.user_id == thread.user_id]
-        assert {one.id for one in self.do(self.database.threads(thread.user_id, 100))} == {one.id for one in mine}
+        assert {
+            one.id for one in self.do(self.database.fetch(reads.threads_of, thread.user_id, 100))
+        } == {one.id for one in mine}
         for (user, key), (digest, run_id) in self.requests.items():
-            assert self.do(self.database.write(transactions.repeated, user, key, digest)) == self.runs[run_id]
+            assert (
+                self.do(self.database.write(transactions.repeated, user, key, digest))
+                == self.runs[run_id]
+            )
         for (user, name), thread_id in self.names.items():
-            assert self.do(self.database.named_thread(user, "chat", name)) == self.threads[thread_id]
+            assert (
+                self.do(self.database.fetch(reads.named_thread, user, "chat", name))
+                == self.threads[thread_id]
+            )
 
     @rule()
     def look_for_orphans(self):
@@ -559,11 +628,12 @@ class LogMachine(RuleBasedStateMachine):
         expected = [
             run.id
             for run in self.runs.values()
-            if run.status == "running" or (run.status == "queued" and not self.of_thread(run.thread_id, *TAKEN))
+            if run.status == "running"
+            or (run.status == "queued" and not self.of_thread(run.thread_id, *TAKEN))
         ]
         assert sorted(run.id for run in self.do(self.database.orphans(3600))) == sorted(expected)
 
-    # -- the rules of the log -----------------------------------------------------------------------------------
+    # -- the rules of the log ----------------------------------------------------------------------
 
     @invariant()
     def the_database_is_what_the_model_says(self):
@@ -571,7 +641,7 @@ class LogMachine(RuleBasedStateMachine):
             return
         rows = stored(self.outside, Row)
         assert rows == sorted(self.rows, key=lambda row: (row.thread_id, row.seq))
-        runs = {run.id: run for run in stored(self.outside, Run)}
+        runs = {run.id: run for run in stored(self.outside, RunRecord)}
         assert runs == self.runs
         assert {thread.id: thread for thread in stored(self.outside, Thread)} == self.threads
         messages = stored(self.outside, Message)
@@ -579,14 +649,16 @@ class LogMachine(RuleBasedStateMachine):
         assert {message.id: message for message in messages} == self.messages
         self.rules_hold(rows, runs)
 
-    def rules_hold(self, rows: list[Row], runs: dict[str, Run]) -> None:
+    def rules_hold(self, rows: list[Row], runs: dict[str, RunRecord]) -> None:
         """Said again without the model: what any reader of the tables may rely on."""
         seqs: dict[str, list[int]] = {}
         for row in rows:
             seqs.setdefault(row.thread_id, []).append(row.seq)
             assert self.ledger.setdefault((row.thread_id, row.seq), row) == row, "a row changed"
         assert len(self.ledger) == len(rows), "a row vanished"
-        assert all(found == list(range(1, len(found) + 1)) for found in seqs.values()), "numbers are not dense"
+        assert all(found == list(range(1, len(found) + 1)) for found in seqs.values()), (
+            "numbers are not dense"
+        )
 
         taken = Counter(run.thread_id for run in runs.values() if run.status in TAKEN)
         assert all(count == 1 for count in taken.values()), "two runs of a thread are under way"
@@ -599,11 +671,49 @@ class LogMachine(RuleBasedStateMachine):
             self.epochs[run.id] = run.lease_epoch
             if run.ended:
                 for table in ("checkpoints", "checkpoint_writes"):
-                    left = self.outside.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", (run.id,)).fetchone()
+                    left = self.outside.execute(
+                        f"SELECT count(*) FROM {table} WHERE run_id = ?", (run.id,)
+                    ).fetchone()
                     assert left == (0,), "an ended run keeps checkpoints"
 
 
-TestLog = LogMachine.TestCase
+class FileLogMachine(LogMachine):
+    """The same on a file, which outlives the database that has it open."""
+
+    def make_url(self) -> str:
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "log.db"
+        return f"sqlite:///{self.path}"
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+    @rule()
+    def close_and_reopen(self):
+        self._close()
+        self._open()
+
+    @rule()
+    def crash_and_reopen(self):
+        """A killed process leaves the file and its write-ahead log as they are."""
+        left = self.folder / f"after crash {self.tick()}.db"
+        for suffix in ("", "-wal"):
+            if Path(f"{self.path}{suffix}").exists():
+                shutil.copyfile(f"{self.path}{suffix}", f"{left}{suffix}")
+        self._close()
+        self.path = left
+        self.url = f"sqlite:///{left}"
+        self._open()
+
+
+TestLog = FileLogMachine.TestCase
 TestLog.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=trials(30, 12),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
+TestLogInMemory = LogMachine.TestCase
+TestLogInMemory.settings = settings(TestLog.settings, max_examples=trials(10, 4))

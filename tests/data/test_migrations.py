@@ -1,4 +1,4 @@
-"""Databases of earlier versions: they become what this version makes, and nothing in them changes."""
+"""Databases of earlier versions get the tables of this one, and keep their contents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from antiphon.data import open_database, schema, transactions
+from antiphon.data import open_database, reads, schema, transactions
 from antiphon.data.database import Database
 from antiphon.data.errors import StorageError
 from antiphon.data.migrations import MIGRATIONS
@@ -48,9 +48,13 @@ def shape(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = defaultdict(list)
     with closing(sqlite3.connect(path)) as connection:
         found["version"] = connection.execute("PRAGMA user_version").fetchone()
-        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for (table,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchall():
             found[table] = connection.execute(f"PRAGMA table_info({table})").fetchall()
-            for _, index, unique, *_ in connection.execute(f"PRAGMA index_list({table})").fetchall():
+            for _, index, unique, *_ in connection.execute(
+                f"PRAGMA index_list({table})"
+            ).fetchall():
                 columns = connection.execute(f"PRAGMA index_info({index})").fetchall()
                 found[index] = [table, unique, *columns]
     return found
@@ -60,29 +64,31 @@ async def everything(database: Database) -> dict[str, Any]:
     """What the code of version 5 has read from its database, read again; see `version_5.json`."""
     found: dict[str, Any] = {}
     for thread_id in [name for name in READ if name != "rest"]:
-        thread = await database.thread(thread_id)
+        thread = await database.fetch(reads.thread, thread_id)
         found[thread_id] = {
             "thread": thread,
-            "messages": await database.messages(thread_id),
+            "messages": await database.fetch(reads.messages_of, thread_id),
             "rows": await database.read(thread_id, 0, 100),
-            "open_runs": await database.open_runs(thread_id),
-            "state": await database.thread_state(thread_id),
-            "branch": await database.branch(thread.head_message_id),
-            "waiting": await database.waiting_run(thread_id),
+            "open_runs": await database.fetch(reads.open_runs, thread_id),
+            "state": await database.fetch(reads.thread_state, thread_id),
+            "branch": await database.fetch(reads.branch, thread.head_message_id),
+            "waiting": await database.fetch(reads.waiting_run, thread_id),
         }
     found["rest"] = {
-        "threads": await database.threads("ada", 9),
-        "named": await database.named_thread("ada", "chat", "mine"),
+        "threads": await database.fetch(reads.threads_of, "ada", 9),
+        "named": await database.fetch(reads.named_thread, "ada", "chat", "mine"),
         "repeated": await database.write(transactions.repeated, "ada", "key", b"digest"),
-        "graph_state": await database.graph_state("team", READ["rest"]["graph_state"]["message_id"]),
-        "checkpoint": await database.checkpoint("run 2", "", None),
-        "flows": await database.flows("ada"),
-        "revision": await database.flow_revision("flow", 1),
-        "profile": await database.profile("ada"),
-        "position": await database.position(("ada", "chat", "c")),
-        "revocations": await database.revocations(),
-        "tokens": await database.tokens_used("ada", 1),
-        "items": database.scan_items((), 6, "e", list).result(timeout=30),
+        "graph_state": await database.fetch(
+            reads.graph_state, "team", READ["rest"]["graph_state"]["message_id"]
+        ),
+        "checkpoint": await database.fetch(reads.checkpoint, "run 2", "", None),
+        "flows": await database.fetch(reads.flows_of, "ada"),
+        "revision": await database.fetch(reads.flow_revision, "flow", 1),
+        "profile": await database.fetch(reads.profile, "ada"),
+        "position": await database.fetch(reads.position, ("ada", "chat", "c")),
+        "revocations": await database.fetch(reads.revocations),
+        "tokens": await database.fetch(reads.tokens_used, "ada", 1),
+        "items": database.scan(reads.scan_items, (), 6, "e", list).result(timeout=30),
     }
     return found
 
@@ -98,10 +104,13 @@ async def test_a_database_of_the_version_before_reads_the_same(path):
 async def test_a_conversation_goes_on_in_a_database_of_the_version_before(path):
     database = await open_database(f"sqlite:///{earlier(path)}")
     try:
-        thread = await database.named_thread("ada", "chat", "mine")
+        thread = await database.fetch(reads.named_thread, "ada", "chat", "mine")
         run = (await database.write(transactions.accept, acceptance(thread_id=thread.id, at=0))).run
         before = [message["id"] for message in READ[thread.id]["messages"]]
-        assert [message.id for message in await database.messages(thread.id)] == [*before, run.input_message_id]
+        assert [message.id for message in await database.fetch(reads.messages_of, thread.id)] == [
+            *before,
+            run.input_message_id,
+        ]
     finally:
         await database.close()
 
@@ -125,7 +134,9 @@ def test_the_last_step_makes_the_schema_of_this_version():
 def test_a_step_that_fails_is_undone_and_can_be_taken_later(path):
     earlier(path, 4)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE INDEX messages_by_position ON messages (role)")  # the step's own name
+        connection.execute(
+            "CREATE INDEX messages_by_position ON messages (role)"
+        )  # the step's own name
     for _ in range(2):
         with pytest.raises(Exception, match="messages_by_position already exists"):
             _prepare(path)
@@ -153,6 +164,9 @@ async def test_a_refused_newer_version_says_which_and_stays_as_it_is(path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 3}")
     before = shape(path)
-    with pytest.raises(StorageError, match=rf"newer version \(schema {schema.VERSION + 3}, known {schema.VERSION}\)"):
+    with pytest.raises(
+        StorageError,
+        match=rf"newer version \(schema {schema.VERSION + 3}, known {schema.VERSION}\)",
+    ):
         await open_database(f"sqlite:///{path}")
     assert shape(path) == before

@@ -17,7 +17,9 @@ NOT_SHARED = {
     "IS NOT with a value": r"IS NOT (?!NULL)[:?\w]",
     "max or min of two": r"(?i)\b(max|min)\([^()]*,",
     "an upsert that does not say of what": r"ON CONFLICT DO UPDATE",
-    "a function of SQLite's": r"(?i)\b(ifnull|iif|strftime|datetime|json_extract|last_insert_rowid|printf)\(",
+    "a function of SQLite's": (
+        r"(?i)\b(ifnull|iif|strftime|datetime|json_extract|last_insert_rowid|printf)\("
+    ),
     "a pragma": r"PRAGMA",
     "an import of one kind of database": r"sqlite|psycopg",
 }

@@ -28,7 +28,7 @@ def row(thread_id: str, seq: int) -> Row:
     limit=st.integers(0, 12),
 )
 def test_an_answer_is_the_list_of_rows_that_this_process_knows(commits, after, limit):
-    """Foreign rows are missed by the tail until it is cleared: it may lag, but never has a gap or a wrong row."""
+    """The tail lacks foreign rows until it is cleared: it may lag, but never has a gap."""
     tail = Tail()
     log: dict[str, list[Row]] = {"a": [], "b": [], "c": []}
     known = dict.fromkeys(log, 0)

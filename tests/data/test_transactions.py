@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,23 +11,33 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.data import transactions
+from antiphon.data.base import WritingConnection
 from antiphon.data.errors import Busy, Fenced, IdempotencyConflict, NotFound
-from antiphon.data.records import DAY_MS, Accepted, Fence, Message, Row, Run, Thread
-from antiphon.data.sqlite import _prepare, _writing_connection
+from antiphon.data.records import DAY_MS, Accepted, Fence, Message, Row, RunRecord, Thread
 from antiphon.data.transactions import Transaction
-from tests.data.support import TABLES, acceptance, answered, checkpoint, note, notes, reply, stored, task_write
+from tests.data.support import (
+    TABLES,
+    acceptance,
+    answered,
+    checkpoint,
+    note,
+    notes,
+    reply,
+    stored,
+    task_write,
+)
 
 END = [note(kind="end", at=9)]
 
 
 class Log:
-    """`antiphon.data.transactions`, one committed transaction per call, undone as a whole when it raises."""
+    """Functions of `transactions`, each in a transaction of its own, undone if it raises."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: WritingConnection) -> None:
         self.connection = connection
 
     def do(self, command: Callable[..., Any], *args: Any) -> Any:
-        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.begin()
         try:
             result = command(Transaction(self.connection), *args)
         except BaseException:
@@ -42,19 +49,19 @@ class Log:
     def accept(self, **given: Any) -> Accepted:
         return self.do(transactions.accept, acceptance(**given))
 
-    def running(self, **given: Any) -> tuple[Run, Fence]:
+    def running(self, **given: Any) -> tuple[RunRecord, Fence]:
         """A run that has just been accepted and claimed, and its writer's fence."""
         run = self.accept(**given).run
         assert run.status == "running"
         return run, fence_of(run)
 
-    def ended(self) -> tuple[Run, Fence]:
+    def ended(self) -> tuple[RunRecord, Fence]:
         """A run that has two events, the second of them its last, and its last writer's fence."""
         run, fence = self.running()
         self.do(transactions.finish, fence, 1, END, "completed", None, b"")
         return self.run(run.id), fence
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> RunRecord:
         return Transaction(self.connection).existing_run(run_id)
 
     def rows(self, thread_id: str) -> list[Row]:
@@ -62,38 +69,61 @@ class Log:
 
     def everything(self) -> list[Any]:
         kept = [self.connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]
-        return [*kept, *(self.connection.execute(f"SELECT * FROM {t}").fetchall() for t in CHECKPOINT_TABLES)]
+        return [
+            *kept,
+            *(self.connection.execute(f"SELECT * FROM {t}").fetchall() for t in CHECKPOINT_TABLES),
+        ]
 
 
 CHECKPOINT_TABLES = ("checkpoints", "checkpoint_writes")
 
 
-def fence_of(run: Run) -> Fence:
+def fence_of(run: RunRecord) -> Fence:
     return Fence(run_id=run.id, epoch=run.lease_epoch)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    _prepare(tmp_path / "log.db")
-    with closing(_writing_connection(tmp_path / "log.db")) as connection:
-        yield Log(connection)
+def log(outside: WritingConnection) -> Log:
+    return Log(outside)
 
 
-# -- accept -----------------------------------------------------------------------------------------------------
+# -- accept ----------------------------------------------------------------------------------------
 
 
 def test_a_message_its_run_and_first_events_are_stored_together(log):
-    accepted = log.accept(run_id="r", message_id="m", reply_message_id="a", at=7, events=lambda thread, m: notes(2))
+    accepted = log.accept(
+        run_id="r", message_id="m", reply_message_id="a", at=7, events=lambda thread, m: notes(2)
+    )
     run = accepted.run
     assert accepted.created
-    assert (run.status, run.owner, run.attempt, run.charges, run.lease_epoch) == ("running", "worker", 1, 1, 1)
+    assert (run.status, run.owner, run.attempt, run.charges, run.lease_epoch) == (
+        "running",
+        "worker",
+        1,
+        1,
+        1,
+    )
     assert (run.emitted, run.first_seq) == (2, 1)
     place, message = stored(log.connection, Message)
-    assert (message.id, message.role, message.content, message.run_id) == ("m", "user", "hello", "r")
-    assert (place.id, place.role, place.content, place.parent_id, place.partial) == ("a", "assistant", "", "m", True)
+    assert (message.id, message.role, message.content, message.run_id) == (
+        "m",
+        "user",
+        "hello",
+        "r",
+    )
+    assert (place.id, place.role, place.content, place.parent_id, place.partial) == (
+        "a",
+        "assistant",
+        "",
+        "m",
+        True,
+    )
     (thread,) = stored(log.connection, Thread)
     assert (thread.last_seq, thread.head_message_id, thread.updated_at) == (2, "a", 7)
-    assert [(row.seq, row.run_id, row.attempt) for row in log.rows(thread.id)] == [(1, "r", 1), (2, "r", 1)]
+    assert [(row.seq, row.run_id, row.attempt) for row in log.rows(thread.id)] == [
+        (1, "r", 1),
+        (2, "r", 1),
+    ]
 
 
 def test_first_events_are_made_from_the_thread_and_the_message_as_stored(log):
@@ -111,7 +141,9 @@ def test_first_events_are_made_from_the_thread_and_the_message_as_stored(log):
     assert message.parent_id == first.reply_message_id
 
 
-@pytest.mark.parametrize(("change", "error"), [({"thread_id": "nowhere"}, NotFound), ({"user_id": "bob"}, NotFound)])
+@pytest.mark.parametrize(
+    ("change", "error"), [({"thread_id": "nowhere"}, NotFound), ({"user_id": "bob"}, NotFound)]
+)
 def test_a_missing_thread_and_somebody_elses_are_the_same(log, change, error):
     mine = log.accept().run.thread_id
     before = log.everything()
@@ -124,7 +156,12 @@ def test_a_name_makes_one_thread_per_user_and_namespace(log):
     def thread_of(user: str, namespace: str, name: str) -> str:
         return log.accept(user_id=user, thread_name=(namespace, name)).run.thread_id
 
-    places = [("ada", "chat", "x"), ("ada", "chat", "y"), ("ada", "other", "x"), ("bob", "chat", "x")]
+    places = [
+        ("ada", "chat", "x"),
+        ("ada", "chat", "y"),
+        ("ada", "other", "x"),
+        ("bob", "chat", "x"),
+    ]
     first = [thread_of(*place) for place in places]
     assert len(set(first)) == len(places)
     assert [thread_of(*place) for place in places] == first
@@ -173,7 +210,9 @@ def test_a_refused_message_does_not_use_up_its_key(log):
     with pytest.raises(Busy):
         log.accept(thread_id=run.thread_id, on_busy="reject", idempotency=("key", b"digest"))
     log.do(transactions.finish, fence, 1, END, "completed", None, b"")
-    assert log.accept(thread_id=run.thread_id, on_busy="reject", idempotency=("key", b"digest")).created
+    assert log.accept(
+        thread_id=run.thread_id, on_busy="reject", idempotency=("key", b"digest")
+    ).created
 
 
 def test_on_a_busy_thread_reject_stores_nothing(log):
@@ -187,13 +226,23 @@ def test_on_a_busy_thread_reject_stores_nothing(log):
 def test_on_a_busy_thread_enqueue_waits_without_an_owner(log):
     first, _ = log.running()
     run = log.accept(thread_id=first.thread_id, on_busy="enqueue").run
-    assert (run.status, run.owner, run.attempt, run.charges, run.lease_epoch) == ("queued", None, 0, 0, 0)
+    assert (run.status, run.owner, run.attempt, run.charges, run.lease_epoch) == (
+        "queued",
+        None,
+        0,
+        0,
+        0,
+    )
     assert run.first_seq == 2
 
 
-def follows(log: Log, run: Run) -> str | None:
+def follows(log: Log, run: RunRecord) -> str | None:
     """What the message of a run stands behind."""
-    return next(message.parent_id for message in stored(log.connection, Message) if message.id == run.input_message_id)
+    return next(
+        message.parent_id
+        for message in stored(log.connection, Message)
+        if message.id == run.input_message_id
+    )
 
 
 def test_messages_follow_each_others_replies(log):
@@ -223,7 +272,11 @@ def test_on_a_busy_thread_a_message_can_ask_everything_under_way_to_stop(log, on
     accepted = log.accept(thread_id=running.thread_id, on_busy=on_busy)
     assert accepted.interrupted == (running.id, queued.id)
     assert accepted.run.status == "queued"
-    assert [log.run(one.id).cancel_requested_by for one in (running, queued, accepted.run)] == ["ada", "ada", None]
+    assert [log.run(one.id).cancel_requested_by for one in (running, queued, accepted.run)] == [
+        "ada",
+        "ada",
+        None,
+    ]
 
 
 @pytest.mark.parametrize("on_busy", ["enqueue", "reject", "interrupt", "rollback"])
@@ -234,10 +287,12 @@ def test_on_an_idle_thread_a_message_always_runs(log, on_busy):
     assert accepted.interrupted == ()
 
 
-# -- append -----------------------------------------------------------------------------------------------------
+# -- append ----------------------------------------------------------------------------------------
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=12))
 def test_numbers_are_dense_per_thread_whoever_appends(log, batches):
     runs = [log.running()[0] for _ in range(3)]
@@ -371,7 +426,7 @@ def test_a_finish_that_was_not_stored_is_not_answered_as_if_it_were(log):
         log.do(transactions.finish, fence, 1, END, "completed", None, b"")
 
 
-# -- checkpoints ------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 def test_a_completed_task_leaves_one_charge_and_nothing_else_does(log):
@@ -412,7 +467,7 @@ def test_the_end_removes_the_checkpoints_of_that_run_only(log):
         assert log.connection.execute(f"SELECT run_id FROM {table}").fetchall() == [(other.id,)]
 
 
-# -- events that belong to no run -------------------------------------------------------------------------------
+# -- events that belong to no run ------------------------------------------------------------------
 
 
 def test_a_threads_own_events_are_numbered_among_those_of_its_runs(log):
@@ -444,16 +499,27 @@ def test_a_thread_that_is_not_there_takes_no_events(log):
         log.do(transactions.append_to_thread, "nowhere", notes(1))
 
 
-# -- the end ----------------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 
 
 def test_last_events_reply_and_status_commit_together(log):
     run, fence = log.running()
     answer = reply(run, created_at=20)
-    assert log.do(transactions.finish, fence, 1, [note(), *END], "completed", answer, b"result") is None
+    assert (
+        log.do(transactions.finish, fence, 1, [note(), *END], "completed", answer, b"result")
+        is None
+    )
     end = log.run(run.id)
-    assert (end.status, end.result, end.finished_at, end.owner, end.emitted) == ("completed", b"result", 9, None, 3)
-    assert {message.id: message for message in stored(log.connection, Message)}[run.reply_message_id] == answer
+    assert (end.status, end.result, end.finished_at, end.owner, end.emitted) == (
+        "completed",
+        b"result",
+        9,
+        None,
+        3,
+    )
+    assert {message.id: message for message in stored(log.connection, Message)}[
+        run.reply_message_id
+    ] == answer
     (thread,) = stored(log.connection, Thread)
     assert (thread.head_message_id, thread.last_seq, thread.updated_at) == (answer.id, 3, 20)
 
@@ -486,7 +552,9 @@ def test_what_a_run_has_spent_counts_for_its_user_on_the_day_of_its_end(log):
     for user, at, tokens in (("ada", 1, 5), ("ada", 2, 7), ("bob", 1, 3), ("ada", DAY_MS, 11)):
         _, fence = log.running(user_id=user)
         log.do(transactions.finish, fence, 1, [note(at=at)], "completed", None, b"", tokens)
-    spent = log.connection.execute("SELECT user_id, day, tokens FROM usage ORDER BY 1, 2").fetchall()
+    spent = log.connection.execute(
+        "SELECT user_id, day, tokens FROM usage ORDER BY 1, 2"
+    ).fetchall()
     assert spent == [("ada", 0, 12), ("ada", 1, 11), ("bob", 0, 3)]
 
 
@@ -497,7 +565,7 @@ def test_the_successor_is_the_oldest_queued_run(log):
     assert log.do(transactions.finish, fence, 1, END, "completed", None, b"") == oldest.id
 
 
-# -- claim ------------------------------------------------------------------------------------------------------
+# -- claim -----------------------------------------------------------------------------------------
 
 
 def test_queued_runs_are_claimed_one_at_a_time_in_order(log):
@@ -507,7 +575,12 @@ def test_queued_runs_are_claimed_one_at_a_time_in_order(log):
     log.do(transactions.finish, fence, 1, END, "completed", None, b"")
     assert log.do(transactions.claim, third.id, "w", None) is None
     claimed = log.do(transactions.claim, second.id, "w", None)
-    assert (claimed.status, claimed.owner, claimed.lease_epoch, claimed.attempt) == ("running", "w", 1, 1)
+    assert (claimed.status, claimed.owner, claimed.lease_epoch, claimed.attempt) == (
+        "running",
+        "w",
+        1,
+        1,
+    )
     assert log.do(transactions.claim, second.id, "x", None) is None
     assert log.do(transactions.claim, third.id, "w", None) is None
 
@@ -540,9 +613,19 @@ def test_a_run_that_is_handed_back_is_queued_again(log, charged, charges):
     run, fence = log.running()
     log.do(transactions.hand_back, fence, charged)
     queued = log.run(run.id)
-    assert (queued.status, queued.owner, queued.charges, queued.attempt) == ("queued", None, charges, 1)
+    assert (queued.status, queued.owner, queued.charges, queued.attempt) == (
+        "queued",
+        None,
+        charges,
+        1,
+    )
     claimed = log.do(transactions.claim, run.id, "w", None)
-    assert (claimed.attempt, claimed.charges, claimed.crashes, claimed.lease_epoch) == (2, charges + 1, 0, 2)
+    assert (claimed.attempt, claimed.charges, claimed.crashes, claimed.lease_epoch) == (
+        2,
+        charges + 1,
+        0,
+        2,
+    )
 
 
 def test_a_run_is_handed_back_once_and_never_charged_below_nothing(log):
@@ -553,7 +636,7 @@ def test_a_run_is_handed_back_once_and_never_charged_below_nothing(log):
     assert log.run(run.id).charges == 0
 
 
-# -- questions to a human ---------------------------------------------------------------------------------------
+# -- questions to a human --------------------------------------------------------------------------
 
 
 def test_an_answer_continues_the_same_attempt_under_a_new_lease(log):
@@ -562,7 +645,12 @@ def test_an_answer_continues_the_same_attempt_under_a_new_lease(log):
     paused = log.run(run.id)
     assert (paused.status, paused.owner, paused.emitted) == ("interrupted", None, 2)
     continued = log.do(transactions.answer, run.id, "second", notes(1, "answered"), *answered(run))
-    assert (continued.status, continued.owner, continued.attempt, continued.charges) == ("running", "second", 1, 1)
+    assert (continued.status, continued.owner, continued.attempt, continued.charges) == (
+        "running",
+        "second",
+        1,
+        1,
+    )
     assert (continued.lease_epoch, continued.emitted) == (2, 3)
     assert log.rows(run.thread_id)[-1].type == "answered"
 
@@ -578,7 +666,11 @@ def test_a_question_is_answered_once(log):
 
 
 def head_of(log, run) -> str:
-    return next(thread.head_message_id for thread in stored(log.connection, Thread) if thread.id == run.thread_id)
+    return next(
+        thread.head_message_id
+        for thread in stored(log.connection, Thread)
+        if thread.id == run.thread_id
+    )
 
 
 def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them(log):
@@ -596,12 +688,14 @@ def test_a_question_and_its_answer_are_messages_and_the_reply_stands_behind_them
 
 
 def test_an_answer_to_an_earlier_question_is_refused(log):
-    """Two clients answer the first question; the second one must not answer what is asked after it."""
+    """Two clients answer the first question; the second answer must not be for the next one."""
     run, fence = log.running()
     log.do(transactions.pause, fence, 1, notes(1), reply(run, content="sure?"))
     first, second = answered(run), answered(run)
     again = log.do(transactions.answer, run.id, "w", notes(1), *first)
-    log.do(transactions.pause, Fence(run_id=run.id, epoch=again.lease_epoch), again.emitted, notes(1))
+    log.do(
+        transactions.pause, Fence(run_id=run.id, epoch=again.lease_epoch), again.emitted, notes(1)
+    )
     assert log.do(transactions.answer, run.id, "w", notes(1), *second) is None
 
 
@@ -627,9 +721,13 @@ def test_a_message_that_waits_stands_behind_the_reply_to_the_answer(log):
 def test_the_request_that_answered_is_remembered_with_the_answer(log):
     run, fence = log.running()
     log.do(transactions.answer, run.id, "w", notes(1), *answered(run), ("ada", "key", b"digest"))
-    assert log.do(transactions.repeated, "ada", "key", b"digest") is None  # it was not waiting for an answer
+    assert (
+        log.do(transactions.repeated, "ada", "key", b"digest") is None
+    )  # it was not waiting for an answer
     log.do(transactions.pause, fence, 1, notes(1))
-    continued = log.do(transactions.answer, run.id, "w", notes(1), *answered(run), ("ada", "key", b"digest"))
+    continued = log.do(
+        transactions.answer, run.id, "w", notes(1), *answered(run), ("ada", "key", b"digest")
+    )
     assert log.do(transactions.repeated, "ada", "key", b"digest") == continued
 
 
@@ -648,7 +746,7 @@ def test_a_pause_whose_answer_was_lost_can_be_repeated(log):
     assert log.everything() == before
 
 
-# -- cancel -----------------------------------------------------------------------------------------------------
+# -- cancel ----------------------------------------------------------------------------------------
 
 
 def test_a_running_run_is_asked_to_stop_and_the_first_to_ask_is_remembered(log):
@@ -684,10 +782,14 @@ def test_a_run_that_was_let_go_of_waits_for_an_execution_to_end_it(log, state):
         assert asked.cancel_requested_by == "ada"
     assert log.do(transactions.claim, later.id, "w", None) is None
     claimed = log.do(transactions.claim, run.id, "w", None)
-    assert (claimed.status, claimed.lease_epoch, claimed.cancel_requested_by) == ("running", 2, "ada")
+    assert (claimed.status, claimed.lease_epoch, claimed.cancel_requested_by) == (
+        "running",
+        2,
+        "ada",
+    )
 
 
-# -- access -----------------------------------------------------------------------------------------------------
+# -- access ----------------------------------------------------------------------------------------
 
 
 def test_a_ticket_lets_somebody_in_once_and_in_time(log):

@@ -16,7 +16,7 @@ import pytest
 
 from antiphon.data import transactions, writer
 from antiphon.data.errors import Fenced, NotFound, StorageError
-from antiphon.data.records import Fence, Row, Run
+from antiphon.data.records import Fence, Row, RunRecord
 from antiphon.data.sqlite import _prepare, _writing_connection
 from antiphon.data.transactions import Transaction
 from antiphon.data.writer import Writer
@@ -26,7 +26,7 @@ PATIENCE = 20
 
 
 class Recorder:
-    """A writer on a real file, and what a stranger to it can read whenever it announces something."""
+    """A writer on a real file, and what others can read of it at each announcement."""
 
     def __init__(self, path: Path, beat_seconds: float = 3600) -> None:
         _prepare(path)
@@ -50,13 +50,13 @@ class Recorder:
         """All events that are readable from outside."""
         return self.outside.execute("SELECT thread_id, seq FROM events ORDER BY 1, 2").fetchall()
 
-    async def start(self) -> Run:
+    async def start(self) -> RunRecord:
         accepted = await self.writer.submit(lambda tx: transactions.accept(tx, acceptance()))
         self.groups.clear()
         self.foreign.clear()  # at the beginning of a connection, everything may be foreign
         return accepted.run
 
-    def append(self, run: Run, expected: int, count: int = 1) -> asyncio.Future[Any]:
+    def append(self, run: RunRecord, expected: int, count: int = 1) -> asyncio.Future[Any]:
         fence = Fence(run_id=run.id, epoch=run.lease_epoch)
         return self.writer.submit(lambda tx: transactions.append(tx, fence, expected, notes(count)))
 
@@ -89,7 +89,7 @@ class Gate:
 
 
 async def held(recorder: Recorder) -> Gate:
-    """A gate that stands in a group of its own: what is submitted now collects for the next group."""
+    """A gate in a group of its own: what is submitted now collects for the next group."""
     gate = Gate(recorder.writer)
     await gate.reached()
     return gate
@@ -118,7 +118,7 @@ async def test_concurrent_appends_need_far_fewer_commits_than_there_are(recorder
     runs = [await recorder.start() for _ in range(50)]
     recorder.commits.clear()
 
-    async def write(run: Run) -> None:
+    async def write(run: RunRecord) -> None:
         for expected in range(1, 21):
             await recorder.append(run, expected)
 
@@ -138,7 +138,9 @@ async def test_a_group_is_bounded(recorder):
 
 async def test_rows_are_readable_from_outside_when_they_are_announced(recorder):
     runs = [await recorder.start() for _ in range(10)]
-    await asyncio.gather(*(recorder.append(run, expected, 1) for expected in range(1, 21) for run in runs))
+    await asyncio.gather(
+        *(recorder.append(run, expected, 1) for expected in range(1, 21) for run in runs)
+    )
     assert sum(map(len, recorder.groups)) == 200
     assert recorder.unreadable == []
 
@@ -147,7 +149,9 @@ async def test_rows_are_announced_before_the_result_arrives(recorder):
     run = await recorder.start()
     append = recorder.append(run, 1, 3)
     announced_first: list[bool] = []
-    append.add_done_callback(lambda _: announced_first.append([len(rows) for rows in recorder.groups] == [3]))
+    append.add_done_callback(
+        lambda _: announced_first.append([len(rows) for rows in recorder.groups] == [3])
+    )
     await append
     assert announced_first == [True]
 
@@ -189,7 +193,9 @@ def _twice_the_same_key(tx: Transaction) -> None:
         (lambda tx: transactions.claim(tx, "nowhere", "w", None), NotFound),
     ],
 )
-async def test_a_failing_command_is_undone_and_does_not_disturb_its_neighbours(recorder, failing, error):
+async def test_a_failing_command_is_undone_and_does_not_disturb_its_neighbours(
+    recorder, failing, error
+):
     run = await recorder.start()
     gate = await held(recorder)
     submitted = []
@@ -202,7 +208,9 @@ async def test_a_failing_command_is_undone_and_does_not_disturb_its_neighbours(r
     assert [[row.seq for row in rows] for rows in recorder.groups] == [[2, 3, 4, 5, 6]]
     assert recorder.numbers() == [(run.thread_id, seq) for seq in range(1, 7)]
     assert recorder.outside.execute("SELECT run_id FROM messages").fetchall() == [(run.id,)] * 2
-    assert recorder.outside.execute("SELECT id FROM workers WHERE id = 'half done'").fetchall() == []
+    assert (
+        recorder.outside.execute("SELECT id FROM workers WHERE id = 'half done'").fetchall() == []
+    )
 
 
 async def test_a_caller_that_gave_up_does_not_disturb_its_neighbours(recorder):
@@ -224,9 +232,14 @@ async def test_a_full_disk_refuses_the_group_and_the_same_append_succeeds_later(
 
     await limit(1)  # SQLite raises it to what the file already has
     gate = await held(recorder)
-    refused = [recorder.writer.submit(lambda tx: transactions.append(tx, fence, 1, big)), recorder.append(run, 1)]
+    refused = [
+        recorder.writer.submit(lambda tx: transactions.append(tx, fence, 1, big)),
+        recorder.append(run, 1),
+    ]
     await gate.let_go()
-    assert [type(one) for one in await asyncio.gather(*refused, return_exceptions=True)] == [StorageError] * 2
+    assert [type(one) for one in await asyncio.gather(*refused, return_exceptions=True)] == [
+        StorageError
+    ] * 2
     assert recorder.numbers() == [(run.thread_id, 1)]
     assert recorder.groups == []
     await limit(2**30)
@@ -262,7 +275,9 @@ class SlowToConnect:
     def __init__(self, path: Path) -> None:
         _prepare(path)
         self.path, self.gate, self.foreign = path, threading.Event(), asyncio.Event()
-        self.writer = Writer(self._connect, lambda rows: None, self.foreign.set, lambda tx: None, 3600)
+        self.writer = Writer(
+            self._connect, lambda rows: None, self.foreign.set, lambda tx: None, 3600
+        )
 
     def _connect(self) -> sqlite3.Connection:
         assert self.gate.wait(PATIENCE)
@@ -292,7 +307,9 @@ async def test_a_commit_while_reconnecting_is_noticed(path):
     await slow.writer.submit(lambda tx: tx.one("PRAGMA max_page_count = 1"))
     slow.gate.clear()
     with pytest.raises(StorageError, match="full"):
-        await slow.writer.submit(lambda tx: transactions.issue_ticket(tx, b"", bytes(500_000), 0, 1))
+        await slow.writer.submit(
+            lambda tx: transactions.issue_ticket(tx, b"", bytes(500_000), 0, 1)
+        )
     slow.commit_elsewhere()
     slow.gate.set()
     await slow.use()
@@ -311,7 +328,9 @@ async def test_a_worker_says_that_it_lives_while_its_event_loop_is_blocked(path)
     recorder = Recorder(path, beat_seconds=0)
     assert recorder.third_beat.wait(PATIENCE)  # blocks the loop on purpose
     await recorder.writer.close()
-    assert recorder.outside.execute("SELECT id, seen_at >= 2 FROM workers").fetchall() == [("me", 1)]
+    assert recorder.outside.execute("SELECT id, seen_at >= 2 FROM workers").fetchall() == [
+        ("me", 1)
+    ]
     recorder.outside.close()
 
 
@@ -324,7 +343,7 @@ async def test_an_error_of_the_driver_itself_does_not_stop_the_writer(recorder):
     run = await recorder.start()
     unreadable = recorder.writer.submit(lambda tx: tx.one("SELECT CAST(x'ff' AS TEXT)"))
     with pytest.raises((sqlite3.Error, StorageError)):
-        await asyncio.wait_for(unreadable, 0.5)
+        await asyncio.wait_for(unreadable, PATIENCE)
     assert await recorder.append(run, 1) == 2
 
 
@@ -338,25 +357,31 @@ async def test_no_error_whatever_stops_the_writer(recorder, error):
 
 async def test_a_writer_that_cannot_work_says_so(tmp_path):
     nowhere = tmp_path / "missing" / "log.db"
-    broken = Writer(lambda: _writing_connection(nowhere), lambda rows: None, lambda: None, lambda tx: None, 3600)
+    broken = Writer(
+        lambda: _writing_connection(nowhere), lambda rows: None, lambda: None, lambda tx: None, 3600
+    )
     command = broken.submit(lambda tx: None)
     try:
         with pytest.raises(StorageError):
-            await asyncio.wait_for(command, 0.5)
+            await asyncio.wait_for(command, PATIENCE)
     finally:
         await broken.close()
 
 
-# -- a writer that is gone, or stuck ----------------------------------------------------------------------------
+# -- a writer that is gone, or stuck ---------------------------------------------------------------
 
 
 def _kill(thread: threading.Thread) -> None:
     """Raise `SystemExit` in a thread, wherever it is."""
     assert thread.ident is not None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
 
 
-async def test_a_writer_whose_thread_was_killed_answers_those_who_wait_and_takes_nothing_more(recorder):
+async def test_a_writer_whose_thread_was_killed_answers_those_who_wait_and_takes_nothing_more(
+    recorder,
+):
     assert recorder.writer.problem is None
     thread = recorder.writer._thread
     _kill(thread)
@@ -404,7 +429,7 @@ async def test_a_closed_writer_is_gone_and_closing_needs_no_thread_of_the_pool(p
     assert recorder.writer.problem == writer.GONE
 
 
-# -- commands of threads, and of an event loop that waits ------------------------------------------------------
+# -- commands of threads, and of an event loop that waits ------------------------------------------
 
 
 async def test_a_thread_and_a_blocked_loop_get_their_results_after_the_commit(recorder, path):
@@ -423,7 +448,9 @@ async def test_a_thread_and_a_blocked_loop_get_their_results_after_the_commit(re
 
 async def test_a_threads_command_that_raises_is_undone_and_its_error_is_raised_there(recorder):
     run = await recorder.start()
-    refused = recorder.writer.submit_from_thread(lambda tx: transactions.claim(tx, "nobody", "w", None))
+    refused = recorder.writer.submit_from_thread(
+        lambda tx: transactions.claim(tx, "nobody", "w", None)
+    )
     appended = recorder.append(run, 1)
     with pytest.raises(NotFound):
         refused.result(PATIENCE)
@@ -439,7 +466,9 @@ async def test_a_threads_command_that_was_cancelled_disturbs_nobody(recorder):
     assert other.result(PATIENCE) == "somebody waits"
 
 
-async def test_a_thread_that_waits_for_a_dying_writer_gets_an_error_whatever_the_loop_does(recorder):
+async def test_a_thread_that_waits_for_a_dying_writer_gets_an_error_whatever_the_loop_does(
+    recorder,
+):
     gate = await held(recorder)
     left = [recorder.writer.submit_from_thread(lambda tx: None) for _ in range(3)]
     recorder.writer._jobs.put(("no job",))

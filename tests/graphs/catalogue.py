@@ -1,4 +1,6 @@
-"""What stands in the gallery: its files and projects, how they are loaded, and how they are served."""
+"""What stands in the gallery: its files and projects, how they are loaded, and how they are
+served.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def model_environment(base_url: str) -> Iterator[None]:
 def load(name: str) -> Entry:
     """Import a graph; within `model_environment`."""
     folder = GALLERY / name
-    shows = _import_file(f"gallery_{name}", folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py"))
+    shows = _import_file(
+        f"gallery_{name}", folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py")
+    )
     example: Example = shows.SHOWS
     module = _import_from(folder, example.module) if example.module else shows
     return Entry(name, example, module)
@@ -92,7 +96,9 @@ def _import_from(project: Path, module: str) -> ModuleType:
 
 
 @asynccontextmanager
-async def made(entry: Entry, config: Mapping[str, Any]) -> AsyncIterator[Pregel[Any, Any, Any, Any]]:
+async def made(
+    entry: Entry, config: Mapping[str, Any]
+) -> AsyncIterator[Pregel[Any, Any, Any, Any]]:
     """Give the graph of a file, whatever shape its factory has, while the block lasts."""
     found = getattr(entry.module, entry.example.graph)
     if not isinstance(found, Pregel):

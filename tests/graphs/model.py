@@ -1,7 +1,7 @@
 """The model of the gallery: an HTTP server that replies to each graph as its example says.
 
-A graph names itself by the model that it asks for. What is replied depends on the request alone, so it
-is the same after a crash. A reply can be held, until the server that asked for it was killed.
+A graph names itself by the model that it asks for. The reply depends on the request alone, so it is
+the same after a crash. A reply can be held until the server that asked for it was killed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class GalleryModel:
         self._examples[name] = example
 
     def begin(self, name: str, hold: int = 0) -> None:
-        """Begin a graph's turn, and hold the reply to its request of that number, after its first word."""
+        """Begin a graph's turn, and hold the reply to its request of that number, after its first
+        word.
+        """
         self._asked[name] = _Asked(hold=hold)
 
     def release(self) -> None:

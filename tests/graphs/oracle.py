@@ -39,11 +39,15 @@ class Conversation:
         """Play the next turn, with a graph that is made for it if there is a factory."""
         self._threads += turn.fresh
         configurable = {"thread_id": f"thread-{self._threads}"}
-        config: RunnableConfig = {"configurable": configurable | turn.request.get("config", {}).get("configurable", {})}
+        config: RunnableConfig = {
+            "configurable": configurable | turn.request.get("config", {}).get("configurable", {})
+        }
         async with made(self._entry, config) as graph:
             await self._take(turn, graph.copy(update=self._own), config)
 
-    async def _take(self, turn: Turn, graph: Pregel[Any, Any, Any, Any], config: RunnableConfig) -> None:
+    async def _take(
+        self, turn: Turn, graph: Pregel[Any, Any, Any, Any], config: RunnableConfig
+    ) -> None:
         state = await graph.aget_state(config)
         self.known = {message.id for message in _messages(state.values)}
         self.given = self._input(turn, state)
@@ -94,10 +98,16 @@ def _reply(messages: Sequence[BaseMessage], known: Collection[str | None]) -> st
     return "\n\n".join(text for text in texts if text)
 
 
-def _text_of_object(output: Mapping[str, Any], given: Mapping[str, Any], said: Sequence[str]) -> str:
-    """Return the text that was said last and stands in the output, or its only text, or its JSON."""
+def _text_of_object(
+    output: Mapping[str, Any], given: Mapping[str, Any], said: Sequence[str]
+) -> str:
+    """Return the text that was said last and stands in the output, or its only text, or its
+    JSON.
+    """
     texts = {
-        key: value for key, value in output.items() if isinstance(value, str) and value and given.get(key) != value
+        key: value
+        for key, value in output.items()
+        if isinstance(value, str) and value and given.get(key) != value
     }
     spoken = [text for text in said if text in texts.values()]
     named = [texts[key] for key in ("answer", "output", "response", "result") if key in texts]

@@ -1,4 +1,6 @@
-"""Writes the gallery's table into docs/graphs.md, out of the files: what each shows is its docstring."""
+"""Writes the gallery's table into docs/graphs.md, out of the files: what each shows is its
+docstring.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ BEGIN, END = "<!-- gallery: written by tests/graphs/test_page.py -->\n", "<!-- e
 
 
 def with_table(page: str) -> str:
-    """Return the page with the gallery's table as it must be. Raises `ValueError` if it has no place for it."""
+    """Return the page with the gallery's table as it must be. Raises `ValueError` if it has no
+    place for it.
+    """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -42,7 +46,11 @@ def _file(name: str) -> str:
 def described(name: str) -> tuple[str, str]:
     """Return a graph's family and what it shows, without importing it."""
     folder = GALLERY / name
-    tree = ast.parse((folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py")).read_text())
+    tree = ast.parse(
+        (folder / "shows.py" if folder.is_dir() else folder.with_suffix(".py")).read_text()
+    )
     text = " ".join((ast.get_docstring(tree) or "").split())
-    keywords = (node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "family")
+    keywords = (
+        node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "family"
+    )
     return ast.literal_eval(next(keywords).value), text.replace("|", "\\|")

@@ -1,4 +1,6 @@
-"""The gallery's conversations with a server: what a client sees of each turn, in two vocabularies, across kills."""
+"""The gallery's conversations with a server: what a client sees of each turn, in two vocabularies,
+across kills.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ PATIENCE = 20.0
 class Heard:
     """What a client has seen of one turn.
 
-    end: the type of its last event. text: the answer as the end tells it. shown: the answer as it was streamed,
-    less what was taken back. stored, author: the thread's last message of the assistant's, read afterwards.
+    end: the type of its last event. text: the answer that the end reports. shown: the answer as it
+    was streamed, less what was taken back. stored, author: the thread's last message of the
+    assistant, read afterwards.
     asked: the questions, as JSON. requests: how often the model was asked.
     """
 
@@ -52,7 +55,11 @@ class Heard:
     @property
     def done(self) -> Counter[str]:
         """How often each agent and each tool came to its end."""
-        agents = (one["agent"] for one in self.of_type("agent_complete") if one.get("finish_reason") not in UNDONE)
+        agents = (
+            one["agent"]
+            for one in self.of_type("agent_complete")
+            if one.get("finish_reason") not in UNDONE
+        )
         tools = (f"tool {one['name']}" for one in self.of_type("tool_complete"))
         return Counter([*agents, *tools])
 
@@ -61,17 +68,28 @@ UNDONE = ("interrupted", "cancelled", "failed")
 
 
 def wrong(turn: Turn, heard: Heard) -> list[str]:
-    """Return what is wrong with a turn in the native vocabulary, in words; empty if all is right."""
+    """Return what is wrong with a turn in the native vocabulary, in words; empty if all is
+    right.
+    """
     found = [_differs("end", "interrupt" if turn.asks else "run_complete", heard.end)]
     if heard.end in ("run_error", "refused"):
         found.append(json.dumps(heard.events[-1]))
     if turn.asks:
-        found += [f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked]
-        found += [f"{part!r} is not stored: {heard.stored}" for part in turn.asks if part not in heard.stored]
+        found += [
+            f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked
+        ]
+        found += [
+            f"{part!r} is not stored: {heard.stored}"
+            for part in turn.asks
+            if part not in heard.stored
+        ]
     else:
         if not turn.is_answered_by(heard.text):
             found.append(_differs("answer", turn.answer, heard.text))
-        found += [_differs("shown", heard.text, heard.shown), _differs("stored", heard.text, heard.stored)]
+        found += [
+            _differs("shown", heard.text, heard.shown),
+            _differs("stored", heard.text, heard.stored),
+        ]
     seen = {event["agent"] for event in heard.of_type("agent_start")}
     if turn.agents:
         found.append(_differs("agents", sorted(turn.agents), sorted(seen)))
@@ -88,13 +106,16 @@ def wrong(turn: Turn, heard: Heard) -> list[str]:
 def wrong_in_flows(turn: Turn, heard: Heard, streams_all: bool) -> list[str]:
     """Return what is wrong with a turn in the flow vocabulary.
 
-    It cannot take back what it has shown: only if nothing was taken back, the chunks add up to the answer.
+    It cannot take back what it has shown: only if nothing was taken back, the chunks add up to the
+    answer.
     """
     found = [_differs("end", "flow_completed", heard.end)]
     if heard.end != "flow_completed":
         return [*filter(None, found), json.dumps(heard.events[-1] if heard.events else None)]
     if turn.asks:
-        found += [f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked]
+        found += [
+            f"{part!r} is not asked: {heard.asked}" for part in turn.asks if part not in heard.asked
+        ]
     elif not turn.is_answered_by(heard.text):
         found.append(_differs("answer", turn.answer, heard.text))
     found.append(_differs("stored", heard.text, heard.stored))
@@ -111,7 +132,9 @@ def _differs(what: str, expected: object, got: object) -> str:
 
 
 class NativeTalk:
-    """One conversation over native SSE, which goes on by `Last-Event-ID` if its connection breaks."""
+    """One conversation over native SSE, which goes on by `Last-Event-ID` if its connection
+    breaks.
+    """
 
     def __init__(self, name: str, client: httpx.AsyncClient, up: asyncio.Event) -> None:
         self._name, self._client, self._up = name, client, up
@@ -143,11 +166,15 @@ class NativeTalk:
         headers = {"accept": "text/event-stream", "idempotency-key": key}
         headers |= {"last-event-id": cursor} if cursor else {}
         try:
-            async with self._client.stream("POST", "/api/v1/runs", json=body, headers=headers) as response:
+            async with self._client.stream(
+                "POST", "/api/v1/runs", json=body, headers=headers
+            ) as response:
                 if response.status_code != 200:
                     text = (await response.aread()).decode()
                     if response.status_code != 503:
-                        events.append({"type": "refused", "status": response.status_code, "body": text})
+                        events.append(
+                            {"type": "refused", "status": response.status_code, "body": text}
+                        )
                     return cursor
                 reader = SseReader(response)
                 while (block := await reader.block()) is not None:
@@ -223,14 +250,18 @@ def shown(events: Sequence[Event]) -> str:
                 gone = event["supersedes"]
                 parts = {(one["span"], one.get("part", 0)) for one in gone.get("texts", ())}
                 spans = set(gone["spans"])
-                texts = {at: text for at, text in texts.items() if at not in parts and at[0] not in spans}
+                texts = {
+                    at: text for at, text in texts.items() if at not in parts and at[0] not in spans
+                }
             case "interrupt_answered":
                 texts.clear()
     return "\n\n".join(texts.values())
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for what other processes do, looking every few milliseconds. Returns whether it has come."""
+    """Wait for what other processes do, looking every few milliseconds. Returns whether it has
+    come.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         if asyncio.get_running_loop().time() > deadline:

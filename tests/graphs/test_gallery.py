@@ -22,7 +22,7 @@ from tests.graphs.served import FlowTalk, Heard, NativeTalk, until, wrong, wrong
 from tests.support.server import ProcessServer
 
 pytestmark = [
-    pytest.mark.timeout(300),  # the first test has all conversations
+    pytest.mark.timeout(600),  # the first test has all conversations
     pytest.mark.filterwarnings("ignore::langgraph.warnings.LangGraphDeprecationWarning"),
 ]
 
@@ -37,7 +37,9 @@ HOLD_SECONDS = 5.0
 class Gallery:
     """Everything that was heard, by vocabulary and graph, turn by turn."""
 
-    def __init__(self, server: ProcessServer, model: GalleryModel, entries: dict[str, Entry]) -> None:
+    def __init__(
+        self, server: ProcessServer, model: GalleryModel, entries: dict[str, Entry]
+    ) -> None:
         self.entries = entries
         self.native: dict[str, list[Heard]] = {name: [] for name in entries}
         self.flows: dict[str, list[Heard]] = {name: [] for name in entries}
@@ -50,7 +52,9 @@ class Gallery:
         """Have all conversations."""
         self._up.set()
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=self._server.url, limits=limits, timeout=None) as client:
+        async with httpx.AsyncClient(
+            base_url=self._server.url, limits=limits, timeout=None
+        ) as client:
             await asyncio.gather(*(self._speak_native(name, client) for name in self.entries))
             await asyncio.gather(*(self._speak_flows(name, client) for name in self.entries))
             talks = {name: NativeTalk(name, client, self._up) for name in self.entries}
@@ -76,7 +80,9 @@ class Gallery:
                     self.flows[name].append(await talk.take(turn))
 
     async def _play_round(self, number: int, talks: dict[str, NativeTalk]) -> None:
-        """Take turn `number` in all conversations at once; the server is killed in the first two."""
+        """Take turn `number` in all conversations at once; the server is killed in the first
+        two.
+        """
         tasks: dict[str, asyncio.Task[Heard]] = {}
         for name, talk in talks.items():
             turns = self.entries[name].example.turns
@@ -84,7 +90,10 @@ class Gallery:
                 self._model.begin(name, hold=self._held_request(name, number))
                 tasks[name] = asyncio.create_task(talk.take(turns[number]))
         if number < KILLS:
-            await until(lambda: all(self._model.is_held(name) or tasks[name].done() for name in tasks), HOLD_SECONDS)
+            await until(
+                lambda: all(self._model.is_held(name) or tasks[name].done() for name in tasks),
+                HOLD_SECONDS,
+            )
             self._up.clear()
             self._server.kill()
             self._model.release()
@@ -119,7 +128,9 @@ async def _played(folder: Path, model: GalleryModel, entries: dict[str, Entry]) 
 
 
 @asynccontextmanager
-async def _serving(folder: Path, model: GalleryModel, entries: dict[str, Entry]) -> AsyncIterator[ProcessServer]:
+async def _serving(
+    folder: Path, model: GalleryModel, entries: dict[str, Entry]
+) -> AsyncIterator[ProcessServer]:
     environment = {"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": "sk-gallery"}
     listings = [catalogue.write_listing(folder, entries.values()), *catalogue.projects()]
     options = [part for path in listings for part in ("--graph", str(path))]
@@ -133,13 +144,17 @@ async def _serving(folder: Path, model: GalleryModel, entries: dict[str, Entry])
 
 def _report(problems: Iterable[list[str]]) -> str:
     """Return what is wrong, turn by turn; empty if nothing is."""
-    return "\n".join(f"turn {number}: {one}" for number, found in enumerate(problems, 1) for one in found)
+    return "\n".join(
+        f"turn {number}: {one}" for number, found in enumerate(problems, 1) for one in found
+    )
 
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_over_native_sse(name: str, gallery: Gallery) -> None:
     turns = gallery.entries[name].example.turns
-    problems = _report(wrong(turn, heard) for turn, heard in zip(turns, gallery.native[name], strict=True))
+    problems = _report(
+        wrong(turn, heard) for turn, heard in zip(turns, gallery.native[name], strict=True)
+    )
     assert not problems, problems
 
 
@@ -147,14 +162,19 @@ def test_a_graph_answers_over_native_sse(name: str, gallery: Gallery) -> None:
 def test_a_graph_answers_in_the_flow_vocabulary(name: str, gallery: Gallery) -> None:
     turns = [turn for turn in gallery.entries[name].example.turns if not turn.request]
     heard = zip(turns, gallery.flows[name], gallery.native[name], strict=False)
-    problems = _report(wrong_in_flows(turn, flow, not native.of_type("run_attempt")) for turn, flow, native in heard)
+    problems = _report(
+        wrong_in_flows(turn, flow, not native.of_type("run_attempt"))
+        for turn, flow, native in heard
+    )
     assert not problems, problems
 
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_all_the_same_if_the_server_is_killed(name: str, gallery: Gallery) -> None:
     turns = gallery.entries[name].example.turns
-    problems = _report(wrong(turn, heard) for turn, heard in zip(turns, gallery.killed[name], strict=True))
+    problems = _report(
+        wrong(turn, heard) for turn, heard in zip(turns, gallery.killed[name], strict=True)
+    )
     assert not problems, problems
     for number, turn in enumerate(turns):
         before, after = gallery.native[name][number], gallery.killed[name][number]

@@ -12,7 +12,7 @@ import asyncio
 import sys
 from typing import Any
 
-from antiphon import Request, open_engine
+from antiphon import Environment, Request, open_engine
 from antiphon.orchestrator.events import encode
 
 
@@ -25,8 +25,9 @@ class Nothing:
 
 async def main(database: str, base_url: str, message: str, graph: str | None = None, thread: str | None = None) -> None:
     own = [graph] if graph and ".py:" in graph else []
-    options: Any = {"model": "openai:gpt-4o-mini", "base_url": base_url, "retriever": Nothing(), "graphs": own}
-    async with open_engine(database, **options) as engine:
+    environment = Environment(base_url=base_url, retriever=Nothing())
+    model = "openai:gpt-4o-mini"
+    async with open_engine(database, graphs=own, model=model, environment=environment) as engine:
         chosen = None if own else graph
         own_id = None if own else "mine"
         asked = Request(message=message, message_id=own_id, graph=chosen, thread_id=thread)

@@ -24,9 +24,8 @@ from antiphon import Engine, Run, open_engine
 from antiphon.data import transactions
 from antiphon.data.database import Database
 from antiphon.data.ids import new_id
-from antiphon.data.records import Acceptance, NewEvent
-from antiphon.data.records import Run as RunRecord
-from antiphon.orchestrator.engine.environment import Environment
+from antiphon.data.records import Acceptance, NewEvent, RunRecord
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.events import (
     TERMINAL,
     AgentChunk,
@@ -45,7 +44,6 @@ from antiphon.orchestrator.events import (
     RunComplete,
     RunError,
     RunStart,
-    ToolChunk,
     ToolComplete,
     ToolError,
     ToolStart,
@@ -58,7 +56,7 @@ from antiphon.orchestrator.recording.writer import RunWriter
 from antiphon.orchestrator.request import LOCAL_USER, PUBLIC, Request, User
 from antiphon.orchestrator.team import prompts
 from antiphon.orchestrator.team.agents import TEAM
-from antiphon.rag.types import Chunk, Hit
+from antiphon.rag.types import Chunk, ScoredChunk
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -161,11 +159,13 @@ class Knowledge:
 
     def __init__(self, **texts: str) -> None:
         self._hits = [
-            Hit(chunk=Chunk(document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"), score=1.0)
+            ScoredChunk(
+                chunk=Chunk(document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"), score=1.0
+            )
             for name, text in texts.items()
         ]
 
-    async def search(self, question: str, access: Iterable[str]) -> list[Hit]:
+    async def search(self, question: str, access: Iterable[str]) -> list[ScoredChunk]:
         return self._hits
 
 
@@ -217,7 +217,7 @@ async def reach_text(run: Run, *texts: str) -> None:
 
 ABOUT_AGENTS = (
     *(AgentStart, AgentChunk, AgentComplete, AgentError, RunAttempt),
-    *(ToolStart, ToolChunk, ToolComplete, ToolError, Interrupt, InterruptAnswered),
+    *(ToolStart, ToolComplete, ToolError, Interrupt, InterruptAnswered),
 )
 
 
@@ -451,7 +451,8 @@ async def accepted(database: Database, **given: Any) -> RunRecord:
 @asynccontextmanager
 async def writing(database: Database, run: RunRecord | None = None) -> AsyncIterator[RunWriter]:
     """The writer of a run, of a new one unless told otherwise."""
-    writer = RunWriter(database, run or await accepted(database), lambda: 2, RunView())
+    record = run or await accepted(database)
+    writer = RunWriter(database, record, Environment(clock=lambda: 2), RunView())
     try:
         yield writer
     finally:

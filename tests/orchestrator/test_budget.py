@@ -56,7 +56,10 @@ def test_pieces_do_not_matter_to_sentences(pieces: list[str], sentences: int) ->
 
 def test_two_sentences_are_two_sentences_and_figures_do_not_end_one() -> None:
     pieces = ["It holds", " 2.", "4 litres. The grade", " is 0W-20.", " Never mix", " oils."]
-    assert said(Limits(sentences=2), pieces) == ("It holds 2.4 litres. The grade is 0W-20.", "max_sentences")
+    assert said(Limits(sentences=2), pieces) == (
+        "It holds 2.4 litres. The grade is 0W-20.",
+        "max_sentences",
+    )
 
 
 def test_time_that_is_over_says_nothing_more() -> None:

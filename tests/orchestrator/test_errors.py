@@ -36,7 +36,10 @@ def test_an_error_says_its_own_sentence_or_a_given_one() -> None:
 
 
 @UNHURRIED
-@given(st.text(min_size=1), st.sampled_from([ValueError, KeyError, OSError, RuntimeError, ExceptionGroup]))
+@given(
+    st.text(min_size=1),
+    st.sampled_from([ValueError, KeyError, OSError, RuntimeError, ExceptionGroup]),
+)
 def test_the_text_of_a_foreign_exception_is_never_told(text: str, kind: type[Exception]) -> None:
     error = ExceptionGroup(text, [ValueError(text)]) if kind is ExceptionGroup else kind(text)
     assert describe(error) == ("AGENT_FAILED", "An agent failed.", False)

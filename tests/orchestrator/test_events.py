@@ -20,10 +20,14 @@ from antiphon.orchestrator.events import (
     AgentChunk,
     Custom,
     Event,
+    Hit,
     Interrupt,
     Progress,
     Recorded,
     RunCancelled,
+    RunComplete,
+    RunStart,
+    Sources,
     Usage,
     decode,
     encode,
@@ -41,7 +45,7 @@ def test_tags_are_the_class_names_in_snake_case() -> None:
     assert [event.__struct_config__.tag for event in EVENT_TYPES] == [
         *("run_start", "run_attempt", "message_saved", "progress"),
         *("agent_start", "agent_chunk", "agent_text_end", "agent_complete", "agent_error"),
-        *("interaction", "sources", "tool_start", "tool_chunk", "tool_complete", "tool_error", "tool_order"),
+        *("interaction", "sources", "tool_start", "tool_complete", "tool_error", "tool_order"),
         *("workflow_update", "interrupt", "interrupt_answered"),
         *("run_complete", "run_error", "run_cancelled", "custom"),
     ]
@@ -92,13 +96,25 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
 
 def test_defaults_are_left_out_and_come_back() -> None:
     chunk = AgentChunk(span="1.1", agent="a", text="hi")
-    assert json.loads(encode(chunk)) == {"type": "agent_chunk", "span": "1.1", "agent": "a", "text": "hi"}
+    assert json.loads(encode(chunk)) == {
+        "type": "agent_chunk",
+        "span": "1.1",
+        "agent": "a",
+        "text": "hi",
+    }
     assert decode(encode(chunk)) == chunk
 
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"{}", b'{"type": "unheard_of"}', b'{"type": "progress"}', b'{"type": "progress", "value": "much"}', b"["],
+    [
+        b"",
+        b"{}",
+        b'{"type": "unheard_of"}',
+        b'{"type": "progress"}',
+        b'{"type": "progress", "value": "much"}',
+        b"[",
+    ],
 )
 def test_what_is_no_event_is_refused(payload: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
@@ -109,8 +125,34 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
     assert decode(b'{"type": "custom", "name": "x", "colour": "red"}') == Custom(name="x")
 
 
+@pytest.mark.parametrize(
+    ("payload", "event"),
+    [
+        (
+            b'{"type": "run_start", "input": {}, "graph": "g", "dialect": "native",'
+            b' "reply_id": "m", "resumed_from": "r"}',
+            RunStart(input={}, graph="g", dialect="native", reply_id="m"),
+        ),
+        (
+            b'{"type": "sources", "query": "q", "withheld": 1,'
+            b' "hits": [{"id": "h", "title": "t", "span": "3-7"}]}',
+            Sources(query="q", hits=[Hit(id="h", title="t")]),
+        ),
+        (
+            b'{"type": "run_complete", "message_id": "m", "text": "t",'
+            b' "sources": [{"id": "h", "title": "t", "span": "3-7"}]}',
+            RunComplete(message_id="m", text="t", sources=[Hit(id="h", title="t")]),
+        ),
+    ],
+)
+def test_events_with_fields_that_were_removed_can_be_read(payload: bytes, event: Event) -> None:
+    assert decode(payload) == event
+
+
 def test_only_terminal_events_end_a_run() -> None:
-    recorded = Recorded(thread_id="t", seq=1, run_id="r", attempt=1, at=1, event=Interrupt(id="1", question="?"))
+    recorded = Recorded(
+        thread_id="t", seq=1, run_id="r", attempt=1, at=1, event=Interrupt(id="1", question="?")
+    )
     assert not recorded.ends_run
     assert msgspec.structs.replace(recorded, event=RunCancelled(by="me")).ends_run
     assert len(TERMINAL) == 3
@@ -126,12 +168,23 @@ def test_events_are_values_that_nobody_changes() -> None:
         Custom(name="x").name = "y"  # type: ignore[misc]
 
 
-# -- the package itself -----------------------------------------------------------------------------------------
+# -- the package itself ----------------------------------------------------------------------------
 
 
 def test_the_public_names_are_these() -> None:
     assert sorted(antiphon.__all__) == [
-        *("Agent", "Engine", "Environment", "Request", "Run", "RunFailed", "Team", "User", "events", "open_engine")
+        *(
+            "Agent",
+            "Engine",
+            "Environment",
+            "Request",
+            "Run",
+            "RunFailed",
+            "Team",
+            "User",
+            "events",
+            "open_engine",
+        )
     ]
     assert all(getattr(antiphon, name) for name in antiphon.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Manager'"):

@@ -1,4 +1,4 @@
-"""The way in: plain arguments, and everything released at the end."""
+"""Opening an engine by plain arguments, and releasing everything at the end."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import open_engine
+from antiphon import Environment, open_engine
 from antiphon.data.errors import StorageError
-from antiphon.orchestrator.opening import check, default_database, knowledge_url
+from antiphon.orchestrator.opening import check, default_database
 from antiphon.orchestrator.team.offline import OfflineModel
 from tests.orchestrator.support import Knowledge, chain, opened, saying
 
 QUICK = OfflineModel(seconds_per_word=0)
+NO_HANDBOOK = Environment(retriever=Knowledge())
 
 
 async def test_without_a_retriever_the_shipped_handbook_is_known(url: str, tmp_path: Path) -> None:
@@ -23,8 +24,21 @@ async def test_without_a_retriever_the_shipped_handbook_is_known(url: str, tmp_p
     assert (tmp_path / "antiphon-knowledge.db").exists()
 
 
-def test_the_knowledge_lies_beside_the_database() -> None:
-    assert knowledge_url("sqlite:////var/lib/chat.db") == "sqlite:////var/lib/chat-knowledge.db"
+async def test_a_database_in_memory_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with open_engine("memory://", model=QUICK) as engine:
+        run = await engine.start("What is the engine power?")
+        assert "81 kW" in await run.text()
+        assert [message.role for message in await engine.messages(run.thread_id)] == [
+            "user",
+            "assistant",
+        ]
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs
+
+
+def test_the_default_database_is_a_file() -> None:
     assert default_database().startswith("sqlite:///")
     assert default_database().endswith("antiphon.db")
 
@@ -50,7 +64,7 @@ async def test_what_cannot_be_opened_is_said_at_once(
     url: str, given: dict[str, object], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        async with open_engine(**{"database": url, "retriever": Knowledge()} | given):  # type: ignore[arg-type]
+        async with open_engine(**{"database": url, "environment": NO_HANDBOOK} | given):  # type: ignore[arg-type]
             pass
 
 
@@ -90,7 +104,10 @@ async def test_the_configuration_of_a_store_is_that_of_the_first_langgraph_json_
     (tmp_path / "graph.py").write_text(GRAPH)
     listings = []
     for number, ttl in enumerate([None, {"default_ttl": 1}, {"default_ttl": 2}, 7]):
-        listing = {"graphs": {f"g{number}": "./graph.py:graph"}, "store": {"ttl": ttl} if ttl else None}
+        listing = {
+            "graphs": {f"g{number}": "./graph.py:graph"},
+            "store": {"ttl": ttl} if ttl else None,
+        }
         listings.append(tmp_path / f"{number}.json")
         listings[-1].write_text(json.dumps(listing))
     async with opened(url, *check("offline", listings[:3])) as engine:

@@ -1,4 +1,4 @@
-"""One request: what of it is checked, shown and compared, and that stored ones of earlier versions are read."""
+"""How a request is checked, shown and compared, and that those of earlier versions are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ FULL = Request(
         "tags": ["t"],
         "metadata": {"a": 1},
     },
-    history=(HistoryMessage(role="user", content="before"), HistoryMessage(role="assistant", content="yes")),
+    history=(
+        HistoryMessage(role="user", content="before"),
+        HistoryMessage(role="assistant", content="yes"),
+    ),
     graph="flow:f",
     dialect="chat",
     thread_name="s",
@@ -35,17 +38,23 @@ STORED = (
     '{"role":"assistant","content":"yes","id":null}],"profile":{"name":"Ada","language":"","tone":"","facts":[]},'
     '"traceparent":"' + TRACE + '"}'
 )
-"""What was stored of such a request before a request and its stored form were one class."""
+"""Such a request as it was stored by versions in which that was another class."""
 
 
 def test_a_stored_input_of_an_earlier_version_is_read() -> None:
     found = msgspec.json.decode(STORED, type=Request)
     wanted = checked(FULL, {"public", "internal"})
-    lacks = {"graph": None, "dialect": "native", "thread_name": None}  # the run and its thread have these
+    lacks = {
+        "graph": None,
+        "dialect": "native",
+        "thread_name": None,
+    }  # the run and its thread have these
     adds = {"profile": Profile(name="Ada"), "traceparent": TRACE}
     assert found == msgspec.structs.replace(wanted, **lacks, **adds)
     assert found.context_values == {"word": "w", "key": "sk"}
-    assert msgspec.json.decode(b'{"message":"hi","access":["public"]}', type=Request) == Request(message="hi")
+    assert msgspec.json.decode(b'{"message":"hi","access":["public"]}', type=Request) == Request(
+        message="hi"
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +72,12 @@ def test_a_request_is_compared_as_earlier_versions_did(request_: Request, digest
 
 def test_what_does_not_make_another_request() -> None:
     same = msgspec.structs.replace(
-        FULL, message_id="m", traceparent=TRACE, profile=Profile(name="Eve"), on_busy="reject", idempotency_key="k"
+        FULL,
+        message_id="m",
+        traceparent=TRACE,
+        profile=Profile(name="Eve"),
+        on_busy="reject",
+        idempotency_key="k",
     )
     assert same.digest == FULL.digest
 
@@ -88,13 +102,20 @@ def test_what_does_not_make_another_request() -> None:
     ids=lambda other: next(iter(other)),
 )
 def test_what_makes_another_request(other: dict[str, object]) -> None:
-    assert checked(msgspec.structs.replace(FULL, **other), ["public"]).digest != checked(FULL, ["public"]).digest
+    assert (
+        checked(msgspec.structs.replace(FULL, **other), ["public"]).digest
+        != checked(FULL, ["public"]).digest
+    )
 
 
 def test_a_config_of_which_nothing_remains_is_not_like_none() -> None:
-    dropped = checked(Request(message="hi", config={"configurable": {"user_id": "eve"}}), ["public"])
+    dropped = checked(
+        Request(message="hi", config={"configurable": {"user_id": "eve"}}), ["public"]
+    )
     assert dropped.config == {}
-    assert dropped.digest.hex() == "ac26c490f0dd1be0fec9dc6b5604136b091d4d933389e98ec78d0ff190b72ccb"
+    assert (
+        dropped.digest.hex() == "ac26c490f0dd1be0fec9dc6b5604136b091d4d933389e98ec78d0ff190b72ccb"
+    )
 
 
 def test_a_request_is_stored_and_read_as_it_is() -> None:

@@ -35,7 +35,9 @@ prose = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]
 
 def chatter(size: int, begin: str = "") -> str:
     """A text without an end to it, that is no JSON."""
-    return f"{begin}{'The best specialist is the one who knows about engines. ' * (size // 50)}"[:size]
+    return f"{begin}{'The best specialist is the one who knows about engines. ' * (size // 50)}"[
+        :size
+    ]
 
 
 def long_reply(text: str) -> Reply:
@@ -43,7 +45,7 @@ def long_reply(text: str) -> Reply:
     return Reply(chunks=[text[at : at + 500] for at in range(0, len(text), 500)], burst=True)
 
 
-# -- finding an object ------------------------------------------------------------------------------------------
+# -- finding an object ----------------------------------------------------------------------------
 
 
 @UNHURRIED
@@ -92,7 +94,7 @@ def test_a_text_without_an_object_has_none_and_is_read_quickly(text: str) -> Non
     assert find_object(text) is None
 
 
-# -- graphs of users ----------------------------------------------------------------------------------------------
+# -- graphs of users ------------------------------------------------------------------------------
 
 
 class Verdict(BaseModel):
@@ -146,7 +148,9 @@ async def end_of(url: str, reply: Reply, make: Make) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("begin", ["", "{"])
-async def test_a_model_that_chats_instead_of_answering_fails_the_run(url: str, way: str, size: int, begin: str) -> None:
+async def test_a_model_that_chats_instead_of_answering_fails_the_run(
+    url: str, way: str, size: int, begin: str
+) -> None:
     end = await end_of(url, long_reply(chatter(size, begin)), WAYS[way])
     assert isinstance(end, RunError)
     assert (end.code, end.retryable) == ("MODEL_GARBAGE", True)
@@ -192,7 +196,7 @@ async def test_a_parser_of_texts_may_be_given_any_text(url: str) -> None:
     assert isinstance(end, RunComplete)
 
 
-# -- tool calls -----------------------------------------------------------------------------------------------------
+# -- tool calls -----------------------------------------------------------------------------------
 
 
 @tool
@@ -217,7 +221,10 @@ async def events_with(url: str, arguments: Any, *, streamed: bool = False) -> li
     async with asked_model(calling(arguments)) as model:
 
         async def asks(state: MessagesState) -> dict[str, Any]:
-            pieces = [piece async for piece in model.bind_tools([store]).astream([HumanMessage("store it")])]
+            pieces = [
+                piece
+                async for piece in model.bind_tools([store]).astream([HumanMessage("store it")])
+            ]
             return {"messages": [AIMessage(f"{len(pieces)} pieces")]}
 
         graph = chain(asks=asks) if streamed else create_agent(model, [store], name="agent")
@@ -245,7 +252,9 @@ async def test_a_tool_can_be_called_with_100_kilobytes(url: str) -> None:
     ids=["prose", "brace", "field", "behind", "unfinished", "too long", "brackets"],
 )
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-async def test_long_arguments_that_are_no_object_fail_the_run(url: str, arguments: str, streamed: bool) -> None:
+async def test_long_arguments_that_are_no_object_fail_the_run(
+    url: str, arguments: str, streamed: bool
+) -> None:
     end = (await events_with(url, arguments, streamed=streamed))[-1]
     assert isinstance(end, RunError)
     assert end.code == "MODEL_GARBAGE"

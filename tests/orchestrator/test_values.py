@@ -66,9 +66,18 @@ class BadMapping(dict):  # type: ignore[type-arg]
         ({"nan": float("nan"), "lone": "\ud800"}, {"nan": None, "lone": "?"}),
         ({"lock": threading.Lock(), "x": 1}, {"lock": "<lock>", "x": 1}),
         ({"error": ValueError("secret"), "x": 1}, {"error": "<ValueError>", "x": 1}),
-        ({"m": Model(name="n"), "p": Point(1), "e": Shape.ROUND}, {"m": {"name": "n"}, "p": {"x": 1}, "e": "round"}),
-        ({"u": uuid.UUID(int=1), "d": decimal.Decimal("1.5")}, {"u": str(uuid.UUID(int=1)), "d": "1.5"}),
-        ({"t": datetime.date(2026, 1, 2), "p": pathlib.Path("x")}, {"t": "2026-01-02", "p": "<PosixPath>"}),
+        (
+            {"m": Model(name="n"), "p": Point(1), "e": Shape.ROUND},
+            {"m": {"name": "n"}, "p": {"x": 1}, "e": "round"},
+        ),
+        (
+            {"u": uuid.UUID(int=1), "d": decimal.Decimal("1.5")},
+            {"u": str(uuid.UUID(int=1)), "d": "1.5"},
+        ),
+        (
+            {"t": datetime.date(2026, 1, 2), "p": pathlib.Path("x")},
+            {"t": "2026-01-02", "p": "<PosixPath>"},
+        ),
         ({"message": AIMessage("hi")}, {"message": {"role": "ai", "content": "hi"}}),
         ({"hostile": Hostile(), "x": 1}, {"hostile": "<Hostile>", "x": 1}),
         ({"s": {"only"}, "b": b"ab", "lone": "\ud800"}, {"s": ["only"], "b": "YWI=", "lone": "?"}),
@@ -111,7 +120,9 @@ anything: st.SearchStrategy[Any] = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
-        st.dictionaries(st.one_of(st.text(), st.integers(), st.tuples(st.text())), inner, max_size=4),
+        st.dictionaries(
+            st.one_of(st.text(), st.integers(), st.tuples(st.text())), inner, max_size=4
+        ),
         st.builds(tuple, st.lists(inner, max_size=3)),
     ),
     max_leaves=20,

@@ -16,7 +16,10 @@ def found(store, word: str, *access: str) -> list[str]:
 
 def test_the_shipped_sample_is_24_documents_of_which_4_are_internal(sample):
     assert sample.documents() == len(list(SAMPLE.glob("*.md"))) == 24
-    assert len({hit.chunk.document for hit in sample.search(["merula", "page"], ["internal"], 500)}) == 4
+    assert (
+        len({hit.chunk.document for hit in sample.search(["merula", "page"], ["internal"], 500)})
+        == 4
+    )
 
 
 def test_the_sample_goes_into_an_empty_store_only(store, tmp_path):

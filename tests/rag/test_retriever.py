@@ -1,4 +1,4 @@
-"""Questions to the shipped handbook find their page; what a reader may not see is never among the hits."""
+"""Questions to the shipped handbook find their page, and nothing that a reader may not see."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ QUESTIONS = {
     "How do I jump-start the car with a flat battery?": ["14-battery-care.md"],
     "What does the red oil-can lamp mean?": ["16-warning-lamps.md"],
     "Blue smoke comes from the exhaust": ["18-starting-and-running-problems.md"],
-    "The infotainment system hangs, how can it be restarted?": ["20-climate-and-infotainment-trouble.md"],
+    "The infotainment system hangs, how can it be restarted?": [
+        "20-climate-and-infotainment-trouble.md"
+    ],
 }
 INTERNAL = {
-    "What is the internal labour rate for warranty work?": "21-internal-labour-times-and-margins.md",
+    "What is the internal labour rate for warranty work?": (
+        "21-internal-labour-times-and-margins.md"
+    ),
     "What is the goodwill approval limit?": "22-internal-goodwill-warranty.md",
     "What does service bulletin SB-7731 say?": "23-internal-service-bulletin.md",
     "What is immobiliser routine KX-9042?": "24-internal-key-programming.md",
@@ -49,7 +53,9 @@ async def test_a_question_finds_its_page(sample, question):
 @pytest.mark.parametrize("question", INTERNAL)
 async def test_an_internal_page_is_found_by_those_who_may_see_it_only(sample, question):
     assert INTERNAL[question] in await documents_for(sample, question, PUBLIC, "internal")
-    assert not any("internal" in document for document in await documents_for(sample, question, PUBLIC))
+    assert not any(
+        "internal" in document for document in await documents_for(sample, question, PUBLIC)
+    )
     assert await documents_for(sample, question, "internal") <= set(INTERNAL.values())
 
 
@@ -58,7 +64,9 @@ async def test_who_says_nothing_reads_what_is_public(sample):
         assert {hit.chunk.access for hit in await Retriever(sample).search(question)} <= {PUBLIC}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
+)
 @given(st.text())
 async def test_any_question_is_answered_without_an_error_from_public_pages(sample, question):
     hits = await Retriever(sample).search(question)
@@ -66,7 +74,8 @@ async def test_any_question_is_answered_without_an_error_from_public_pages(sampl
 
 
 @pytest.mark.parametrize(
-    "syntax", ['" OR 1', "NEAR(engine power, 5)", "engine*", "label : internal", "'; --", "\0engine\0"]
+    "syntax",
+    ['" OR 1', "NEAR(engine power, 5)", "engine*", "label : internal", "'; --", "\0engine\0"],
 )
 async def test_syntax_in_a_question_is_only_text(sample, syntax):
     expected = await Retriever(sample).search("engine")

@@ -15,13 +15,17 @@ from antiphon.rag.types import Chunk, Document
 
 WORD = st.text(alphabet="abcxyzäß0,.", min_size=1, max_size=9)
 LINE = st.lists(WORD, min_size=1, max_size=40).map(" ".join)
-TITLE = st.lists(st.text(alphabet="ABCxyz", min_size=1, max_size=6), min_size=1, max_size=3).map(" ".join)
+TITLE = st.lists(st.text(alphabet="ABCxyz", min_size=1, max_size=6), min_size=1, max_size=3).map(
+    " ".join
+)
 HEADING = st.tuples(st.integers(1, 6), TITLE)
 PARAGRAPH = st.lists(LINE, min_size=1, max_size=5)
 TABLE = st.lists(st.tuples(WORD, LINE), min_size=1, max_size=30).map(
     lambda rows: ["| Key | Value |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)]
 )
-CODE = st.lists(st.one_of(LINE, TITLE.map(lambda title: f"# {title}")), max_size=5).map(lambda x: ["```", *x, "```"])
+CODE = st.lists(st.one_of(LINE, TITLE.map(lambda title: f"# {title}")), max_size=5).map(
+    lambda x: ["```", *x, "```"]
+)
 SECTION = st.tuples(HEADING, st.lists(st.one_of(PARAGRAPH, TABLE, CODE), max_size=4))
 
 
@@ -43,7 +47,7 @@ def pieces_of(chunks: list[Chunk]) -> list[str]:
     return [line for chunk in chunks for line in lines(chunk.text)]
 
 
-# -- nothing is lost --------------------------------------------------------------------------------------------
+# -- nothing is lost -------------------------------------------------------------------------------
 
 
 @given(st.lists(SECTION, max_size=6))
@@ -59,13 +63,19 @@ def test_every_line_comes_back_once_in_order_below_its_headings(sections):
         place = " › ".join(titles if titles[0] == "Handbook" else ["Handbook", *titles])
         below = sections[len(done) + 1 :][:1]
         done.append(title)
-        alone = not blocks and not (below and below[0][0][0] > level)  # then the heading is the text
-        expected += [(place, title)] if alone else [(place, line) for block in blocks for line in block]
+        alone = not blocks and not (
+            below and below[0][0][0] > level
+        )  # then the heading is the text
+        expected += (
+            [(place, title)] if alone else [(place, line) for block in blocks for line in block]
+        )
     chunks = split(document("\n".join(text)))
     found = [(chunk.heading, line) for chunk in chunks for line in lines(chunk.text)]
     repeated = ("| Key | Value |", "|---|---|")
     assert is_within(expected, found)
-    assert [one for one in found if one[1] not in repeated] == [one for one in expected if one[1] not in repeated]
+    assert [one for one in found if one[1] not in repeated] == [
+        one for one in expected if one[1] not in repeated
+    ]
 
 
 @given(st.text())
@@ -91,7 +101,7 @@ def test_the_sample_is_split_without_loss(file):
     assert len(pieces_of(chunks)) < len(wanted) * 1.5
 
 
-# -- headings ---------------------------------------------------------------------------------------------------
+# -- headings --------------------------------------------------------------------------------------
 
 
 def test_a_chunk_names_the_headings_above_it():
@@ -109,7 +119,10 @@ def test_a_title_that_is_no_heading_comes_first():
 
 
 def test_text_before_all_headings_stands_below_the_title():
-    assert [chunk.heading for chunk in split(document("intro\n# Oil\nfilter"))] == ["Handbook", "Handbook › Oil"]
+    assert [chunk.heading for chunk in split(document("intro\n# Oil\nfilter"))] == [
+        "Handbook",
+        "Handbook › Oil",
+    ]
 
 
 def test_hashes_in_code_and_hashtags_are_no_headings():
@@ -123,14 +136,19 @@ def test_a_hash_at_the_end_of_a_word_belongs_to_the_heading():
 
 
 def test_hashes_in_code_between_tildes_are_no_headings():
-    assert [chunk.heading for chunk in split(document("# Oil\n~~~\n# comment\n~~~"))] == ["Handbook › Oil"]
+    assert [chunk.heading for chunk in split(document("# Oil\n~~~\n# comment\n~~~"))] == [
+        "Handbook › Oil"
+    ]
 
 
 def test_a_heading_without_text_is_not_lost():
-    assert any("Open from 8 to 17" in chunk.heading for chunk in split(document("intro\n## Open from 8 to 17")))
+    assert any(
+        "Open from 8 to 17" in chunk.heading
+        for chunk in split(document("intro\n## Open from 8 to 17"))
+    )
 
 
-# -- sizes ------------------------------------------------------------------------------------------------------
+# -- sizes -----------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=20))
@@ -145,7 +163,11 @@ def test_paragraphs_fill_chunks_without_being_cut(sizes):
 
 def test_a_paragraph_longer_than_a_chunk_stays_whole():
     long = " ".join(["word"] * CHUNK)
-    assert [chunk.text for chunk in split(document(f"before\n\n{long}\n\nafter"))] == ["before", long, "after"]
+    assert [chunk.text for chunk in split(document(f"before\n\n{long}\n\nafter"))] == [
+        "before",
+        long,
+        "after",
+    ]
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=60))
@@ -163,12 +185,16 @@ def test_a_table_of_short_rows_keeps_to_the_size_of_a_chunk():
     assert max(len(chunk.text) for chunk in chunks) <= CHUNK
 
 
-# -- front matter -----------------------------------------------------------------------------------------------
+# -- front matter ----------------------------------------------------------------------------------
 
 
 def test_front_matter_gives_title_and_access_and_is_no_text():
-    read = read_document("a.md", '---\ntitle: "Fault codes"\naccess: internal\n---\n# Codes\ntext\n')
-    assert read == Document(uri="a.md", title="Fault codes", access="internal", text="# Codes\ntext\n")
+    read = read_document(
+        "a.md", '---\ntitle: "Fault codes"\naccess: internal\n---\n# Codes\ntext\n'
+    )
+    assert read == Document(
+        uri="a.md", title="Fault codes", access="internal", text="# Codes\ntext\n"
+    )
 
 
 def test_without_front_matter_the_first_heading_is_the_title_and_everybody_may_read():
@@ -196,7 +222,11 @@ def test_a_rule_inside_the_text_is_no_front_matter():
 
 @pytest.mark.parametrize(
     "text",
-    ["--- \naccess: internal\n---\nsecret", "---\naccess: internal\n---\t\nsecret", "---\naccess: internal\n---"],
+    [
+        "--- \naccess: internal\n---\nsecret",
+        "---\naccess: internal\n---\t\nsecret",
+        "---\naccess: internal\n---",
+    ],
 )
 def test_careless_front_matter_does_not_publish_a_document(text):
     assert read_document("a.md", text).access == "internal"

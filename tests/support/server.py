@@ -29,13 +29,14 @@ import pytest
 from antiphon.api.logs import Redacted
 from antiphon.api.serve import Server, listen, make_server
 from antiphon.api.settings import Settings
+from tests.support.deadline import DEADLINE
+from tests.support.forks import Fork, fork
 from tests.support.model_server import ModelRequest, Reply, ThreadedModelServer, structured_reply
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of more than thirty-two bytes, for tests only"
 AUDIENCE, ISSUER = "antiphon-tests", "https://issuer.test"
 API_KEY = "sk-test-0123456789abcdef"
-READY_SECONDS = 30.0
 GRAPHS = ROOT / "tests" / "api" / "graphs.py"
 
 
@@ -73,11 +74,11 @@ class Teller:
         """The requests for the text of an answer to a question, in order."""
         return [one for one in self.server.requests if one.last_user == question and structured_reply(one) is None]
 
-    def wait_tokens(self, question: str, count: int, seconds: float = 10.0) -> None:
+    def wait_tokens(self, question: str, count: int, seconds: float = DEADLINE) -> None:
         """Wait until so many tokens of an answer have gone out."""
         self.server.wait_until(lambda: any(one.tokens_sent >= count for one in self.asked(question)), seconds)
 
-    def wait_asked(self, question: str, count: int = 1, seconds: float = 10.0) -> None:
+    def wait_asked(self, question: str, count: int = 1, seconds: float = DEADLINE) -> None:
         """Wait until an answer was asked for so many times."""
         self.server.wait_until(lambda: len(self.asked(question)) >= count, seconds)
 
@@ -144,7 +145,7 @@ def running_server(folder: Path, **given: Any) -> Iterator[LiveServer]:
             yield LiveServer(settings, listener.getsockname()[1], server, thread, lines)
         finally:
             server.handle_exit(signal.SIGTERM, None)
-            thread.join(20)
+            thread.join(DEADLINE)
             listener.close()
         if thread.is_alive():
             raise RuntimeError(f"the server did not stop:\n{lines.getvalue()}")
@@ -174,7 +175,7 @@ def _logging_to(handler: logging.Handler) -> Iterator[None]:
         root.setLevel(level)
 
 
-def wait_until(condition: Callable[[], bool], problem: str, seconds: float = READY_SECONDS) -> None:
+def wait_until(condition: Callable[[], bool], problem: str, seconds: float = DEADLINE) -> None:
     """Wait for something that only another process or thread can say, looking every few milliseconds."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
@@ -187,7 +188,10 @@ def wait_until(condition: Callable[[], bool], problem: str, seconds: float = REA
 
 
 class ProcessServer:
-    """`antiphon serve` as a process, which can be killed and started again on the same database and port."""
+    """`antiphon serve` as a process, which can be killed and started again on the same database and port.
+
+    In the repository's own folder it begins as a fork, elsewhere from nothing.
+    """
 
     def __init__(
         self, folder: Path, environment: Mapping[str, str] | None = None, *options: str, cwd: Path = ROOT
@@ -199,7 +203,7 @@ class ProcessServer:
         self.log_path = folder / "server.log"
         self._environment = dict(environment or {})
         self._options = options
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Fork | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -215,24 +219,19 @@ class ProcessServer:
 
     def start(self) -> ProcessServer:
         """Start, and return when it says that it answers."""
-        command = [
-            sys.executable,
-            "-m",
-            "antiphon.api",
-            "serve",
-            "--port",
-            str(self.port),
-            "--db",
-            f"sqlite:///{self.database}",
-        ]
+        options = ["serve", "--port", str(self.port), "--db", f"sqlite:///{self.database}", *self._options]
+        environment = clean_environment(**self._environment)
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *self._options],
-                cwd=self._cwd,
-                env=clean_environment(**self._environment),
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
+            if self._cwd == ROOT:
+                self.process = fork("antiphon.api", options, environment, ROOT, log)
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "antiphon.api", *options],
+                    cwd=self._cwd,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                )
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         if not line.startswith("Antiphon answers"):
@@ -254,7 +253,7 @@ class ProcessServer:
             return 0
         process.send_signal(number)
         try:
-            return process.wait(30)
+            return process.wait(DEADLINE)
         finally:
             process.kill()
             process.wait()

@@ -703,10 +703,8 @@ def test_threaded_server_reports_a_port_in_use() -> None:
             server.wait_requests(1)
 
 
-@pytest.mark.parametrize(
-    "command", [["-m", "tests.support.model_server"], [str(Path("tests/support/model_server.py"))]]
-)
-def test_separate_process(command: list[str]) -> None:
+def test_separate_process() -> None:
+    command = ["-m", "tests.support.model_server"]
     options = ["--port", "0", "--tokens", "5", "--delay-ms", "1"]
     with subprocess.Popen(
         [sys.executable, "-W", "error", *command, *options],

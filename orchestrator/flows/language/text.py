@@ -1,7 +1,8 @@
-"""Flows as text: JSON, and YAML for people and version control. What is written is read back identically.
+"""Flows as text: JSON, and YAML for people and version control.
 
-YAML is read from PyYAML's stream of events: no tags, no anchors, no aliases, and only JSON's own types (YAML 1.2's core
-schema: `no` is a text, `12:30` as well). The writer quotes by the same rules, so nothing changes on the way.
+Text that is written here is read back identically. YAML is read from PyYAML's stream of events:
+no tags, no anchors, no aliases, and only JSON's own types (YAML 1.2's core schema: `no` is a text,
+`12:30` as well). The writer quotes by the same rules.
 """
 
 from __future__ import annotations
@@ -15,18 +16,26 @@ from typing import Any
 import msgspec
 import yaml
 
-from antiphon.orchestrator.flows.definition import DEPTH, SIZE, VALUES, FlowInvalid, FlowProblem, pointer
+from antiphon.orchestrator.flows.definition import (
+    DEPTH,
+    SIZE,
+    VALUES,
+    FlowInvalid,
+    FlowProblem,
+    pointer,
+)
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _CoreDumper(yaml.SafeDumper):
-    """Writes plain only what the core schema reads as the same text."""
+    """Writes without quotes only what the core schema reads as the same text."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own place
+    # PyYAML keeps its resolvers here
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def ignore_aliases(self, data: Any) -> bool:
-        """A definition has none, not even for equal parts."""
+        """Write no aliases, not even for equal parts."""
         return True
 
 
@@ -35,65 +44,83 @@ _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _OTHER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|<<|=")
-"""What other readers take for numbers or more; we quote it, and refuse it where it stands plain."""
-_OLD = re.compile(r"(?i:y|yes|n|no|on|off)|[-+]?\.?[0-9][0-9a-fx_.:+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*")
-"""What readers of YAML 1.1 take for something else, or nearly; we quote it, and take it for a text."""
-
-_PLAIN = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT, "other": _OTHER, "old": _OLD}
-for _tag, _pattern in _PLAIN.items():
-    _CoreDumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern.pattern})\Z"), None)
-_CoreDumper.add_representer(
-    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
+"""What other readers take for numbers or more. It is written quoted, and refused without quotes."""
+_OLD = re.compile(
+    r"(?i:y|yes|n|no|on|off)|[-+]?\.?[0-9][0-9a-fx_.:+-]*|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*"
 )
+"""What readers of YAML 1.1 take for something else. It is written quoted, and read as a text."""
+
+_PLAIN = {
+    "null": _NULL,
+    "bool": _BOOL,
+    "int": _INT,
+    "float": _FLOAT,
+    "other": _OTHER,
+    "old": _OLD,
+}
+for _tag, _pattern in _PLAIN.items():
+    _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
+    _CoreDumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _whole, None)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
+
+
+_CoreDumper.add_representer(str, _represent_text)
 
 
 def _style(text: str) -> str | None:
-    """How a text is written: in escapes where it has line breaks that only YAML 1.1 knows, as a block where that is
-    how people write it, else as the dumper likes.
+    """Return how a text is written.
+
+    Texts with line breaks that only YAML 1.1 knows are escaped; texts of several lines are written
+    as a block, as people do; all others as the dumper chooses.
     """
     if re.search("[\x85\u2028\u2029]", text):
         return '"'
-    return "|" if "\n" in text and re.fullmatch(r"\S(?:[ -~\xa1-\ud7ff\n]*\S)?\n?", text) else None
+    is_block = "\n" in text and re.fullmatch(r"\S(?:[ -~\xa1-\ud7ff\n]*\S)?\n?", text)
+    return "|" if is_block else None
 
 
 def to_yaml(raw: Any) -> str:
-    """A definition as YAML."""
+    """Return a definition as YAML."""
     text: str = yaml.dump(raw, Dumper=_CoreDumper, allow_unicode=True, sort_keys=False, width=100)
     return text
 
 
 def to_json(raw: Any) -> str:
-    """A definition as JSON for people."""
+    """Return a definition as JSON for people."""
     return msgspec.json.format(msgspec.json.encode(raw), indent=2).decode() + "\n"
 
 
 def from_text(text: str | bytes) -> Any:
-    """The value of a definition as text, JSON or YAML. Raises `FlowInvalid` with the line and column."""
+    """Return the value of a text in JSON or YAML. Raises `FlowInvalid` with the line and column."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > SIZE:
-        raise FlowInvalid(
-            [FlowProblem(code="TOO_LARGE", message=f"A flow has at most {SIZE} bytes.", line=1, column=1)]
-        )
+        message = f"A flow has at most {SIZE} bytes."
+        problem = FlowProblem(code="TOO_LARGE", message=message, line=1, column=1)
+        raise FlowInvalid([problem])
     try:
-        shown = data.decode()
+        decoded = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise FlowInvalid([FlowProblem(code="BAD_TEXT", message="This is not UTF-8.", line=line, column=1)]) from None
-    return from_json(shown) if shown.lstrip().startswith(("{", "[")) else from_yaml(shown)
+        raise _refused("This is not UTF-8.", line, 1) from None
+    is_json = decoded.lstrip().startswith(("{", "["))
+    return from_json(decoded) if is_json else from_yaml(decoded)
 
 
 def located(text: str | bytes, problems: list[FlowProblem]) -> list[FlowProblem]:
-    """Problems of a definition with their lines and columns in its text, where the text can be followed."""
-    shown = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    """Return problems with their lines and columns in a text, if it can be parsed."""
+    decoded = text if isinstance(text, str) else text.decode("utf-8", "replace")
     try:
-        marks = _Marks(shown).found
+        marks = _Marks(decoded).positions
     except (yaml.YAMLError, RecursionError):
         return problems
-    return [_located(one, marks) for one in problems]
+    return [_located(problem, marks) for problem in problems]
 
 
 def _located(problem: FlowProblem, marks: dict[str, tuple[int, int]]) -> FlowProblem:
-    """The nearest place around what is wrong: a setting that is missing has none of its own."""
+    """Return a problem with the nearest place around it: a missing setting has none of its own."""
     path = problem.path
     while path and path not in marks:
         path = path.rpartition("/")[0]
@@ -104,17 +131,17 @@ def _located(problem: FlowProblem, marks: dict[str, tuple[int, int]]) -> FlowPro
 
 
 class _Marks:
-    """Where each value of a text stands, by its JSON pointer; JSON is YAML enough for this."""
+    """Positions of the values in a text, by JSON pointer. JSON is YAML enough for this."""
 
     def __init__(self, text: str) -> None:
-        self.found: dict[str, tuple[int, int]] = {}
+        self.positions: dict[str, tuple[int, int]] = {}
         self._events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
         for event in self._events:
             if isinstance(event, yaml.NodeEvent):
                 self._value(event, "")
 
     def _value(self, event: Any, path: str) -> None:
-        self.found[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        self.positions[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, yaml.SequenceStartEvent):
             index = 0
             while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
@@ -126,29 +153,37 @@ class _Marks:
 
 
 def from_json(text: str) -> Any:
-    """The value of JSON. Raises `FlowInvalid`."""
+    """Return the value of JSON. Raises `FlowInvalid`."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        byte = re.search(r"\(byte (\d+)\)|(truncated)", str(error))
-        before = text.encode("utf-8", "replace")[: int(byte[1]) if byte and byte[1] else None] if byte else b""
-        line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
-        raise _refused("This is not valid JSON.", line, column) from None
+        raise _refused("This is not valid JSON.", *_json_position(text, str(error))) from None
     json.loads(text, object_pairs_hook=_once)
     return value
 
 
+def _json_position(text: str, error: str) -> tuple[int, int]:
+    """Return the line and column of msgspec's error; the end of the text if it is truncated."""
+    byte = re.search(r"\(byte (\d+)\)|(truncated)", error)
+    if byte is None:
+        return 1, 1
+    before = text.encode("utf-8", "replace")
+    if byte[1]:
+        before = before[: int(byte[1])]
+    return before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+
+
 def _once(pairs: list[tuple[str, Any]]) -> None:
-    """Refuse keys that stand twice in an object of JSON, whose readers would take the last one without a word."""
+    """Refuse duplicate keys, of which readers of JSON silently take the last."""
     twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if twice:
         raise _refused(f"The key {twice[0][:64]!r} is there more than once.", 1, 1)
 
 
 def from_yaml(text: str) -> Any:
-    """The value of YAML. Raises `FlowInvalid`."""
+    """Return the value of YAML. Raises `FlowInvalid`."""
     try:
-        return _Reader(text).document()
+        return _YamlReader(text).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -163,8 +198,8 @@ def _refused(message: str, line: int, column: int) -> FlowInvalid:
     return FlowInvalid([FlowProblem(code="BAD_TEXT", message=message, line=line, column=column)])
 
 
-class _Reader:
-    """Builds the value from the parser's events, and stops at the first thing that is not allowed."""
+class _YamlReader:
+    """Builds the value from the parser's events. Stops at the first one that is not allowed."""
 
     def __init__(self, text: str) -> None:
         self._events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
@@ -193,24 +228,26 @@ class _Reader:
             raise self._wrong(event, f"At most {VALUES} values and {DEPTH} levels are allowed.")
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
-        return self._list(depth) if isinstance(event, yaml.SequenceStartEvent) else self._object(depth)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(depth)
+        return self._object(depth)
 
     def _list(self, depth: int) -> list[Any]:
-        found = []
+        items = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            found.append(self._value(event, depth + 1))
-        return found
+            items.append(self._value(event, depth + 1))
+        return items
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        items: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._value(event, DEPTH) if isinstance(event, yaml.ScalarEvent) else None
             if not isinstance(key, str):
                 raise self._wrong(event, "A key must be a text.")
-            if key in found:
+            if key in items:
                 raise self._wrong(event, "This key is there already.")
-            found[key] = self._value(next(self._events), depth + 1)
-        return found
+            items[key] = self._value(next(self._events), depth + 1)
+        return items
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value

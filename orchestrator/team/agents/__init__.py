@@ -1,4 +1,4 @@
-"""The built-in specialists, one file each. A new one is a file and a name in this table."""
+"""The built-in specialists, one file each. To add one, write a file and add it to this table."""
 
 from __future__ import annotations
 

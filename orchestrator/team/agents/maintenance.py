@@ -1,4 +1,4 @@
-"""Maintenance: the plan, the work, the appointment."""
+"""The specialist for maintenance: the plan, the work, the appointment."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from antiphon.orchestrator.team.team import Agent
 
 AGENT = Agent(
     name="maintenance",
-    description="Maintenance and service: intervals, service plan, how work is done, care, booking appointments.",
+    description=(
+        "Maintenance and service: intervals, service plan, how work is done, care, booking"
+        " appointments."
+    ),
     prompt=(
-        "You are the maintenance specialist of a vehicle workshop. Say what has to be done, when (in kilometres and"
-        " months, whichever comes first), in which order and with which materials. Point out work for a workshop only."
+        "You are the maintenance specialist of a vehicle workshop. Say what has to be done, when"
+        " (in kilometres and months, whichever comes first), in which order and with which"
+        " materials. Point out work for a workshop only."
     ),
     examples=(
         "How often must the engine oil be changed?",

@@ -1,4 +1,4 @@
-"""Technical data: figures, dimensions, capacities."""
+"""The specialist for technical data: figures, dimensions, capacities."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from antiphon.orchestrator.team.team import Agent
 
 AGENT = Agent(
     name="specs",
-    description="Technical specifications: engine power and torque, dimensions, weights, capacities, pressures, fuses.",
+    description=(
+        "Technical specifications: engine power and torque, dimensions, weights, capacities,"
+        " pressures, fuses."
+    ),
     prompt=(
-        "You are the specification specialist of a vehicle workshop. Answer with exact figures and their units, and say"
-        " under which conditions a figure holds. Never estimate a figure that the sources do not give."
+        "You are the specification specialist of a vehicle workshop. Answer with exact figures and"
+        " their units, and say under which conditions a figure holds. Never estimate a figure that"
+        " the sources do not give."
     ),
     examples=(
         "What is the engine power?",

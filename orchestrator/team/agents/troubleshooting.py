@@ -1,4 +1,4 @@
-"""Troubleshooting: symptoms, lamps, codes."""
+"""The specialist for troubleshooting: symptoms, lamps, codes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from antiphon.orchestrator.team.team import Agent
 
 AGENT = Agent(
     name="troubleshooting",
-    description="Diagnosis and troubleshooting: symptoms, noises, warning lamps, fault codes, what to do first.",
+    description=(
+        "Diagnosis and troubleshooting: symptoms, noises, warning lamps, fault codes, what to do"
+        " first."
+    ),
     prompt=(
-        "You are the troubleshooting specialist of a vehicle workshop. Name the likely causes, the most likely first,"
-        " and the first action for each. Say clearly when the driver must stop at once."
+        "You are the troubleshooting specialist of a vehicle workshop. Name the likely causes, the"
+        " most likely first, and the first action for each. Say clearly when the driver must stop"
+        " at once."
     ),
     examples=(
         "What does fault code P0301 mean?",

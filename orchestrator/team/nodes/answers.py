@@ -1,4 +1,4 @@
-"""Those who write: a specialist's draft, the primary specialist's answer, the synthesis."""
+"""The nodes that write: a specialist's draft, the primary specialist's answer, the synthesis."""
 
 from __future__ import annotations
 
@@ -26,34 +26,46 @@ from antiphon.orchestrator.team.team import SYNTHESIS
 
 Node = Callable[..., Awaitable[Any]]
 HISTORY = 12
-"""Earlier messages of the conversation that a model is shown."""
+"""Earlier messages of the conversation that a prompt contains."""
 
 
 def draft_node(name: str) -> Node:
-    """A node in which specialist `name` works out its part, for others to use."""
+    """Return a node in which specialist `name` drafts its part for others to use."""
 
     async def draft(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
         context, route = runtime.context, route_of(state)
         agent = context.team[name]
         question = route.part(name, state["question"])
         sources = await look_up(context, name, question)
-        prompt = answer_prompt(specialist_prompt(agent), sources, _earlier(state, name), context.profile)
-        text = await ask(context.model, conversation(prompt, state.get("history", []), question), agent.max_tokens)
+        drafts = _drafts_of_others(state, name)
+        prompt = answer_prompt(specialist_prompt(agent), sources, drafts, context.profile)
+        messages = conversation(prompt, state.get("history", []), question)
+        text = await ask(context.model, messages, agent.max_tokens)
         context.emit(Progress(value=0.5, stage="generating", message=f"{name} has contributed."))
         if name != route.primary:
-            context.emit(Interaction(source=name, target=route.primary, kind="return", query=question, response=text))
+            contribution = Interaction(
+                source=name,
+                target=route.primary,
+                kind="return",
+                query=question,
+                response=text,
+            )
+            context.emit(contribution)
         return {"drafts": [msgspec.to_builtins(Draft(agent=name, question=question, text=text))]}
 
     return draft
 
 
-def _earlier(state: TeamState, name: str) -> list[Draft]:
-    """What others contributed before: empty in a first parallel round, everything in a sequence or a debate."""
+def _drafts_of_others(state: TeamState, name: str) -> list[Draft]:
+    """Return what others contributed before: nothing in the first round of parallel drafts."""
     return [draft for draft in drafts_of(state) if draft.agent != name]
 
 
 def draft_failed(name: str) -> Node:
-    """The error handler of a drafting node: the others go on, and the answer will say what is missing."""
+    """Return the error handler of a drafting node.
+
+    The others go on, and the answer reports what is missing.
+    """
 
     async def failed(state: TeamState, error: NodeError) -> Command[str]:
         return Command(update={"drafts": [_missing(name, state, error)]}, goto="coordinator")
@@ -62,7 +74,7 @@ def draft_failed(name: str) -> Node:
 
 
 def answer_failed(name: str) -> Node:
-    """The error handler of an answering specialist: the synthesis answers from what there is."""
+    """Return the error handler of an answering specialist: the synthesis answers instead."""
 
     async def failed(state: TeamState, error: NodeError) -> Command[str]:
         return Command(update={"drafts": [_missing(name, state, error)]}, goto=SYNTHESIS)
@@ -71,18 +83,20 @@ def answer_failed(name: str) -> Node:
 
 
 def _missing(name: str, state: TeamState, error: NodeError) -> dict[str, Any]:
-    """A draft that says why there is none. A run whose budget is used up has no one left to go on."""
+    """Return a draft with the reason why it has no text.
+
+    Raises `BudgetExceeded` again: if the run's budget is used up, no other agent can go on.
+    """
     if isinstance(error.error, BudgetExceeded):
         raise error.error
     question = route_of(state).part(name, state["question"])
-    told: dict[str, Any] = msgspec.to_builtins(
-        Draft(agent=name, question=question, error=describe(error.error).message)
-    )
-    return told
+    draft = Draft(agent=name, question=question, error=describe(error.error).message)
+    fields: dict[str, Any] = msgspec.to_builtins(draft)
+    return fields
 
 
 def answer_node(name: str) -> Node:
-    """A node in which specialist `name` answers the user."""
+    """Return a node in which specialist `name` answers the user."""
 
     async def answer(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
         agent = runtime.context.team[name]
@@ -92,9 +106,11 @@ def answer_node(name: str) -> Node:
 
 
 async def synthesize(state: TeamState, runtime: Runtime[TeamContext]) -> dict[str, Any]:
-    """One answer out of all drafts."""
+    """Combine all drafts into one answer."""
     primary = route_of(state).primary
-    runtime.context.emit(Interaction(source=primary, target=SYNTHESIS, kind="handoff", query=state["question"]))
+    runtime.context.emit(
+        Interaction(source=primary, target=SYNTHESIS, kind="handoff", query=state["question"])
+    )
     limit = sum(agent.max_tokens for agent in runtime.context.team)
     return await _write(state, runtime, SYNTHESIS, SYNTHESIS_PROMPT, limit)
 
@@ -109,21 +125,29 @@ async def _write(
     context, drafts = runtime.context, drafts_of(state)
     context.emit(Progress(value=0.6, stage="generating", message="Generating the answer…"))
     prompt = answer_prompt(instructions, sources_of(state), drafts, context.profile)
-    text = await ask(context.model, conversation(prompt, state.get("history", []), state["question"]), limit)
+    messages = conversation(prompt, state.get("history", []), state["question"])
+    text = await ask(context.model, messages, limit)
     if note := missing_note(drafts):
         await adispatch_custom_event("agent_chunk", {"text": note})
     return {"answer": joined([text, note]), "answered_by": name}
 
 
 def missing_note(drafts: Sequence[Draft]) -> str:
-    """What the answer says about specialists who could not contribute; empty where all did."""
-    lines = [f"Missing: the {d.agent} specialist could not contribute. {d.error}" for d in drafts if d.error]
+    """Return a note on specialists that could not contribute; empty if all did."""
+    lines = []
+    for draft in drafts:
+        if draft.error:
+            note = f"Missing: the {draft.agent} specialist could not contribute. {draft.error}"
+            lines.append(note)
     return "\n".join(lines)
 
 
-def conversation(prompt: str, history: Sequence[Mapping[str, str]], question: str) -> list[BaseMessage]:
-    """What a model is asked: the prompt, the end of the conversation so far, the question."""
+def conversation(
+    prompt: str, history: Sequence[Mapping[str, str]], question: str
+) -> list[BaseMessage]:
+    """Return the messages for a model: the prompt, the end of the conversation, the question."""
     earlier = [
-        AIMessage(m["content"]) if m["role"] == "assistant" else HumanMessage(m["content"]) for m in history[-HISTORY:]
+        (AIMessage if message["role"] == "assistant" else HumanMessage)(message["content"])
+        for message in history[-HISTORY:]
     ]
     return [SystemMessage(prompt), *earlier, HumanMessage(question)]

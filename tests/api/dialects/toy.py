@@ -83,14 +83,7 @@ class Toy(Dialect):
         {
             *("run_start", "run_attempt", "message_saved", "interrupt_answered", "custom"),
             *("progress", "agent_start", "agent_complete", "agent_error", "interaction"),
-            *(
-                "sources",
-                "workflow_update",
-                "tool_start",
-                "tool_chunk",
-                "tool_complete",
-                "tool_error",
-            ),
+            *("sources", "workflow_update", "tool_start", "tool_complete", "tool_error"),
             *("tool_order",),
         }
     )

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from antiphon.data import open_database, transactions
 from tests.api.wire import Socket, socket, sse
+from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
 from tests.support.server import (
     LiveServer,
@@ -40,7 +41,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator
 
 @pytest.fixture
 async def client(strict: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=strict.url, timeout=15, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=strict.url, timeout=DEADLINE, trust_env=False) as opened:
         yield opened
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from antiphon.data import writer
 from tests.api.wire import sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.server import API_KEY, SECRET, LiveServer, bearer, running_server, wait_until
 
 
@@ -59,9 +60,11 @@ async def test_a_server_whose_writer_is_gone_says_so_and_refuses_messages(tmp_pa
             return not thread.is_alive()
 
         wait_until(ended, "the thread lives")
-        async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             health = await client.get("/health")
+            head = await client.head("/health")
             refused = await client.post("/api/v1/runs", json={"message": "hello"})
+        assert (head.status_code, head.content) == (503, b"")
         assert (health.status_code, health.json()["status"], health.json()["reason"]) == (503, "failed", "WRITER_GONE")
         assert (refused.status_code, refused.json()["code"]) == (503, "UNAVAILABLE")
         assert "the writer ended" in server.log
@@ -77,7 +80,7 @@ async def test_a_writer_that_hangs_fails_the_health_until_it_goes_on(
         database._writer._beat = lambda tx: entered.set() or gate.wait(20)
         database._writer._next_beat = 0.0
         assert entered.wait(20)
-        async with httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             while (health := await client.get("/health")).status_code == 200:
                 pass
             refused = await client.post("/api/v1/runs", json={"message": "hello"})
@@ -86,3 +89,9 @@ async def test_a_writer_that_hangs_fails_the_health_until_it_goes_on(
                 pass
         assert health.json()["reason"] == "WRITER_STUCK"
         assert refused.json()["code"] == "UNAVAILABLE"
+
+
+async def test_head_answers_without_a_body(client: httpx.AsyncClient) -> None:
+    health, head = await client.get("/health"), await client.head("/health")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == health.headers["content-length"]

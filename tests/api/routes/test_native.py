@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.order import check_native
 from tests.api.wire import SSE, sse, sse_all, text_of
+from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller, bearer
 
@@ -234,7 +235,7 @@ async def test_an_unreasonable_key_is_refused(client: httpx.AsyncClient, key: st
 @pytest.fixture
 async def asked(asking: LiveServer) -> Any:
     """A client of the server whose graph asks humans."""
-    async with httpx.AsyncClient(base_url=asking.url, timeout=15, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=asking.url, timeout=DEADLINE, trust_env=False) as opened:
         yield opened
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.test_bad_input import BODIES, check_words
 from tests.api.wire import sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.server import LiveServer, Teller, bearer
 
 PATH = "/api/v1/profile"
@@ -22,7 +23,7 @@ EVE = {"name": "Eve Marsh", "language": "pt-BR", "tone": "solemn", "facts": ["Ev
 @pytest.fixture
 async def strangers(guarded: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the server where callers log in."""
-    async with httpx.AsyncClient(base_url=guarded.url, timeout=15, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=guarded.url, timeout=DEADLINE, trust_env=False) as opened:
         yield opened
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.api.order import check_chat, check_multi_agent, check_native
 from tests.api.wire import Socket, socket, sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
 from tests.support.server import (
     LiveServer,
@@ -113,7 +114,9 @@ async def test_a_ping_is_answered_while_a_run_goes_on(live: LiveServer, teller: 
         await opened.until("complete", "run_complete")
 
 
-@pytest.mark.parametrize(("path", "end"), [(CHAT, "error"), (multi_agent(), "complete"), (NATIVE, "run_cancelled")])
+@pytest.mark.parametrize(
+    ("path", "end"), [(CHAT, "error"), (multi_agent("cancel"), "complete"), (NATIVE, "run_cancelled")]
+)
 async def test_cancel_stops_what_is_being_answered(live: LiveServer, teller: Teller, path: str, end: str) -> None:
     gate = threading.Event()
     held = teller.answer(f"cancel {end}", Reply("some words and no more", gate=gate, gate_at=2))
@@ -140,8 +143,7 @@ async def test_a_cancel_right_behind_its_message_is_heard(live: LiveServer, tell
         for _ in range(5):
             await opened.send(type="message", message=held)
             await opened.send(type="cancel")
-            async with asyncio.timeout(1.5):
-                assert (await opened.until("error", "complete"))[-1].get("code") == "CANCELLED"
+            assert (await opened.until("error", "complete"))[-1].get("code") == "CANCELLED"
     gate.set()
 
 
@@ -190,7 +192,7 @@ async def test_a_goodbye_closes(live: LiveServer) -> None:
 # -------------------------------------------------------------------------------------------------------- logins
 
 
-@pytest.mark.parametrize("path", [NATIVE, CHAT, multi_agent()])
+@pytest.mark.parametrize("path", [NATIVE, CHAT, multi_agent("login")])
 @pytest.mark.parametrize("way", ["header", "subprotocol", "query", "message"])
 async def test_there_are_four_ways_to_log_in(guarded: LiveServer, path: str, way: str) -> None:
     options: dict[str, Any] = {}
@@ -206,6 +208,30 @@ async def test_there_are_four_ways_to_log_in(guarded: LiveServer, path: str, way
         await opened.send(type="message", message="logged in")
         frames = await opened.until("complete", "run_complete")
     assert all(frame["type"] != "error" for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        (["{}"], "{}"),
+        (["{}", "chat.v1"], "chat.v1"),
+        (["other", "{}"], "{}"),
+        (["chat.v1"], "chat.v1"),
+        (["other"], None),
+    ],
+)
+async def test_a_subprotocol_that_was_offered_is_selected(
+    guarded: LiveServer, offered: list[str], selected: str | None
+) -> None:
+    """Browsers give up where none is, and where one is that they did not offer."""
+    bearer_protocol = f"bearer.{token()}"
+    names: Any = [name.format(bearer_protocol) for name in offered]
+    async with socket(guarded.ws + CHAT, subprotocols=names) as opened:
+        expected = None if selected is None else selected.format(bearer_protocol)
+        assert opened.connection.subprotocol == expected
+        if "{}" in offered:
+            assert (await opened.frame())["type"] == "auth_success"
+    assert bearer_protocol not in guarded.log
 
 
 async def test_chat_says_who_logged_in(guarded: LiveServer) -> None:
@@ -312,7 +338,7 @@ async def test_a_client_with_a_connection_id_comes_back_to_a_server_that_was_sta
             whole = (await opened.texts_until("complete"))[1:]
     with running_server(tmp_path, **model_settings(teller)) as server:
         seen = json.loads(whole[4])["seq"]
-        async with socket(f"{server.ws}{path}?last_seq={seen}") as opened, asyncio.timeout(2):
+        async with socket(f"{server.ws}{path}?last_seq={seen}") as opened:
             assert (await opened.texts_until("complete"))[1:] == whole[5:]
 
 
@@ -329,7 +355,7 @@ async def test_a_document_client_is_not_left_waiting_by_a_server_that_was_starte
             await opened.until("agent_chunk")
     gate.set()
     with running_server(tmp_path, **model_settings(teller)) as server:
-        async with socket(server.ws + path) as opened, asyncio.timeout(2):
+        async with socket(server.ws + path) as opened:
             assert (await opened.until("complete"))[-1]["response"] == "one two three"
 
 
@@ -358,7 +384,9 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_run_goes_on(tmp_p
             await stuck.send(type="message", message=question)
             run_id = (await stuck.frame())["run_id"]
             stuck.connection.transport.pause_reading()
-            async with httpx.AsyncClient(base_url=server.url, headers=bearer(), timeout=30, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                base_url=server.url, headers=bearer(), timeout=DEADLINE, trust_env=False
+            ) as client:
                 blocks = await sse_all(client, "GET", f"/api/v1/runs/{run_id}/events")
                 assert blocks[-1].event == "run_complete"
                 await given_up(client)
@@ -370,7 +398,7 @@ async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(tmp_pat
     long = Reply(chunks=[f"{'word' * 100} {number} " for number in range(5_000)], burst=True)
     question = teller.answer("too much to stream", long)
     with running_server(tmp_path, **model_settings(teller), send_seconds=0.5) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             run_id = (await client.post("/api/v1/runs", json={"message": question})).json()["run_id"]
             async with client.stream("GET", f"/api/v1/runs/{run_id}/events") as stuck:
                 assert stuck.status_code == 200
@@ -384,9 +412,9 @@ async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(tmp_pat
 
 async def given_up(client: httpx.AsyncClient, transport: str = "websocket") -> None:
     """Wait until the server counts no such stream any more."""
-    async with asyncio.timeout(1.5):
+    async with asyncio.timeout(DEADLINE):
         while f'antiphon_streams_open{{transport="{transport}"}} 1.0' in (await client.get("/metrics")).text:
-            await asyncio.to_thread(threading.Event().wait, 0.05)
+            pass
 
 
 @pytest.mark.parametrize("depth", [300, 600, 800, 850, 900, 950])

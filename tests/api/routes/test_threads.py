@@ -17,6 +17,7 @@ from antiphon.orchestrator.bounds import TITLE_LIMIT
 from tests.api.flows import saved, steps
 from tests.api.order import check_threads
 from tests.api.wire import Block, raw, sse, sse_all
+from tests.support.deadline import DEADLINE
 from tests.support.model_server import Reply
 from tests.support.server import LiveServer, Teller, bearer
 
@@ -27,7 +28,7 @@ STREAMS = ["/chat/threads/{id}/messages/stream", "/threads/{id}/messages/stream"
 @pytest.fixture
 async def asker(asking: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the server whose graph asks a human."""
-    async with httpx.AsyncClient(base_url=asking.url, timeout=15, trust_env=False) as opened:
+    async with httpx.AsyncClient(base_url=asking.url, timeout=DEADLINE, trust_env=False) as opened:
         yield opened
 
 
@@ -217,7 +218,7 @@ async def test_an_unknown_conversation_is_not_found(client: httpx.AsyncClient, p
 
 
 async def test_a_conversation_is_its_users_alone(guarded: LiveServer) -> None:
-    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
         assert (await client.post(THREADS, json={})).status_code == 401
         thread = await new_thread(client, headers=bearer("ada"))
         for user, status in (("eve", 404), ("ada", 200)):

@@ -25,8 +25,18 @@ graph = create_agent(model, [research], system_prompt="You are the boss.", name=
 SHOWS = Example(
     family="ReAct",
     turns=[
-        Turn("Write about tea.", "Tea, says my researcher, is a leaf.", agents=["boss", "researcher"], by="boss"),
-        Turn("Write about milk.", "Milk, though, is a drink.", agents=["boss", "researcher"], by="boss"),
+        Turn(
+            "Write about tea.",
+            "Tea, says my researcher, is a leaf.",
+            agents=["boss", "researcher"],
+            by="boss",
+        ),
+        Turn(
+            "Write about milk.",
+            "Milk, though, is a drink.",
+            agents=["boss", "researcher"],
+            by="boss",
+        ),
     ],
     model={
         "boss. ... user: Write about tea.": call("research", topic="tea"),

@@ -15,7 +15,9 @@ async def price(item: str) -> str:
     return f"{item} costs {PRICES[item]}"
 
 
-graph = create_agent(ChatOpenAI(model="agent_parallel_tools", use_responses_api=False), [price], name="shop")
+graph = create_agent(
+    ChatOpenAI(model="agent_parallel_tools", use_responses_api=False), [price], name="shop"
+)
 
 SHOWS = Example(
     family="ReAct",

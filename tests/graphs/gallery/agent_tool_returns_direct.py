@@ -1,4 +1,6 @@
-"""A tool with `return_direct=True`: what it returns is the answer, and the model is not asked again."""
+"""A tool with `return_direct=True`: what it returns is the answer, and the model is not asked
+again.
+"""
 
 from langchain.agents import create_agent
 from langchain_core.tools import tool

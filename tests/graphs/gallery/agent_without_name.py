@@ -1,4 +1,6 @@
-"""`create_agent` without a name: its nodes, `model` and `tools`, are the agents that clients see."""
+"""`create_agent` without a name: its nodes, `model` and `tools`, are the agents that clients
+see.
+"""
 
 from langchain.agents import create_agent
 from langchain_core.tools import tool

@@ -23,7 +23,9 @@ def delete(table: str) -> str:
     return f"deleted {table}"
 
 
-asks = HumanInTheLoopMiddleware(interrupt_on={"pay": True, "delete": True}, interrupt_mode="per_call")
+asks = HumanInTheLoopMiddleware(
+    interrupt_on={"pay": True, "delete": True}, interrupt_mode="per_call"
+)
 graph = create_agent(
     ChatOpenAI(model="approve_each_call", use_responses_api=False),
     [pay, delete],
@@ -39,7 +41,9 @@ SHOWS = Example(
         Turn("no", "Bob is paid.", agents=["clerk"], by="clerk", resume={"type": "reject"}),
     ],
     model={
-        "user: Pay Bob and delete it all.": together(call("pay", name="Bob"), call("delete", table="all")),
+        "user: Pay Bob and delete it all.": together(
+            call("pay", name="Bob"), call("delete", table="all")
+        ),
         "tool: paid Bob\ntool: User rejected ...": "Bob is paid.",
     },
 )

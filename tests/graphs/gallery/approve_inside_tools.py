@@ -1,4 +1,6 @@
-"""Two tools of one `ToolNode` that each call `interrupt()`: every answer reaches the tool that asked."""
+"""Two tools of one `ToolNode` that each call `interrupt()`: every answer reaches the tool that
+asked.
+"""
 
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -44,7 +46,9 @@ SHOWS = Example(
         Turn("no", "Bob is paid, the logs stay.", agents=["tools", "clerk"], by="clerk"),
     ],
     model={
-        "user: Pay Bob, delete logs.": together(call("pay", name="Bob"), call("delete", table="logs")),
+        "user: Pay Bob, delete logs.": together(
+            call("pay", name="Bob"), call("delete", table="logs")
+        ),
         "tool: pay Bob: yes\ntool: delete logs: no": "Bob is paid, the logs stay.",
     },
 )

@@ -20,7 +20,9 @@ async def write(state: Mail) -> dict:
 
 
 async def review(state: Mail) -> dict:
-    answer = interrupt({"question": "Send this mail?", "draft": state["draft"], "options": ["yes", "no"]})
+    answer = interrupt(
+        {"question": "Send this mail?", "draft": state["draft"], "options": ["yes", "no"]}
+    )
     return {"messages": [AIMessage("It is sent." if answer == "yes" else "It stays here.")]}
 
 

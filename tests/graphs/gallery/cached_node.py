@@ -1,4 +1,6 @@
-"""A node with a `CachePolicy`: a result from the cache makes no tokens, and is shown all the same."""
+"""A node with a `CachePolicy`: a result from the cache makes no tokens, and is shown all the
+same.
+"""
 
 from langchain_openai import ChatOpenAI
 from langgraph.cache.memory import InMemoryCache

@@ -1,4 +1,6 @@
-"""Two nodes that both append to `messages`: the last message is the answer, the first one a step."""
+"""Two nodes that both append to `messages`: the last message is the answer, the first one a
+step.
+"""
 
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph

@@ -36,7 +36,13 @@ SHOWS = Example(
     turns=[
         Turn("Hello", "Hello.", agents=["answer"], by="answer"),
         Turn("Again", "Hello again.", agents=["answer"], by="answer"),
-        Turn("Once more", "Ahoy!", agents=["answer"], by="answer", request={"context": {"tone": "salty"}}),
+        Turn(
+            "Once more",
+            "Ahoy!",
+            agents=["answer"],
+            by="answer",
+            request={"context": {"tone": "salty"}},
+        ),
     ],
     model={
         "Be plain, 5 words.\nuser: Hello": "Hello.",

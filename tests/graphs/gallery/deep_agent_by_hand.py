@@ -54,9 +54,14 @@ class FileMiddleware(AgentMiddleware):
     tools = (write_file, read_file)
 
 
-graph = create_agent(model, [task], middleware=[TodoListMiddleware(), FileMiddleware()], name="deep")
+graph = create_agent(
+    model, [task], middleware=[TodoListMiddleware(), FileMiddleware()], name="deep"
+)
 
-TODOS = [{"content": "research", "status": "in_progress"}, {"content": "write", "status": "pending"}]
+TODOS = [
+    {"content": "research", "status": "in_progress"},
+    {"content": "write", "status": "pending"},
+]
 SHOWS = Example(
     family="Many agents",
     turns=[

@@ -1,4 +1,6 @@
-"""Evaluator and optimizer: a joke is written until a judge, by structured verdict, finds it funny."""
+"""Evaluator and optimizer: a joke is written until a judge, by structured verdict, finds it
+funny.
+"""
 
 from typing import Literal
 
@@ -43,7 +45,9 @@ builder.add_node(write)
 builder.add_node(evaluate)
 builder.add_edge(START, "write")
 builder.add_edge("write", "evaluate")
-builder.add_conditional_edges("evaluate", lambda state: END if state["grade"] == "funny" else "write", ["write", END])
+builder.add_conditional_edges(
+    "evaluate", lambda state: END if state["grade"] == "funny" else "write", ["write", END]
+)
 graph = builder.compile()
 
 SHOWS = Example(

@@ -1,4 +1,6 @@
-"""A factory as an asynchronous context manager: what it opens is closed when it is no longer needed."""
+"""A factory as an asynchronous context manager: what it opens is closed when it is no longer
+needed.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

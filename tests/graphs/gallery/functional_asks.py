@@ -1,4 +1,6 @@
-"""`interrupt()` in a workflow of functions: tasks that are done are not done again after the answer."""
+"""`interrupt()` in a workflow of functions: tasks that are done are not done again after the
+answer.
+"""
 
 from langchain_openai import ChatOpenAI
 from langgraph.func import entrypoint, task

@@ -1,4 +1,6 @@
-"""An input of several fields: the message goes to the one that is the user's, `inputs` fill the others."""
+"""An input of several fields: the message goes to the one that is the user's, `inputs` fill the
+others.
+"""
 
 from typing import NotRequired
 
@@ -50,5 +52,8 @@ SHOWS = Example(
             request={"inputs": {"style": "sweet", "words": 3}},
         ),
     ],
-    model={"5 plain words: to Bob": "Dear Bob, hello to you.", "3 sweet words: to Eve": "Eve, my sun!"},
+    model={
+        "5 plain words: to Bob": "Dear Bob, hello to you.",
+        "3 sweet words: to Eve": "Eve, my sun!",
+    },
 )

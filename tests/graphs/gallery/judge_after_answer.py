@@ -1,4 +1,6 @@
-"""A judge after the answer: the last words of the run are its verdict, which is kept in the state."""
+"""A judge after the answer: the last words of the run are its verdict, which is kept in the
+state.
+"""
 
 from typing import NotRequired
 

@@ -24,7 +24,9 @@ builder = StateGraph(Rounds)
 builder.add_node(turn)
 builder.add_node(say)
 builder.add_edge(START, "turn")
-builder.add_conditional_edges("turn", lambda state: "turn" if state["rounds"] % ROUNDS else "say", ["turn", "say"])
+builder.add_conditional_edges(
+    "turn", lambda state: "turn" if state["rounds"] % ROUNDS else "say", ["turn", "say"]
+)
 builder.add_edge("say", END)
 graph = builder.compile().with_config(recursion_limit=ROUNDS + 5)
 

@@ -22,7 +22,9 @@ def find(name: str, runtime: ToolRuntime) -> str:
     return item.value["number"] if item else "unknown"
 
 
-graph = create_agent(ChatOpenAI(model="memory_in_tools", use_responses_api=False), [keep, find], name="operator")
+graph = create_agent(
+    ChatOpenAI(model="memory_in_tools", use_responses_api=False), [keep, find], name="operator"
+)
 
 SHOWS = Example(
     family="Memory",

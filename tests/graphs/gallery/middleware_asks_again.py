@@ -1,4 +1,6 @@
-"""`wrap_model_call` that throws a reply away and asks again: only what the agent keeps is the answer."""
+"""`wrap_model_call` that throws a reply away and asks again: only what the agent keeps is the
+answer.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +13,9 @@ from tests.graphs.example import Example, Turn
 
 
 @wrap_model_call
-async def politely(request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]) -> ModelResponse:
+async def politely(
+    request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
+) -> ModelResponse:
     response = await handler(request)
     if "please" in response.result[0].text.lower():
         return response

@@ -1,6 +1,7 @@
 """Middleware with `before_model` and `after_model` hooks and a state of its own.
 
-The hooks become nodes of the graph, but they are no agents: the agent streams, and it is the author.
+The hooks become nodes of the graph, but they are no agents: the agent streams, and it is the
+author.
 """
 
 from typing import Any, NotRequired

@@ -20,7 +20,9 @@ def account(name: str) -> str:
 
 
 @wrap_tool_call
-async def hidden(request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]) -> ToolMessage:
+async def hidden(
+    request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+) -> ToolMessage:
     message = await handler(request)
     return message.model_copy(update={"content": message.text.replace("4111", "****")})
 

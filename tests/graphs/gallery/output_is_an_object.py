@@ -1,4 +1,6 @@
-"""An output schema of several fields and no text to choose: the answer is the whole object as JSON."""
+"""An output schema of several fields and no text to choose: the answer is the whole object as
+JSON.
+"""
 
 from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict

@@ -1,4 +1,6 @@
-"""Branches of unequal depth with plain edges: the join runs twice, and its second text is the answer."""
+"""Branches of unequal depth with plain edges: the join runs twice, and its second text is the
+answer.
+"""
 
 import operator
 from typing import Annotated

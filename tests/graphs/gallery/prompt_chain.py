@@ -1,4 +1,6 @@
-"""A chain of prompts, each with a key of the state for its text; the last one's text is the answer."""
+"""A chain of prompts, each with a key of the state for its text; the last one's text is the
+answer.
+"""
 
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, StateGraph

@@ -1,4 +1,6 @@
-"""Reflection: a writer and a critic in a loop. The critic speaks last, but the answer is the writer's."""
+"""Reflection: a writer and a critic in a loop. The critic speaks last, but the answer is the
+writer's.
+"""
 
 from typing import Literal
 

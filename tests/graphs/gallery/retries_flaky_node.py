@@ -1,4 +1,6 @@
-"""A node that fails after it has spoken and is tried again by its `RetryPolicy`: its text comes once."""
+"""A node that fails after it has spoken and is tried again by its `RetryPolicy`: its text comes
+once.
+"""
 
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph

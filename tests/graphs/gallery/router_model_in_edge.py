@@ -1,4 +1,6 @@
-"""A conditional edge whose function asks a model: what is said inside an edge is never the answer."""
+"""A conditional edge whose function asks a model: what is said inside an edge is never the
+answer.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,6 @@
-"""A classifier that leaves its choice in the state, here under `route`, and an edge that reads it."""
+"""A classifier that leaves its choice in the state, here under `route`, and an edge that
+reads it.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,6 @@
-"""`with_structured_output` inside a node: the JSON is the node's own business, its sentence the answer."""
+"""`with_structured_output` inside a node: the JSON is the node's own business, its sentence the
+answer.
+"""
 
 from langchain_core.messages import AIMessage
 from langchain_openai import ChatOpenAI

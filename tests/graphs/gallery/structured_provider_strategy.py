@@ -1,4 +1,6 @@
-"""`response_format=ProviderStrategy(...)`: the provider's own JSON mode; the answer is that JSON."""
+"""`response_format=ProviderStrategy(...)`: the provider's own JSON mode; the answer is that
+JSON.
+"""
 
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy

@@ -26,7 +26,8 @@ class Route(TypedDict):
 
 model = ChatOpenAI(model="supervisor_by_hand", use_responses_api=False)
 agents = {
-    name: create_agent(model, [], system_prompt=f"You are the {name}.", name=name) for name in ("historian", "engineer")
+    name: create_agent(model, [], system_prompt=f"You are the {name}.", name=name)
+    for name in ("historian", "engineer")
 }
 
 

@@ -1,4 +1,6 @@
-"""`langgraph-supervisor`: the workers' texts are material, the supervisor's last words the answer."""
+"""`langgraph-supervisor`: the workers' texts are material, the supervisor's last words the
+answer.
+"""
 
 from langchain.agents import create_agent
 from langchain_core.tools import tool

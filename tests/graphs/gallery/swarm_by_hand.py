@@ -1,4 +1,6 @@
-"""Hand-overs by hand: a desk that cannot help goes to the other by `Command`, which stays in charge."""
+"""Hand-overs by hand: a desk that cannot help goes to the other by `Command`, which stays in
+charge.
+"""
 
 from typing import Literal, NotRequired
 
@@ -39,7 +41,9 @@ async def billing(state: Desks) -> dict:
 builder = StateGraph(Desks)
 builder.add_node(front)
 builder.add_node(billing)
-builder.add_conditional_edges(START, lambda state: state.get("active", "front"), ["front", "billing"])
+builder.add_conditional_edges(
+    START, lambda state: state.get("active", "front"), ["front", "billing"]
+)
 graph = builder.compile()
 
 SHOWS = Example(

@@ -7,8 +7,12 @@ from langgraph_swarm import create_handoff_tool, create_swarm
 from tests.graphs.example import Example, Turn, call
 
 model = ChatOpenAI(model="swarm_package", use_responses_api=False)
-alice = create_agent(model, [create_handoff_tool(agent_name="Bob")], system_prompt="You are Alice.", name="Alice")
-bob = create_agent(model, [create_handoff_tool(agent_name="Alice")], system_prompt="You are Bob.", name="Bob")
+alice = create_agent(
+    model, [create_handoff_tool(agent_name="Bob")], system_prompt="You are Alice.", name="Alice"
+)
+bob = create_agent(
+    model, [create_handoff_tool(agent_name="Alice")], system_prompt="You are Bob.", name="Bob"
+)
 graph = create_swarm([alice, bob], default_active_agent="Alice").compile()
 
 SHOWS = Example(

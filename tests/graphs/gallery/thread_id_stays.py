@@ -1,4 +1,6 @@
-"""`configurable.thread_id` is the same in every turn of a conversation, and another in another one."""
+"""`configurable.thread_id` is the same in every turn of a conversation, and another in another
+one.
+"""
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig

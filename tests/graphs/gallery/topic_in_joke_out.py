@@ -1,4 +1,6 @@
-"""A state without `messages`: the message goes to its one text field, the text that is made is the answer."""
+"""A state without `messages`: the message goes to its one text field, the text that is made is the
+answer.
+"""
 
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, StateGraph

@@ -13,7 +13,9 @@ model = ChatOpenAI(model="two_calls_at_once", use_responses_api=False)
 
 async def both(state: MessagesState) -> dict:
     asked = state["messages"][-1].text
-    left, right = await asyncio.gather(model.ainvoke(f"In English: {asked}"), model.ainvoke(f"In German: {asked}"))
+    left, right = await asyncio.gather(
+        model.ainvoke(f"In English: {asked}"), model.ainvoke(f"In German: {asked}")
+    )
     return {"messages": [AIMessage(f"{left.text}\n\n{right.text}")]}
 
 

@@ -1,4 +1,6 @@
-"""Two nodes side by side that both ask: an answer is for one of them, the other one goes on waiting."""
+"""Two nodes side by side that both ask: an answer is for one of them, the other one goes on
+waiting.
+"""
 
 import operator
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""LangGraph's own conformance kit on our checkpointer, and the fence that the kit does not know."""
+"""LangGraph's conformance kit on our checkpointer, and the fence, which the kit does not test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
 from langgraph.checkpoint.conformance import checkpointer_test, validate
-from langgraph.checkpoint.conformance.test_utils import generate_checkpoint, generate_config, generate_metadata
+from langgraph.checkpoint.conformance.test_utils import (
+    generate_checkpoint,
+    generate_config,
+    generate_metadata,
+)
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
@@ -22,6 +26,7 @@ from antiphon.data.database import Database
 from antiphon.data.errors import Fenced
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.thread_state import pack, unpack
+from antiphon.orchestrator.environment import Environment
 from antiphon.orchestrator.errors import SyncInAsync
 from antiphon.orchestrator.events import AgentComplete
 from antiphon.orchestrator.recording.view import RunView
@@ -29,11 +34,12 @@ from antiphon.orchestrator.recording.writer import RunWriter
 from tests.orchestrator.support import accepted, logged, writing
 
 APPLICABLE = {"put", "put_writes", "get_tuple", "list"}
-"""Deleting, copying and pruning threads do not apply: a run's checkpoints end with the run, in the same transaction."""
+"""The capabilities that the kit tests. Deleting, copying and pruning threads do not apply: a run's
+checkpoints are deleted in the transaction that ends the run."""
 
 
 class EachThreadARun(BaseCheckpointSaver[str]):
-    """The kit writes to many threads; ours belongs to one run. So each of the kit's threads becomes a run here."""
+    """A saver for many threads, which the kit needs: each of its threads becomes a run."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -45,14 +51,18 @@ class EachThreadARun(BaseCheckpointSaver[str]):
         run_id = config["configurable"]["thread_id"]
         if run_id not in self._runs:
             run = await accepted(self._database, run_id=run_id)
-            self.writers.append(RunWriter(self._database, run, lambda: 2, RunView()))
+            self.writers.append(
+                RunWriter(self._database, run, Environment(clock=lambda: 2), RunView())
+            )
             self._runs[run_id] = RunCheckpoints(self._database, self.writers[-1], run_id)
         return self._runs[run_id]
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await (await self._of(config)).aget_tuple(config)
 
-    async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
+    async def alist(
+        self, config: RunnableConfig | None, **options: Any
+    ) -> AsyncIterator[CheckpointTuple]:
         assert config is not None
         async for found in (await self._of(config)).alist(config, **options):
             yield found
@@ -65,12 +75,14 @@ class EachThreadARun(BaseCheckpointSaver[str]):
 
 
 class ForPlainFunctions(EachThreadARun):
-    """The same through the half that plain functions use, in threads of their own."""
+    """The same by the methods for plain functions, in threads of their own."""
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await asyncio.to_thread((await self._of(config)).get_tuple, config)
 
-    async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
+    async def alist(
+        self, config: RunnableConfig | None, **options: Any
+    ) -> AsyncIterator[CheckpointTuple]:
         assert config is not None
         for found in await asyncio.to_thread((await self._of(config)).list, config, **options):
             yield found
@@ -89,7 +101,9 @@ class FromAnotherLoop(EachThreadARun):
         saver = await self._of(config)
         return await asyncio.to_thread(lambda: asyncio.run(saver.aget_tuple(config)))
 
-    async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
+    async def alist(
+        self, config: RunnableConfig | None, **options: Any
+    ) -> AsyncIterator[CheckpointTuple]:
         assert config is not None
         saver = await self._of(config)
 
@@ -110,7 +124,9 @@ class FromAnotherLoop(EachThreadARun):
 
 @pytest.mark.parametrize("half", [EachThreadARun, ForPlainFunctions, FromAnotherLoop])
 @pytest.mark.parametrize("capability", sorted(APPLICABLE))
-async def test_the_conformance_kit_passes(tmp_path: Path, capability: str, half: type[EachThreadARun]) -> None:
+async def test_the_conformance_kit_passes(
+    tmp_path: Path, capability: str, half: type[EachThreadARun]
+) -> None:
     @checkpointer_test(name="RunCheckpoints")
     async def checkpointer() -> AsyncGenerator[BaseCheckpointSaver[str], None]:
         database = await open_database(f"sqlite:///{tmp_path / 'kit.db'}")
@@ -137,7 +153,9 @@ async def test_versions_grow_and_sort_as_text(database: Database) -> None:
 
 async def put(saver: RunCheckpoints, run_id: str) -> tuple[RunnableConfig, Checkpoint]:
     checkpoint = generate_checkpoint(channel_values={"x": 1})
-    return await saver.aput(generate_config(run_id), checkpoint, generate_metadata(), {}), checkpoint
+    return await saver.aput(
+        generate_config(run_id), checkpoint, generate_metadata(), {}
+    ), checkpoint
 
 
 WRITES: Sequence[tuple[str, Any]] = [("messages", "hi")]
@@ -155,11 +173,16 @@ async def test_a_stale_fence_can_write_neither_checkpoints_nor_writes(database: 
         with pytest.raises(Fenced):
             await saver.aput_writes(config, WRITES, "task")
     async with writing(database, taken) as writer:
-        found = [one async for one in RunCheckpoints(database, writer, run.id).alist(generate_config(run.id))]
+        found = [
+            one
+            async for one in RunCheckpoints(database, writer, run.id).alist(generate_config(run.id))
+        ]
     assert [(one.checkpoint["id"], one.pending_writes) for one in found] == [(checkpoint["id"], [])]
 
 
-async def test_a_tasks_writes_and_the_events_that_waited_for_it_are_stored_together(database: Database) -> None:
+async def test_a_tasks_writes_and_the_events_that_waited_for_it_are_stored_together(
+    database: Database,
+) -> None:
     run = await accepted(database)
     complete = AgentComplete(span="1.1", agent="a", text="")
     async with writing(database, run) as writer:
@@ -191,7 +214,7 @@ async def test_only_a_run_can_be_listed(database: Database) -> None:
         assert [one async for one in RunCheckpoints(database, writer, "thread").alist(None)] == []
 
 
-# -- for plain functions, and after an earlier run --------------------------------------------------------------
+# -- for plain functions, and after an earlier run -------------------------------------------------
 
 
 async def test_a_plain_call_on_the_loops_own_thread_is_refused(database: Database) -> None:
@@ -203,10 +226,18 @@ async def test_a_plain_call_on_the_loops_own_thread_is_refused(database: Databas
 
 
 async def test_what_was_left_is_read_until_the_run_has_written(database: Database) -> None:
-    """Also by a copy of the saver, which LangGraph makes where it is strict about types."""
+    """Also by a copy of the saver, which LangGraph makes if it is strict about types."""
     async with writing(database) as writer:
         first = RunCheckpoints(database, writer, "thread", fresh=True)
-        for namespace in ("", "kept", "task:1", "kept|task:1", ":other:", ":other:kept|1", ":other:task:1"):
+        for namespace in (
+            "",
+            "kept",
+            "task:1",
+            "kept|task:1",
+            ":other:",
+            ":other:kept|1",
+            ":other:task:1",
+        ):
             place = {"thread_id": "thread", "checkpoint_ns": namespace}
             if namespace.startswith(":"):
                 place = {"thread_id": "other", "checkpoint_ns": namespace.removeprefix(":other:")}
@@ -237,12 +268,16 @@ async def test_what_was_left_is_read_until_the_run_has_written(database: Databas
         assert [one async for one in copy.alist(config, before=listed[0].config)] == listed[1:]
         assert [one async for one in copy.alist(found.config)] == listed[1:]
         everywhere = [one async for one in copy.alist({"configurable": {"thread_id": "thread"}})]
-        assert [one.config["configurable"]["checkpoint_ns"] for one in everywhere] == ["", "kept", ""]
+        assert [one.config["configurable"]["checkpoint_ns"] for one in everywhere] == [
+            "",
+            "kept",
+            "",
+        ]
         assert [one.checkpoint.namespace for one in await second.leave()] == lasting
 
 
 async def test_writes_to_a_checkpoint_that_was_left_are_the_runs_own(database: Database) -> None:
-    """LangGraph stores the input of a delta channel there; another execution of the run finds it."""
+    """LangGraph stores a delta channel's input there, for the run's next execution."""
     async with writing(database) as writer:
         first = RunCheckpoints(database, writer, "thread", fresh=True)
         config = {"configurable": {"thread_id": "thread", "checkpoint_ns": ""}}
@@ -263,9 +298,13 @@ async def test_writes_to_a_checkpoint_that_was_left_are_the_runs_own(database: D
 async def test_langgraph_alone_waits_for_a_save_that_an_inner_graph_does_not_make(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If this begins to fail, `allow_graphs_that_save_nothing` can go."""
+    """If this begins to fail, delete `allow_graphs_that_save_nothing`."""
     inner = StateGraph(MessagesState).add_node("node", lambda state: {}).add_edge(START, "node")
-    outer = StateGraph(MessagesState).add_node("inner", inner.compile(checkpointer=False)).add_edge(START, "inner")
+    outer = (
+        StateGraph(MessagesState)
+        .add_node("inner", inner.compile(checkpointer=False))
+        .add_edge(START, "inner")
+    )
     graph = outer.compile(checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "thread"}}
     await graph.ainvoke({"messages": []}, config, durability="sync")

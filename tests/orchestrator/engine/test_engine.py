@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage
 from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
-from antiphon import Engine, Run, open_engine
+from antiphon import Engine, Environment, Run, open_engine
 from antiphon.data import open_database, transactions
 from antiphon.data import records as data_records
 from antiphon.data.database import Database
@@ -22,7 +22,14 @@ from antiphon.data.errors import AntiphonError, Busy, IdempotencyConflict, NotFo
 from antiphon.data.ids import new_id
 from antiphon.data.records import Fence
 from antiphon.orchestrator.bounds import MESSAGE_LIMIT, TITLE_LIMIT
-from antiphon.orchestrator.errors import BadRequest, EmptyMessage, NotInterrupted, TooLarge, UnknownAgent, UnknownGraph
+from antiphon.orchestrator.errors import (
+    BadRequest,
+    EmptyMessage,
+    NotInterrupted,
+    TooLarge,
+    UnknownAgent,
+    UnknownGraph,
+)
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -54,10 +61,11 @@ from tests.orchestrator.support import (
     side_by_side,
     writing,
 )
+from tests.support.deadline import DEADLINE
 
 
 async def echo(state: MessagesState) -> dict[str, Any]:
-    """Says every message that it was given."""
+    """Return all messages of the conversation."""
     return {"messages": [AIMessage(" / ".join(message.text for message in state["messages"]))]}
 
 
@@ -70,7 +78,7 @@ ASKS = chain("asks", asks=asks)
 
 
 class Gated:
-    """A graph that says `before`, waits for its gate, and says `after`; each of its runs."""
+    """A graph whose runs say `before`, wait for the gate, and say `after`."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -81,7 +89,7 @@ async def contents(engine: Engine, thread_id: str) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in await engine.messages(thread_id)]
 
 
-# -- what is accepted -------------------------------------------------------------------------------------------
+# -- what is accepted ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,9 @@ async def test_a_wrong_request_is_refused_and_leaves_no_trace(
         assert await engine.threads() == []
 
 
-async def test_a_message_of_exactly_the_limit_is_accepted_and_null_characters_are_dropped(url: str) -> None:
+async def test_a_message_of_exactly_the_limit_is_accepted_and_null_characters_are_dropped(
+    url: str,
+) -> None:
     async with opened(url, ECHO) as engine:
         run = await engine.start("x" * MESSAGE_LIMIT)
         assert await run.text() == "x" * MESSAGE_LIMIT
@@ -195,7 +205,9 @@ async def test_a_thread_can_be_created_before_its_first_message(url: str) -> Non
 async def test_a_thread_is_created_once_for_a_key_of_a_user(url: str) -> None:
     async with opened(url, ECHO) as engine:
         create = engine.create_thread
-        made = await asyncio.gather(*(create("ada", "plans", idempotency_key="k") for _ in range(5)))
+        made = await asyncio.gather(
+            *(create("ada", "plans", idempotency_key="k") for _ in range(5))
+        )
         assert len({thread.id for thread in made}) == 1
         assert (await create("eve", "plans", idempotency_key="k")).id != made[0].id
         with pytest.raises(IdempotencyConflict):
@@ -216,7 +228,7 @@ async def test_the_access_labels_of_a_request_are_not_told_in_its_events(url: st
     assert start.input == {"message": "hello", "options": {"verbose": True}}
 
 
-# -- idempotency ------------------------------------------------------------------------------------------------
+# -- idempotency -----------------------------------------------------------------------------------
 
 
 async def test_the_same_key_accepts_once_and_for_another_request_conflicts(url: str) -> None:
@@ -236,7 +248,9 @@ async def test_the_same_key_accepts_once_and_for_another_request_conflicts(url: 
 
 async def test_twenty_requests_at_once_with_one_key_are_one_run(url: str) -> None:
     async with opened(url, ECHO) as engine:
-        runs = await asyncio.gather(*(begin(engine, "hello", idempotency_key="k") for _ in range(20)))
+        runs = await asyncio.gather(
+            *(begin(engine, "hello", idempotency_key="k") for _ in range(20))
+        )
         assert len({run.id for run in runs}) == 1
         assert [run.created for run in runs].count(True) == 1
         assert {await run.text() for run in runs} == {"hello"}
@@ -244,11 +258,17 @@ async def test_twenty_requests_at_once_with_one_key_are_one_run(url: str) -> Non
 
 
 async def test_a_run_and_a_key_of_an_earlier_version_live_on(url: str, database: Database) -> None:
-    """The bytes are what that version stored of "hi" with the key "k"."""
+    """The bytes are those that the version stored for "hi" with the key "k"."""
     digest = bytes.fromhex("b716a0841224f4e4c18de23094a44aedac2b3109a5c3086c055f6b7801f3f8b1")
-    given = {"content": "hi", "input": b'{"message":"hi","access":["public"]}', "idempotency": ("k", digest)}
+    given = {
+        "content": "hi",
+        "input": b'{"message":"hi","access":["public"]}',
+        "idempotency": ("k", digest),
+    }
     record = await accepted(database, graph="echo", **given)
-    await database.write(transactions.hand_back, Fence(run_id=record.id, epoch=record.lease_epoch), charged=False)
+    await database.write(
+        transactions.hand_back, Fence(run_id=record.id, epoch=record.lease_epoch), charged=False
+    )
     await database.close()
     async with opened(url, ECHO) as engine:
         run = await begin(engine, "hi", idempotency_key="k")
@@ -301,7 +321,7 @@ async def test_a_message_id_that_is_taken_is_refused_in_our_words(url: str) -> N
             await begin(engine, "other", message_id="mine", user="eve")
 
 
-# -- a busy thread ----------------------------------------------------------------------------------------------
+# -- a busy thread ---------------------------------------------------------------------------------
 
 
 async def test_messages_for_a_busy_thread_are_answered_one_after_another(url: str) -> None:
@@ -318,7 +338,7 @@ async def test_messages_for_a_busy_thread_are_answered_one_after_another(url: st
 
 
 async def engine_events(engine: Engine, run: Run) -> Any:
-    """Everything of a run's thread so far."""
+    """Return the events of a run's thread so far."""
     async for batch in engine.follow(run.thread_id, tick=0.01):
         if not batch:
             return
@@ -334,10 +354,15 @@ async def test_a_message_that_wants_to_be_rejected_is(url: str) -> None:
             await begin(engine, "two", thread_id=run.thread_id, on_busy="reject")
         gated.gate.set()
         await run.wait()
-        assert await contents(engine, run.thread_id) == [("user", "one"), ("assistant", "before after")]
+        assert await contents(engine, run.thread_id) == [
+            ("user", "one"),
+            ("assistant", "before after"),
+        ]
 
 
-async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_what_was_said(url: str) -> None:
+async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_what_was_said(
+    url: str,
+) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
         first = await engine.start("one")
@@ -352,7 +377,9 @@ async def test_a_message_that_interrupts_stops_everything_before_it_and_keeps_wh
     assert [(message.run_id, message.content) for message in partial] == [(first.id, "before ")]
 
 
-async def test_a_message_that_rolls_back_is_answered_as_if_the_other_had_not_been_sent(url: str) -> None:
+async def test_a_message_that_rolls_back_is_answered_as_if_the_other_had_not_been_sent(
+    url: str,
+) -> None:
     gate = asyncio.Event()
 
     async def counts(state: MessagesState) -> dict[str, Any]:
@@ -405,7 +432,7 @@ async def test_a_message_answers_the_waiting_run_even_while_another_is_queued(ur
         assert (await engine.start("yes", thread_id=run.thread_id)).id == run.id
 
 
-# -- whose it is ------------------------------------------------------------------------------------------------
+# -- whose it is -----------------------------------------------------------------------------------
 
 METHODS: dict[str, Callable[[Engine, str, str], Awaitable[Any]]] = {
     "start": lambda engine, run, thread: engine.start("hi", thread_id=thread, user="eve"),
@@ -419,7 +446,9 @@ METHODS: dict[str, Callable[[Engine, str, str], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_what_is_somebody_elses_is_told_exactly_like_what_is_missing(url: str, method: str) -> None:
+async def test_what_is_somebody_elses_is_told_exactly_like_what_is_missing(
+    url: str, method: str
+) -> None:
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it", user="ada")
         await run.wait()
@@ -432,7 +461,7 @@ async def test_what_is_somebody_elses_is_told_exactly_like_what_is_missing(url: 
         assert await engine.threads("eve") == []
 
 
-# -- following --------------------------------------------------------------------------------------------------
+# -- following -------------------------------------------------------------------------------------
 
 
 async def test_an_ended_run_reads_the_same_from_every_cursor(url: str) -> None:
@@ -448,7 +477,14 @@ async def test_an_ended_run_reads_the_same_from_every_cursor(url: str) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"{", b"\xff", b'{"type":"nothing_known"}', b'{"type":"agent_start","span":1.5}', b'{"type":"agent_chunk"}'],
+    [
+        b"{",
+        b"\xff",
+        b'{"type":"nothing_known"}',
+        b'{"type":"agent_start","span":1.5}',
+        b'{"type":"agent_chunk"}',
+        b'{"type":"tool_chunk","span":"1.1","call_id":"c","name":"search","text":"looking"}',
+    ],
 )
 async def test_a_row_that_cannot_be_read_hides_nothing_else(url: str, payload: bytes) -> None:
     graph = chain(writer=saying("text"))
@@ -457,7 +493,9 @@ async def test_a_row_that_cannot_be_read_hides_nothing_else(url: str, payload: b
         whole = await events_of(run)
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE events SET payload = ? WHERE type = 'agent_start'", [payload])
-    async with open_engine(url, graphs=[graph], retriever=Knowledge()) as engine:
+    async with open_engine(
+        url, graphs=[graph], environment=Environment(retriever=Knowledge())
+    ) as engine:
         seen = await events_of(await engine.run(run.id))
         again = await engine.start("again", thread_id=run.thread_id)
         assert await again.text() == "text"
@@ -473,7 +511,7 @@ async def test_following_an_ended_run_from_its_end_ends_at_once(url: str) -> Non
 
 
 async def bounded(run: Run, after: int) -> Any:
-    """What a run gives, up to the first sign that it has nothing more to say and waits."""
+    """Return a run's events up to the first empty batch."""
     async for batch in run.batches(after, tick=0.02):
         yield batch
         if not batch:
@@ -517,7 +555,7 @@ async def test_a_thread_is_followed_over_its_runs_until_the_engine_drains(url: s
         assert ends == 2
 
 
-# -- making and deleting threads --------------------------------------------------------------------------------
+# -- making and deleting threads -------------------------------------------------------------------
 
 
 async def test_a_thread_can_be_made_before_its_first_message(url: str) -> None:
@@ -528,7 +566,9 @@ async def test_a_thread_can_be_made_before_its_first_message(url: str) -> None:
         assert (run.thread_id, await run.text()) == (thread.id, "hello")
 
 
-async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_wait(url: str) -> None:
+async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_wait(
+    url: str,
+) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
         run = await begin(engine, "one", dialect="page", thread_name="1")
@@ -536,7 +576,11 @@ async def test_a_deleted_thread_is_gone_with_its_runs_under_way_and_those_that_w
         queued = await begin(engine, "two", dialect="page", thread_name="1")
         await engine.delete_thread(run.thread_id)
         assert await engine.threads() == []
-        for gone in (engine.thread(run.thread_id), engine.record(run.id, "local"), engine.record(queued.id, "local")):
+        for gone in (
+            engine.thread(run.thread_id),
+            engine.record(run.id, "local"),
+            engine.record(queued.id, "local"),
+        ):
             with pytest.raises(NotFound):
                 await gone
         anew = await begin(engine, "three", dialect="page", thread_name="1")
@@ -563,8 +607,10 @@ async def test_another_users_thread_cannot_be_deleted(url: str) -> None:
         assert await engine.thread(run.thread_id)
 
 
-async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.orchestrator.engine.engine.DELETE_SECONDS", 0.05)
+async def test_a_thread_whose_run_does_not_end_is_not_deleted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.orchestrator.engine.threads.DELETE_SECONDS", 0.05)
     stubborn, gate = asyncio.Event(), asyncio.Event()
 
     async def node(state: MessagesState) -> dict[str, Any]:
@@ -592,23 +638,30 @@ async def test_a_thread_whose_run_does_not_end_is_not_deleted(url: str, monkeypa
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_followers_of_a_deleted_thread_end(url: str, elsewhere: bool) -> None:
-    """Also those that were slow, and those in another process."""
+    """Also slow ones, and those of another engine."""
     async with opened(url, ECHO) as engine, opened(url, ECHO) as other:
         run = await engine.start("hello")
         await run.wait()
         follower = other if elsewhere else engine
         slow = follower.follow(run.thread_id, run_id=run.id)
         await anext(slow)
-        idle = follower.follow(run.thread_id, (await engine.thread(run.thread_id)).last_seq, tick=0.01)
+        idle = follower.follow(
+            run.thread_id, (await engine.thread(run.thread_id)).last_seq, tick=0.01
+        )
         assert await anext(idle) == []
         await engine.delete_thread(run.thread_id)
-        async with asyncio.timeout(5):
-            for stream in (idle, slow, follower.follow(run.thread_id), follower.follow(run.thread_id, run_id=run.id)):
+        async with asyncio.timeout(DEADLINE):
+            for stream in (
+                idle,
+                slow,
+                follower.follow(run.thread_id),
+                follower.follow(run.thread_id, run_id=run.id),
+            ):
                 async for _ in stream:
                     pass
 
 
-# -- cancelling -------------------------------------------------------------------------------------------------
+# -- cancelling ------------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_run_keeps_what_was_said_as_a_partial_message(url: str) -> None:
@@ -620,7 +673,9 @@ async def test_a_cancelled_run_keeps_what_was_said_as_a_partial_message(url: str
         await engine.cancel(run.id)
         events = await events_of(run)
         [partial] = [message for message in await engine.messages(run.thread_id) if message.partial]
-    assert events[-1] == RunCancelled(by="local", partial_message_id=partial.id, partial_text="before ")
+    assert events[-1] == RunCancelled(
+        by="local", partial_message_id=partial.id, partial_text="before "
+    )
     assert (partial.role, partial.content) == ("assistant", "before ")
     assert [event.finish_reason for event in of_type(events, AgentComplete)] == ["cancelled"]
 
@@ -639,7 +694,11 @@ async def test_a_queued_run_is_cancelled_without_being_executed(url: str) -> Non
         first = await engine.start("one")
         second = await engine.start("two", thread_id=first.thread_id)
         await engine.cancel(second.id)
-        assert [type(event) for event in await events_of(second)] == [RunStart, MessageSaved, RunCancelled]
+        assert [type(event) for event in await events_of(second)] == [
+            RunStart,
+            MessageSaved,
+            RunCancelled,
+        ]
         gated.gate.set()
         assert isinstance(await first.wait(), RunComplete)
 
@@ -664,13 +723,18 @@ async def test_cancelling_a_waiting_run_keeps_what_it_had_said(url: str) -> None
         await engine.cancel(run.id)
         assert await run.wait() == RunCancelled(by="local")
         messages = await engine.messages(run.thread_id)
-    assert [(one.content, one.partial) for one in messages] == [("do it", False), ("My plan.\n\nsure?", False)]
+    assert [(one.content, one.partial) for one in messages] == [
+        ("do it", False),
+        ("My plan.\n\nsure?", False),
+    ]
 
 
-# -- another process ----------------------------------------------------------------------------------------------
+# -- another process -------------------------------------------------------------------------------
 
 
-async def test_another_engine_on_the_database_reads_the_run_live_and_can_cancel_it(url: str) -> None:
+async def test_another_engine_on_the_database_reads_the_run_live_and_can_cancel_it(
+    url: str,
+) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine, opened(url, ECHO) as other:
         run = await engine.start("hello")
@@ -681,10 +745,12 @@ async def test_another_engine_on_the_database_reads_the_run_live_and_can_cancel_
         assert [recorded async for recorded in seen] == [recorded async for recorded in run]
 
 
-# -- recovering -------------------------------------------------------------------------------------------------
+# -- recovering ------------------------------------------------------------------------------------
 
 
-async def test_closing_hands_runs_back_and_the_next_engine_completes_them_uncharged(url: str) -> None:
+async def test_closing_hands_runs_back_and_the_next_engine_completes_them_uncharged(
+    url: str,
+) -> None:
     gated = Gated()
     async with opened(url, gated.graph) as engine:
         run = await engine.start("hello")
@@ -697,7 +763,10 @@ async def test_closing_hands_runs_back_and_the_next_engine_completes_them_unchar
     async with opened(url, gated.graph) as engine:
         run = await engine.run(run.id)
         assert await run.text() == "before after"
-        assert await contents(engine, run.thread_id) == [("user", "hello"), ("assistant", "before after")]
+        assert await contents(engine, run.thread_id) == [
+            ("user", "hello"),
+            ("assistant", "before after"),
+        ]
         assert (await engine.record(run.id, "local")).crashes == 0
 
 
@@ -769,7 +838,9 @@ async def test_a_run_of_a_graph_that_is_not_served_waits(url: str) -> None:
         assert (await engine.record(record.id, "local")).owner == "dead"
 
 
-async def test_a_queued_run_of_a_graph_that_is_not_served_waits_when_its_turn_comes(url: str) -> None:
+async def test_a_queued_run_of_a_graph_that_is_not_served_waits_when_its_turn_comes(
+    url: str,
+) -> None:
     gated = Gated()
     async with opened(url, gated.graph, ECHO) as engine:
         first = await engine.start("one")
@@ -788,7 +859,7 @@ async def test_behind_an_open_question_there_is_nothing_to_wait_for(url: str) ->
     async with opened(url, ASKS) as engine:
         run = await engine.start("do it")
         *_, asked = [recorded async for recorded in run]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             assert [recorded async for recorded in run.events(asked.seq)] == []
             assert [recorded async for recorded in run.events(asked.seq - 1)] == [asked]
 
@@ -803,16 +874,20 @@ async def test_a_question_of_a_graph_that_is_not_served_stays_open(url: str) -> 
         assert (await engine.record(run.id, "local")).status == "interrupted"
 
 
-async def test_a_handed_back_run_that_is_cancelled_closes_what_it_began(url: str, database: Database) -> None:
-    engine = Engine(database, [serve_graph("gated", Gated().graph)])  # it has not begun to take up what is queued
+async def test_a_handed_back_run_that_is_cancelled_closes_what_it_began(
+    url: str, database: Database
+) -> None:
+    engine = Engine(
+        database, [serve_graph("gated", Gated().graph)]
+    )  # it has not begun to take up what is queued
     record = await accepted(database, graph="gated")
     await lost_while_speaking(database, record)
     await engine.cancel(record.id)
     check_log(path_of(url))
 
 
-async def lost_while_speaking(database: Database, record: data_records.Run) -> None:
-    """Leave a run in the queue as a worker leaves it that was stopped while an agent spoke."""
+async def lost_while_speaking(database: Database, record: data_records.RunRecord) -> None:
+    """Hand a run back as a worker does that is stopped while an agent speaks."""
     async with writing(database, record) as writer:
         writer.emit(AgentStart(span="1.1", agent="node"))
         writer.emit(AgentChunk(span="1.1", agent="node", text="half"))

@@ -1,4 +1,4 @@
-"""One execution of one run: questions to humans, what a graph is given, and how it ends."""
+"""One execution of one run: questions to humans, the graph's input, and the run's end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.orchestrator.support import (
 
 
 def asking_human(*questions: Any) -> Any:
-    """A node that asks some questions one after another, and says the answers."""
+    """Return a node that asks questions one after another, and returns the answers."""
 
     async def asks(state: MessagesState) -> dict[str, Any]:
         answers = [interrupt(question) for question in questions]
@@ -49,7 +49,7 @@ def asking_human(*questions: Any) -> Any:
     return asks
 
 
-# -- questions to a human ---------------------------------------------------------------------------------------
+# -- questions to a human --------------------------------------------------------------------------
 
 
 async def test_a_question_pauses_the_run_and_the_answer_goes_on_with_it(url: str) -> None:
@@ -73,7 +73,9 @@ async def test_a_question_pauses_the_run_and_the_answer_goes_on_with_it(url: str
     assert (events[-1].text, record.status, record.attempt) == ("heard yes", "completed", 1)
 
 
-async def test_a_question_survives_the_engine_and_a_completed_node_is_not_run_again(url: str) -> None:
+async def test_a_question_survives_the_engine_and_a_completed_node_is_not_run_again(
+    url: str,
+) -> None:
     runs = 0
 
     async def prepares(state: MessagesState) -> dict[str, Any]:
@@ -188,7 +190,10 @@ async def test_an_answer_may_name_the_younger_question(url: str) -> None:
             await run.answer("yes", right.id)
         await run.answer("no", left.id)
         events = await events_of(run)
-    assert [event.resume for event in of_type(events, InterruptAnswered)] == [{right.id: "yes"}, {left.id: "no"}]
+    assert [event.resume for event in of_type(events, InterruptAnswered)] == [
+        {right.id: "yes"},
+        {left.id: "no"},
+    ]
 
 
 async def test_a_question_that_is_open_stays_the_oldest(url: str) -> None:
@@ -200,8 +205,10 @@ async def test_a_question_that_is_open_stays_the_oldest(url: str) -> None:
     assert [one.question for one in again.open] == ["right?", "left again?"]
 
 
-async def test_an_answer_is_not_given_to_the_next_question_of_its_node_after_a_restart(url: str) -> None:
-    """The node has asked again, and that was not yet stored as a question when the engine was closed."""
+async def test_an_answer_is_not_given_to_the_next_question_of_its_node_after_a_restart(
+    url: str,
+) -> None:
+    """The node has asked again, but the engine was closed before the question was stored."""
     gate, heard = asyncio.Event(), asyncio.Event()
 
     async def slow(state: MessagesState) -> dict[str, Any]:
@@ -226,10 +233,19 @@ async def test_an_answer_is_not_given_to_the_next_question_of_its_node_after_a_r
 
 
 async def test_a_question_keeps_everything_that_the_graph_said_with_it(url: str) -> None:
-    asked = {"question": "which?", "options": ["a", "b"], "schema": {"type": "string"}, "note": {"to": [1, None]}}
+    asked = {
+        "question": "which?",
+        "options": ["a", "b"],
+        "schema": {"type": "string"},
+        "note": {"to": [1, None]},
+    }
     async with opened(url, chain(asks=asking_human(asked))) as engine:
         question = (await events_of(await engine.start("do it")))[-1]
-    assert (question.question, question.options, question.schema) == ("which?", ["a", "b"], {"type": "string"})
+    assert (question.question, question.options, question.schema) == (
+        "which?",
+        ["a", "b"],
+        {"type": "string"},
+    )
     assert question.value == asked
     assert question.text == 'which?\n\nnote: {"to":[1,null]}'
 
@@ -248,20 +264,20 @@ async def test_a_question_that_cannot_be_stored_is_asked_all_the_same(url: str, 
 
 
 def no_thirteen(euros: int) -> int:
-    """A rule that no JSON Schema tells."""
+    """A rule that no JSON Schema can express."""
     if euros == 13:
         raise ValueError("not 13")
     return euros
 
 
 class Amount(BaseModel):
-    """What a question with a schema wants to know."""
+    """The answer to a question with a schema."""
 
     euros: Annotated[int, AfterValidator(no_thirteen)]
 
 
 def asking_amounts(*questions: str) -> Any:
-    """A node that wants to know amounts."""
+    """A node that asks for amounts."""
 
     async def asks(state: MessagesState) -> dict[str, Any]:
         amounts = [interrupt(question, response_schema=Amount) for question in questions]
@@ -284,7 +300,9 @@ async def test_an_answer_that_does_not_fit_its_schema_leaves_the_question_open(u
 
 
 async def test_an_answer_that_the_graph_itself_refuses_is_asked_for_again(url: str) -> None:
-    graph = side_by_side(asks=asking_amounts("how much?", "how many?"), beside=asking_human("sure?"))
+    graph = side_by_side(
+        asks=asking_amounts("how much?", "how many?"), beside=asking_human("sure?")
+    )
     async with opened(url, graph) as engine:
         run = await engine.start("do it")
         first = (await events_of(run))[-1]
@@ -336,7 +354,7 @@ async def test_what_a_node_said_before_it_asked_is_not_shown_twice(url: str) -> 
 
 
 def stopping(**stops: Any) -> Any:
-    """A graph of three nodes that say their names, with breakpoints."""
+    """Return a graph with breakpoints, of three nodes that say their names."""
     names = ("one", "two", "three")
     graph = StateGraph(MessagesState).add_sequence([(name, saying(f"{name} ")) for name in names])
     return graph.add_edge(START, "one").compile(name="stops", **stops)
@@ -351,7 +369,9 @@ def stopping(**stops: Any) -> Any:
         ({"interrupt_before": ["two"], "interrupt_after": ["two"]}, 2),
     ],
 )
-async def test_a_run_stops_at_a_breakpoint_until_somebody_answers(url: str, stops: Any, times: int) -> None:
+async def test_a_run_stops_at_a_breakpoint_until_somebody_answers(
+    url: str, stops: Any, times: int
+) -> None:
     async with opened(url, stopping(**stops)) as engine:
         run = await engine.start("hello")
         for _ in range(times):
@@ -365,7 +385,9 @@ async def test_a_run_stops_at_a_breakpoint_until_somebody_answers(url: str, stop
 
 
 async def test_a_breakpoint_inside_a_subgraph_stops_the_run(url: str) -> None:
-    async with opened(url, chain(outer=stopping(interrupt_before=["two"]), last=saying("last"))) as engine:
+    async with opened(
+        url, chain(outer=stopping(interrupt_before=["two"]), last=saying("last"))
+    ) as engine:
         run = await engine.start("hello")
         assert await run.wait() is None
         await run.answer("continue")
@@ -388,7 +410,7 @@ async def test_a_breakpoint_behind_an_answered_question_stops_the_run(url: str) 
         assert await run.text() == "done"
 
 
-# -- attempts ---------------------------------------------------------------------------------------------------
+# -- attempts --------------------------------------------------------------------------------------
 
 
 async def test_a_completed_node_is_not_run_again_after_a_restart(url: str) -> None:
@@ -441,7 +463,7 @@ async def test_a_finished_branch_is_not_run_again_when_the_other_was_stopped(url
     assert sorted(runs) == ["quick", "slow", "slow"]
 
 
-# -- the end ----------------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 
 
 async def test_an_answer_that_no_message_holds_is_what_was_said(url: str) -> None:
@@ -452,10 +474,13 @@ async def test_an_answer_that_no_message_holds_is_what_was_said(url: str) -> Non
     async with opened(url, chain(speaks=speaks)) as engine:
         run = await engine.start("hello")
         assert await run.text() == "only said"
-        assert [message.content for message in await engine.messages(run.thread_id)] == ["hello", "only said"]
+        assert [message.content for message in await engine.messages(run.thread_id)] == [
+            "hello",
+            "only said",
+        ]
 
 
-# -- a graph that does not stop ---------------------------------------------------------------------------------
+# -- a graph that does not stop --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", ["cancelled", "handed back"])

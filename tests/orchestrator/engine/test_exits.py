@@ -1,4 +1,4 @@
-"""A graph's `SystemExit` and `KeyboardInterrupt` end its run, never the process; nor does any other exception."""
+"""A graph's `SystemExit`, `KeyboardInterrupt` or other exception ends its run, not the process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Unspeakable(Exception):
-    """Its text cannot be had."""
+    """An exception whose `str` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError
@@ -134,10 +134,19 @@ def in_gather(make: Callable[[], BaseException]) -> Pregel[Any, Any, Any, Any]:
     return chain("graph", gathers=gathers)
 
 
-PLACES = [in_node, in_thread, beside_another, in_tools, in_edge, in_subgraph, in_called_graph, in_gather]
+PLACES = [
+    in_node,
+    in_thread,
+    beside_another,
+    in_tools,
+    in_edge,
+    in_subgraph,
+    in_called_graph,
+    in_gather,
+]
 THREADS = {in_thread, in_edge}
-"""Places where functions run in a thread. A `GeneratorExit` that a future has is no exception there: asyncio closes
-the coroutine that waits for it, and Python reports what that one still awaits."""
+"""Places in which functions run in a thread. A `GeneratorExit` in a future is not raised there:
+asyncio closes the coroutine that waits for it, and Python reports what that one still awaits."""
 CASES = [
     pytest.param(place, name, id=f"{name} {place.__name__}")
     for place in PLACES
@@ -147,7 +156,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("place", "exception"), CASES)
-async def test_whatever_a_graph_raises_ends_its_run_once_and_no_other(url: str, place: Any, exception: str) -> None:
+async def test_whatever_a_graph_raises_ends_its_run_once_and_no_other(
+    url: str, place: Any, exception: str
+) -> None:
     gate = asyncio.Event()
     other = chain("other", says=saying("still ", gate, "here"))
     async with opened(url, place(EXCEPTIONS[exception]), other) as engine:
@@ -156,10 +167,17 @@ async def test_whatever_a_graph_raises_ends_its_run_once_and_no_other(url: str, 
         async with asyncio.timeout(20):
             end = (await events_of(run))[-1]
         assert isinstance(end, RunError)
-        assert (end.code, end.message, await run.status()) == ("AGENT_FAILED", "An agent failed.", "failed")
+        assert (end.code, end.message, await run.status()) == (
+            "AGENT_FAILED",
+            "An agent failed.",
+            "failed",
+        )
         gate.set()
         assert await beside.text() == "still here"
-        assert await (await engine.start("again", graph="other")).status() in {"running", "completed"}
+        assert await (await engine.start("again", graph="other")).status() in {
+            "running",
+            "completed",
+        }
 
 
 async def test_a_task_that_nobody_waits_for_harms_nobody(url: str) -> None:
@@ -177,7 +195,7 @@ async def test_a_task_that_nobody_waits_for_harms_nobody(url: str) -> None:
     assert end.text == "GraphExit"
 
 
-# -- the task factory -------------------------------------------------------------------------------------------
+# -- the task factory ------------------------------------------------------------------------------
 
 
 async def test_an_existing_factory_is_kept_and_comes_back() -> None:
@@ -225,7 +243,7 @@ async def test_only_tasks_of_runs_are_wrapped() -> None:
 
 
 async def test_a_task_that_is_cancelled_before_it_begins_leaves_nothing_behind() -> None:
-    """Warnings are errors here: Python warns of a coroutine that nobody awaited."""
+    """Warnings are errors here: Python warns of a coroutine that was never awaited."""
     with exits_contained():
         task = asyncio.create_task(asyncio.sleep(0), context=run_context())
         task.cancel()
@@ -235,7 +253,7 @@ async def test_a_task_that_is_cancelled_before_it_begins_leaves_nothing_behind()
         gc.collect()
 
 
-# -- a real Ctrl-C ----------------------------------------------------------------------------------------------
+# -- a real Ctrl-C ---------------------------------------------------------------------------------
 
 SCRIPT = """
 import asyncio, sys, time
@@ -263,7 +281,7 @@ else:
 
 @pytest.mark.parametrize("way", ["run", "loop"])
 def test_ctrl_c_still_stops_a_script_whose_node_blocks(url: str, way: str) -> None:
-    """`asyncio.run` cancels at the first one, for which a blocked loop has no time; the second one raises."""
+    """`asyncio.run` cancels at the first one, too late for a blocked loop; the second raises."""
     script = [sys.executable, "-c", SCRIPT, url, way]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(

@@ -46,7 +46,7 @@ class Work(MessagesState, total=False):
 
 
 def worker(checkpointer: Any) -> Graph:
-    """A graph of two steps, whose second one lets a model speak."""
+    """Return a graph of two steps; a model answers in the second one."""
 
     model = Scripted(turns=[["work ", "done"]] * 9)
 

@@ -1,4 +1,4 @@
-"""Plain functions of graphs run in threads that hold nobody else up."""
+"""Plain functions of graphs run in threads that do not block other runs."""
 
 from __future__ import annotations
 
@@ -25,21 +25,30 @@ def gate() -> Iterator[threading.Event]:
     opened.set()
 
 
-async def test_the_team_answers_while_thirty_plain_functions_hold_all_threads(url: str, gate: threading.Event) -> None:
+async def test_the_team_answers_while_thirty_plain_functions_hold_all_threads(
+    url: str, gate: threading.Event
+) -> None:
     def waits(state: MessagesState) -> dict[str, Any]:
         assert gate.wait(60)
         return {"messages": [AIMessage("waited")]}
 
-    async with open_engine(url, graphs=[chain("waits", node=waits)], model=OfflineModel(seconds_per_word=0)) as engine:
+    async with open_engine(
+        url, graphs=[chain("waits", node=waits)], model=OfflineModel(seconds_per_word=0)
+    ) as engine:
         waiting = [await engine.start("hello", graph="waits") for _ in range(30)]
         async with asyncio.timeout(30):
-            assert "81 kW" in await (await engine.start("What is the engine power?", graph="team")).text()
+            assert (
+                "81 kW"
+                in await (await engine.start("What is the engine power?", graph="team")).text()
+            )
         assert not gate.is_set()
         gate.set()
         assert [await run.text() for run in waiting] == ["waited"] * 30
 
 
-async def test_the_end_does_not_wait_for_a_function_that_never_returns(gate: threading.Event) -> None:
+async def test_the_end_does_not_wait_for_a_function_that_never_returns(
+    gate: threading.Event,
+) -> None:
     threads = NodeThreads(1)
     stuck = threads.submit(gate.wait, 60)
     queued = threads.submit(gate.wait, 60)
@@ -49,7 +58,9 @@ async def test_the_end_does_not_wait_for_a_function_that_never_returns(gate: thr
 
 
 @pytest.mark.parametrize("error", [StopIteration, GeneratorExit])
-async def test_an_exception_that_no_future_can_hold_is_another_one(url: str, error: type[BaseException]) -> None:
+async def test_an_exception_that_no_future_can_hold_is_another_one(
+    url: str, error: type[BaseException]
+) -> None:
     """`asyncio.to_thread(next, iter([]))` would wait for ever."""
 
     def fails() -> None:

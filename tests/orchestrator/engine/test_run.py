@@ -12,7 +12,7 @@ from langgraph.graph import MessagesState
 from langgraph.types import interrupt
 
 from antiphon import RunFailed
-from antiphon.orchestrator.engine.engine import BATCH_BYTES, BATCH_EVENTS
+from antiphon.orchestrator.engine.follow import BATCH_BYTES, BATCH_EVENTS
 from antiphon.orchestrator.errors import NotInterrupted
 from antiphon.orchestrator.events import RunCancelled, RunComplete, RunError, encode
 from tests.orchestrator.support import Scripted, asking, chain, opened, reach_text, saying
@@ -21,7 +21,7 @@ GREETS = chain("greets", node=saying("hello ", "there"))
 
 
 def waiting() -> tuple[asyncio.Event, Any]:
-    """A gate, and a graph that says `before` and then waits for it."""
+    """Return a gate, and a graph that says `before` and then waits for it."""
     gate = asyncio.Event()
     return gate, chain("waits", node=saying("before ", gate, "after"))
 
@@ -30,11 +30,15 @@ async def asks(state: MessagesState) -> dict[str, Any]:
     return {"messages": [AIMessage(f"you said {interrupt({'question': 'sure?'})}")]}
 
 
-async def test_iterating_a_run_gives_its_events_from_the_first_to_the_terminal_one(url: str) -> None:
+async def test_iterating_a_run_gives_its_events_from_the_first_to_the_terminal_one(
+    url: str,
+) -> None:
     async with opened(url, GREETS) as engine:
         run = await engine.start("hi")
         log = [recorded async for recorded in run]
-    assert [recorded.seq for recorded in log] == list(range(run.first_seq, run.first_seq + len(log)))
+    assert [recorded.seq for recorded in log] == list(
+        range(run.first_seq, run.first_seq + len(log))
+    )
     assert [recorded.ends_run for recorded in log] == [False] * (len(log) - 1) + [True]
     assert {(recorded.run_id, recorded.thread_id) for recorded in log} == {(run.id, run.thread_id)}
 
@@ -68,7 +72,10 @@ async def test_batches_are_bounded_and_together_are_the_events(url: str) -> None
         batches = [batch async for batch in run.batches()]
     assert [recorded for batch in batches for recorded in batch] == log
     assert {len(batch) for batch in batches[:2]} == {BATCH_EVENTS}
-    assert all(len(batch) == 1 or sum(len(encode(one.event)) for one in batch) <= BATCH_BYTES for batch in batches)
+    assert all(
+        len(batch) == 1 or sum(len(encode(one.event)) for one in batch) <= BATCH_BYTES
+        for batch in batches
+    )
 
 
 async def test_a_run_read_back_by_its_id_is_the_same_run(url: str) -> None:
@@ -77,11 +84,22 @@ async def test_a_run_read_back_by_its_id_is_the_same_run(url: str) -> None:
         end = await run.wait()
     async with opened(url, GREETS) as engine:
         again = await engine.run(run.id)
-        assert (again.id, again.thread_id, again.message_id, again.graph, again.first_seq, again.user_id) == (
+        assert (
+            again.id,
+            again.thread_id,
+            again.message_id,
+            again.graph,
+            again.first_seq,
+            again.user_id,
+        ) == (
             *(run.id, run.thread_id, run.message_id),
             *(run.graph, run.first_seq, run.user_id),
         )
-        assert (await again.wait(), await again.result(), await again.text()) == (end, end, "hello there")
+        assert (await again.wait(), await again.result(), await again.text()) == (
+            end,
+            end,
+            "hello there",
+        )
         assert not again.created
 
 
@@ -97,7 +115,9 @@ async def test_results_wait_for_nobody(url: str) -> None:
 
 
 async def test_the_text_of_a_run_that_failed_is_an_error_with_its_last_event(url: str) -> None:
-    async with opened(url, chain(node=asking(Scripted(turns=[["half", ValueError("secret")]])))) as engine:
+    async with opened(
+        url, chain(node=asking(Scripted(turns=[["half", ValueError("secret")]])))
+    ) as engine:
         run = await engine.start("hi")
         with pytest.raises(RunFailed, match=r"^An agent failed\.$") as raised:
             await run.text()
@@ -110,7 +130,11 @@ async def test_a_question_ends_following_and_the_answer_goes_on(url: str) -> Non
     async with opened(url, chain(asks=asks)) as engine:
         run = await engine.start("hi")
         assert await run.wait() is None
-        assert (await run.text(), await run.status(), await run.result()) == ("sure?", "interrupted", None)
+        assert (await run.text(), await run.status(), await run.result()) == (
+            "sure?",
+            "interrupted",
+            None,
+        )
         await run.answer("yes")
         assert await run.text() == "you said yes"
         with pytest.raises(NotInterrupted):

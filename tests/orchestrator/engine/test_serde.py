@@ -1,4 +1,4 @@
-"""What a graph's state may hold: as bytes and back, and what is said of what cannot be stored."""
+"""The values that a graph's state may hold, and the errors for those that cannot be stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from langgraph.types import RetryPolicy, Send
 from typing_extensions import TypedDict
 
 from antiphon.orchestrator.engine import serde
-from antiphon.orchestrator.engine.serde import dump_checkpoint, dump_metadata, dump_value, load_checkpoint, serializer
+from antiphon.orchestrator.engine.serde import (
+    dump_checkpoint,
+    dump_metadata,
+    dump_value,
+    load_checkpoint,
+    serializer,
+)
 from antiphon.orchestrator.errors import StateNotStorable, StateTooLarge
 from antiphon.orchestrator.events import RunComplete, RunError
 from tests.orchestrator.support import UNHURRIED, events_of, opened
@@ -46,7 +52,7 @@ def test_a_checkpoint_that_was_stored_as_a_whole_can_be_read() -> None:
 
 
 def test_an_odd_value_needs_nothing_of_its_neighbours() -> None:
-    """Only pickle takes the one, and pickle does not take the other."""
+    """Only pickle takes one of them, and pickle does not take the other."""
 
     def local() -> Any:
         from pydantic import BaseModel
@@ -121,7 +127,7 @@ def test_a_state_that_is_too_large_names_its_largest_part(monkeypatch: pytest.Mo
     assert told.endswith("most of it is in `blob`.")
 
 
-# -- in runs -------------------------------------------------------------------------------------
+# -- in runs ---------------------------------------------------------------------------------------
 
 
 class State(MessagesState, total=False):
@@ -134,7 +140,7 @@ def one_node(node: Any, **options: Any) -> Any:
 
 
 def keeps(value: Any) -> Any:
-    """A node that leaves a value in the state in the first turn, and notes that it was executed."""
+    """Return a node that stores a value in the first turn, and counts its executions."""
     executed: list[str] = []
 
     def node(state: State) -> Any:
@@ -224,7 +230,7 @@ async def test_it_is_not_tried_again_and_the_thread_goes_on(
 
 
 async def test_what_subgraphs_keep_counts_too(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each checkpoint is small enough; what the thread would keep is not."""
+    """Each checkpoint is small enough; the state that the thread would keep is not."""
     monkeypatch.setattr(serde, "STATE_BYTES", 100_000)
 
     class Inner(TypedDict, total=False):

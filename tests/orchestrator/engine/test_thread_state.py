@@ -27,6 +27,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from antiphon import Engine, Run
+from antiphon.data import reads
 from antiphon.orchestrator.engine.checkpoints import RunCheckpoints
 from antiphon.orchestrator.engine.thread_state import unpack
 from antiphon.orchestrator.events import AgentStart, Interrupt, RunComplete, RunError
@@ -44,15 +45,16 @@ from tests.orchestrator.support import (
     tool_call,
     writing,
 )
+from tests.support.size import trials
 
 Graph = Pregel[Any, Any, Any, Any]
 
 
-# -- the same turns on both sides ----------------------------------------------------------------
+# -- the same turns on both sides ------------------------------------------------------------------
 
 
 async def by_langgraph(graph: Graph, turns: Sequence[str]) -> list[Any]:
-    """The state after each turn, as LangGraph keeps it."""
+    """Return the state after each turn, as LangGraph keeps it."""
     saver = InMemorySaver()
     plain = graph.copy(update={"checkpointer": saver})
     config: Any = {"configurable": {"thread_id": "thread"}}
@@ -82,7 +84,7 @@ async def here(
     *,
     reopened: bool = False,
 ) -> list[Any]:
-    """The same states, as runs here leave them; with a new engine for each turn if `reopened`."""
+    """Return the states that our runs leave; with a new engine for each turn if `reopened`."""
     states: list[Any] = []
     thread_id: str | None = None
     while len(states) < len(turns):
@@ -95,7 +97,7 @@ async def here(
 
 
 async def a_turn(engine: Engine, text: str, message_id: str, thread_id: str | None) -> Run:
-    """One turn to its end, or to its question. One that ends without an answer keeps its state."""
+    """Run one turn to its end or question. If it ends without an answer, its state is kept, too."""
     run = await begin(engine, text, thread_id=thread_id, message_id=message_id)
     end = (await events_of(run))[-1]
     no_answer = isinstance(end, RunError) and end.code == "NO_ANSWER"
@@ -104,11 +106,11 @@ async def a_turn(engine: Engine, text: str, message_id: str, thread_id: str | No
 
 
 async def state_here(engine: Engine, graph: Graph, run_id: str) -> Any:
-    """The state that a run has left."""
+    """Return the state that a run has left."""
     record = await engine.record(run_id, "local")
-    left = await engine.database.graph_state("graph", record.reply_message_id)
+    left = await engine.database.fetch(reads.graph_state, "graph", record.reply_message_id)
     if left is None:  # it had no answer: its own message is the last one of the thread
-        left = await engine.database.graph_state("graph", record.input_message_id)
+        left = await engine.database.fetch(reads.graph_state, "graph", record.input_message_id)
     assert left is not None
     base = unpack(left.value)
     async with writing(engine.database, record) as writer:
@@ -118,7 +120,7 @@ async def state_here(engine: Engine, graph: Graph, run_id: str) -> Any:
 
 
 async def whole_state(graph: Graph, saver: Any, namespaces: Sequence[str]) -> dict[str, Any]:
-    """The values of a graph, and of its subgraphs that keep theirs."""
+    """Return the values of a graph, and of its subgraphs that keep their state."""
     config: Any = {"configurable": {"thread_id": "thread"}}
     state = {"": comparable((await graph.aget_state(config)).values)}
     for namespace in {one for one in namespaces if one and ":" not in one}:
@@ -132,7 +134,7 @@ async def whole_state(graph: Graph, saver: Any, namespaces: Sequence[str]) -> di
 
 
 def comparable(value: Any) -> Any:
-    """A value without what differs between any two executions: the ids of what models said."""
+    """Return a value without the ids of models' messages, which differ in each execution."""
     if isinstance(value, BaseMessage):
         return (value.type, value.content, value.id if value.type == "human" else "", value.name)
     if isinstance(value, _DeltaSnapshot):
@@ -142,7 +144,7 @@ def comparable(value: Any) -> Any:
     return [comparable(member) for member in value] if isinstance(value, list) else value
 
 
-# -- graphs that keep something ------------------------------------------------------------------
+# -- graphs that keep something --------------------------------------------------------------------
 
 
 def merged(old: dict[str, str] | None, new: dict[str, str]) -> dict[str, str]:
@@ -256,7 +258,7 @@ COMMANDS = (
 )
 
 
-@settings(UNHURRIED, max_examples=15)
+@settings(UNHURRIED, max_examples=trials(15, 6))
 @given(turns=st.lists(st.sampled_from(COMMANDS), min_size=1, max_size=6), reopened=st.booleans())
 def test_any_turns_leave_the_state_that_langgraph_leaves(
     tmp_path_factory: pytest.TempPathFactory, turns: list[str], reopened: bool
@@ -296,7 +298,7 @@ def agent_with_tools() -> Graph:
 
 
 def swarm() -> Graph:
-    """Two agents that hand over to each other; who was last active answers first."""
+    """Two agents that hand over to each other. The last active one answers first."""
 
     class Swarm(MessagesState, total=False):
         active_agent: str
@@ -335,7 +337,7 @@ def workflow() -> Graph:
 
 
 def deltas(frequency: int, checkpointer: Any = None) -> Graph:
-    """Messages that are stored as what was added, and only sometimes as a whole."""
+    """Messages in a delta channel, which is only sometimes stored as a whole."""
 
     channel = DeltaChannel(_messages_delta_reducer, snapshot_frequency=frequency)
     fields = {"messages": Annotated[list[Any], channel]}
@@ -354,7 +356,7 @@ def deltas(frequency: int, checkpointer: Any = None) -> Graph:
 
 
 def around_deltas() -> Graph:
-    """A graph whose subgraph keeps its own messages in that way."""
+    """A graph whose subgraph keeps its messages in a delta channel."""
     inner = deltas(3, checkpointer=True)
 
     async def ask(state: MessagesState) -> Any:
@@ -443,7 +445,7 @@ def looking_back() -> Graph:
 
 
 def naming_threads() -> Graph:
-    """A graph that hands its config on with threads of its own naming, which stay apart."""
+    """A graph that passes its config on with thread ids of its own, which are kept apart."""
     inner = counting()
 
     async def outer(state: MessagesState, config: RunnableConfig) -> Any:
@@ -489,7 +491,7 @@ async def test_a_turn_begins_where_the_last_one_ended(
     assert await here(url, graph(), turns, reopened=reopened) == await by_langgraph(graph(), turns)
 
 
-# -- what the state has not seen -----------------------------------------------------------------
+# -- what the state has not seen -------------------------------------------------------------------
 
 
 class Counted(MessagesState, total=False):
@@ -682,13 +684,15 @@ async def test_a_graph_may_begin_each_turn_from_the_messages_alone(url: str) -> 
         assert isinstance(end, RunComplete)
         assert end.text == "graph 1", "the counter begins anew"
         record = await engine.record(run.id, "local")
-        assert await engine.database.graph_state("graph", record.reply_message_id) is None
+        assert (
+            await engine.database.fetch(reads.graph_state, "graph", record.reply_message_id) is None
+        )
 
 
 async def test_a_subgraph_that_keeps_its_state_takes_its_input_in_when_the_run_goes_on(
     url: str,
 ) -> None:
-    """LangGraph itself (1.2) takes what the subgraph did in the turn before for the answer."""
+    """LangGraph 1.2 takes the subgraph's output of the turn before for the answer."""
     inner = counting(True)
 
     def call(state: MessagesState) -> Any:

@@ -1,4 +1,4 @@
-"""What blocks the event loop is named, once, and counted."""
+"""Blocks of the event loop are reported once for each node, and counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ async def blocking_tool() -> str:
 
 
 async def calls_tool(state: MessagesState) -> dict[str, Any]:
-    return {"messages": [AIMessage("", tool_calls=[{"name": "blocking_tool", "args": {}, "id": "1"}])]}
+    return {
+        "messages": [AIMessage("", tool_calls=[{"name": "blocking_tool", "args": {}, "id": "1"}])]
+    }
 
 
 def waits_in_a_thread(state: MessagesState) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def waits_in_a_thread(state: MessagesState) -> dict[str, Any]:
 
 
 class Lines(logging.Handler):
-    """The lines that were logged; `logged` is set at the first."""
+    """Collects the lines that are logged; `logged` is set at the first one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +99,10 @@ async def test_a_node_that_blocks_the_loop_is_named_with_its_place(
 ) -> None:
     observed = await seconds_blocked(url, graph)
     line = block.__code__.co_firstlineno + 1
-    assert any(text.startswith(f"node `{node}` ({Path(__file__).name}:{line}) blocked") for text in lines.texts)
+    assert any(
+        text.startswith(f"node `{node}` ({Path(__file__).name}:{line}) blocked")
+        for text in lines.texts
+    )
     assert max(observed) >= BLOCKED_SECONDS
 
 
@@ -106,7 +111,9 @@ async def test_a_plain_function_does_not_block_the_loop(url: str, lines: Lines) 
     assert not any("waits" in text for text in lines.texts)
 
 
-async def test_what_never_ends_is_reported_meanwhile(url: str, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_never_ends_is_reported_meanwhile(
+    url: str, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(watch, "LONG_SECONDS", 0.1)
 
     async def blocks_until_reported(state: MessagesState) -> dict[str, Any]:

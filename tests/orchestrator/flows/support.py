@@ -1,9 +1,10 @@
-"""Flows for tests, written as short as they can be: `flow("i>a>o", i=node("input"), …)`."""
+"""Flows for tests, in a short notation: `flow("i>a>o", i=node("input"), …)`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from antiphon import Engine
 from antiphon.orchestrator.events import AnyEvent, RunComplete
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.definition import FlowInvalid, FlowProblem
+from antiphon.orchestrator.flows.kinds import KINDS
 from antiphon.orchestrator.team.prompts import CLASSIFY, SYNTHESIS
 from tests.orchestrator.support import begin, events_of, shown_answer
 from tests.support.model_server import ModelServer, ReplyLike, Script, by_agent
@@ -24,71 +26,83 @@ def node(type_: str, **config: Any) -> dict[str, Any]:
     return {"type": type_, "config": config}
 
 
-def flow(ways: str = "i>a>o", conditions: dict[str, str] | None = None, **nodes: Any) -> dict[str, Any]:
-    """A definition: `ways` are chains such as `i>a>o c>a`, `conditions` are those of ways such as `c>a`.
+def flow(
+    ways: str = "i>a>o", conditions: dict[str, str] | None = None, **nodes: Any
+) -> dict[str, Any]:
+    """Return a definition from chains of edges such as `i>a>o c>a`, and conditions by edge (`c>a`).
 
-    Its nodes are those that the ways mention, in that order. Unless something else is said, `i` is an input, `o` an
-    output and `a` an agent.
+    The nodes are those in the chains, in that order. By default `i` is an input, `o` an output and
+    `a` an agent.
     """
-    edges = [(one.split(">")[at], one.split(">")[at + 1]) for one in ways.split() for at in range(one.count(">"))]
-    known = {"i": node("input"), "a": node("agent", prompt="Be brief."), "o": node("output")}
-    mentioned = dict.fromkeys(id_ for edge in edges for id_ in edge)
-    given = known | nodes
-    held = conditions or {}
+    chains = [chain.split(">") for chain in ways.split()]
+    pairs = [pair for chain in chains for pair in pairwise(chain)]
+    defaults = {"i": node("input"), "a": node("agent", prompt="Be brief."), "o": node("output")}
+    configured = defaults | nodes
+    edges = []
+    for source, target in pairs:
+        condition = (conditions or {}).get(f"{source}>{target}")
+        held = {} if condition is None else {"condition": condition}
+        edges.append({"source": source, "target": target, **held})
+    ids = dict.fromkeys(id_ for pair in pairs for id_ in pair)
     return {
         "name": "Flow",
-        "nodes": [{"id": id_, **given[id_]} for id_ in mentioned],
-        "edges": [
-            {"source": source, "target": target}
-            | ({"condition": held[f"{source}>{target}"]} if f"{source}>{target}" in held else {})
-            for source, target in edges
-        ],
+        "nodes": [{"id": id_, **configured[id_]} for id_ in ids],
+        "edges": edges,
     }
 
 
 def problems_of(raw: Any) -> list[FlowProblem]:
     with pytest.raises(FlowInvalid) as caught:
-        check(raw, SPECIALISTS)
+        check(raw, KINDS, SPECIALISTS)
     assert caught.value.problems
     return caught.value.problems
 
 
-def told(raw: Any) -> list[tuple[str, str]]:
-    """Code and path of everything that is wrong."""
+def codes_and_paths(raw: Any) -> list[tuple[str, str]]:
+    """Return the code and the path of each problem."""
     problems = problems_of(raw)
-    assert all(re.fullmatch(r"[A-Z_]+", one.code) and one.message for one in problems)
-    return [(one.code, one.path) for one in problems]
+    for problem in problems:
+        assert re.fullmatch(r"[A-Z_]+", problem.code)
+        assert problem.message
+    return [(problem.code, problem.path) for problem in problems]
 
 
 def says(role: str, **config: Any) -> dict[str, Any]:
-    """An agent that a script knows by a word of its prompt."""
+    """Return an agent that a script recognises by a word of its prompt."""
     return node("agent", prompt=f"You are {role}.", **config)
 
 
 def speaking(**replies: ReplyLike) -> Script:
-    """A script for flows: what is said where the prompt has `You are NAME.`, or the goal of a step is `Do NAME.`"""
+    """Return a script: replies to prompts with `You are NAME.` and to steps with `Do NAME.`"""
     keys = {f"You are {name}.": reply for name, reply in replies.items()}
     keys |= {f"Do {name}.": reply for name, reply in replies.items()}
     return by_agent(
-        keys | {CLASSIFY: replies.get("classifier", "{}"), SYNTHESIS: replies.get("synthesis", "Combined.")}
+        keys
+        | {
+            CLASSIFY: replies.get("classifier", "{}"),
+            SYNTHESIS: replies.get("synthesis", "Combined."),
+        }
     )
 
 
 def asked(server: ModelServer) -> list[str]:
-    """Who asked the model, in order."""
-    found = [re.search(r"(?:You are|Do) (\w+)\.", request.system) for request in server.requests]
-    return [one[1] if one else "other" for one in found]
+    """Return which nodes asked the model, in order."""
+    name = re.compile(r"(?:You are|Do) (\w+)\.")
+    matches = [name.search(request.system) for request in server.requests]
+    return [match[1] if match else "other" for match in matches]
 
 
-async def answered(engine: Engine, raw: Any, message: str = "Hello", **request: Any) -> list[AnyEvent]:
-    """Save a flow and run it once; its events."""
+async def answered(
+    engine: Engine, raw: Any, message: str = "Hello", **request: Any
+) -> list[AnyEvent]:
+    """Save a flow, run it once, and return its events."""
     assert engine.flows
     await engine.flows.save(raw, "local", "f")
     return await events_of(await begin(engine, message, graph="flow:f", **request))
 
 
 def end_of(events: list[AnyEvent]) -> RunComplete:
-    """How a run ended that answered; what was shown as its answer is its text, and nothing else was."""
+    """Return the end of a run that answered. Only its text was shown as the answer."""
     end = events[-1]
     assert isinstance(end, RunComplete), end
     assert shown_answer(events) == end.text
@@ -118,14 +132,21 @@ def small_flows(draw: st.DrawFn, types: Sequence[str] = tuple(TYPES)) -> dict[st
         targets = draw(st.lists(st.sampled_from([*ids]), min_size=1, max_size=3, unique=True))
         for at, target in enumerate(targets if kind != "output" else []):
             plain = kind == "parallel" or at == len(targets) - 1
-            raw["edges"].append({"source": id_, "target": target} | ({} if plain else {"condition": 'inputs["held"]'}))
+            condition = {} if plain else {"condition": 'inputs["held"]'}
+            raw["edges"].append({"source": id_, "target": target, **condition})
+    return _reachable(raw)
+
+
+def _reachable(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a definition without the nodes that no path from the input leads to."""
     reached: set[str] = set()
     waiting = ["i"]
     while waiting:
-        if (one := waiting.pop()) not in reached:
-            reached.add(one)
-            waiting += [edge["target"] for edge in raw["edges"] if edge["source"] == one]
+        id_ = waiting.pop()
+        if id_ not in reached:
+            reached.add(id_)
+            waiting += [edge["target"] for edge in raw["edges"] if edge["source"] == id_]
     return {
-        "nodes": [one for one in raw["nodes"] if one["id"] in reached],
+        "nodes": [raw_node for raw_node in raw["nodes"] if raw_node["id"] in reached],
         "edges": [edge for edge in raw["edges"] if edge["source"] in reached],
     }

@@ -1,4 +1,4 @@
-"""Whether a flow can be executed: every rule, hostile definitions, and what holds of all that are accepted."""
+"""Every rule for flows, hostile definitions, and what is true of all accepted flows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.orchestrator.flows.check import EXPRESSIONS, PAUSES, Plan, check
-from antiphon.orchestrator.flows.definition import CONFIGS, EDGES, NODES, FlowInvalid
+from antiphon.orchestrator.flows.check import EXPRESSIONS, check
+from antiphon.orchestrator.flows.definition import EDGES, NODES, FlowInvalid
+from antiphon.orchestrator.flows.kinds import KINDS
 from antiphon.orchestrator.flows.language.text import from_text, to_json, to_yaml
-from tests.orchestrator.flows.support import SPECIALISTS, flow, node, problems_of, small_flows, told
+from antiphon.orchestrator.flows.plan import FlowPlan
+from tests.orchestrator.flows.support import (
+    SPECIALISTS,
+    codes_and_paths,
+    flow,
+    node,
+    problems_of,
+    small_flows,
+)
 from tests.orchestrator.support import UNHURRIED
 
 AGENT = node("agent", prompt="x")
@@ -23,17 +32,29 @@ STEP = node("step", goal="Find out.")
 APPROVAL = node("approval", question="Shall I?")
 CLASSES = [{"name": "x"}, {"name": "y"}]
 
-# ------------------------------------------------------------------------------------------------ every rule
+# --------------------------------------------------------------------------------------- every rule
 
 WRONG: dict[str, tuple[Any, str, str]] = {
-    "an agent with neither a prompt nor a name": (flow(a=node("agent")), "MISSING_INPUT", "/nodes/1/config/prompt"),
-    "an agent with a blank prompt": (flow(a=node("agent", prompt=" ")), "MISSING_INPUT", "/nodes/1/config/prompt"),
+    "an agent with neither a prompt nor a name": (
+        flow(a=node("agent")),
+        "MISSING_INPUT",
+        "/nodes/1/config/prompt",
+    ),
+    "an agent with a blank prompt": (
+        flow(a=node("agent", prompt=" ")),
+        "MISSING_INPUT",
+        "/nodes/1/config/prompt",
+    ),
     "an agent that the team does not have": (
         flow(a=node("agent", agent="__class__")),
         "UNKNOWN_AGENT",
         "/nodes/1/config/agent",
     ),
-    "one class": (flow(a=node("classifier", classes=CLASSES[:1])), "MISSING_INPUT", "/nodes/1/config/classes"),
+    "one class": (
+        flow(a=node("classifier", classes=CLASSES[:1])),
+        "MISSING_INPUT",
+        "/nodes/1/config/classes",
+    ),
     "too many classes": (
         flow(a=node("classifier", classes=[{"name": str(number)} for number in range(21)])),
         "MISSING_INPUT",
@@ -62,7 +83,11 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no input": (flow("a>o"), "MISSING_INPUT", "/nodes"),
     "two inputs": (flow("i>a>o j>a", j=node("input")), "MISSING_INPUT", "/nodes/3"),
     "no output": (flow("i>a>b>a", b=APPROVAL), "MISSING_OUTPUT", "/nodes"),
-    "a way into the input": (flow("i>a>c>o c>i", {"c>i": "turn"}, c=node("condition")), "BAD_EDGE", "/edges/3"),
+    "a way into the input": (
+        flow("i>a>c>o c>i", {"c>i": "turn"}, c=node("condition")),
+        "BAD_EDGE",
+        "/edges/3",
+    ),
     "a way out of an output": (flow("i>a>o>a"), "BAD_EDGE", "/edges/2"),
     "the same way twice": (
         flow("i>a>o a>b>o a>b", {"a>b": "turn"}, b=AGENT),
@@ -70,30 +95,55 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "/edges/4",
     ),
     "two ways without a condition": (flow("i>a>o a>b>o", b=AGENT), "BAD_EDGE", "/edges/2"),
-    "no way that is left for all other cases": (flow("i>a>o", {"a>o": "turn"}), "DEAD_END", "/nodes/1"),
+    "no way that is left for all other cases": (
+        flow("i>a>o", {"a>o": "turn"}),
+        "DEAD_END",
+        "/nodes/1",
+    ),
     "no way on": (flow("i>c>o c>a", {"c>a": "turn"}, c=node("condition")), "DEAD_END", "/nodes/3"),
-    "a condition behind a parallel node": (
+    "a condition after a parallel node": (
         flow("i>p>b>s>o p>c>s", {"p>c": "turn"}, **PARALLEL),
         "BAD_EDGE",
         "/edges/4",
     ),
-    "a parallel node with one way": (flow("i>p>b>o", p=node("parallel"), b=AGENT), "BAD_EDGE", "/nodes/1"),
+    "a parallel node with one way": (
+        flow("i>p>b>o", p=node("parallel"), b=AGENT),
+        "BAD_EDGE",
+        "/nodes/1",
+    ),
     "a node that nothing leads to": (flow("i>a>o b>o", b=AGENT), "UNREACHABLE", "/nodes/3"),
-    "an output that has nothing to say": (flow("i>r>o", r=node("retriever")), "MISSING_INPUT", "/nodes/2"),
-    "a cycle": (flow("i>a>c>o c>a", {"c>a": "turn"}, c=node("condition")), "UNBOUNDED_CYCLE", "/nodes/1"),
+    "an output without any text": (
+        flow("i>r>o", r=node("retriever")),
+        "MISSING_INPUT",
+        "/nodes/2",
+    ),
+    "a cycle": (
+        flow("i>a>c>o c>a", {"c>a": "turn"}, c=node("condition")),
+        "UNBOUNDED_CYCLE",
+        "/nodes/1",
+    ),
     "a cycle without any condition": (
         flow("i>a>b>a i>o", {"i>o": "turn"}, b=AGENT, o=node("output", text="!")),
         "UNBOUNDED_CYCLE",
         "/nodes/1",
     ),
-    "a way from a node to itself": (flow("i>a>o a>a", {"a>a": "turn"}), "UNBOUNDED_CYCLE", "/nodes/1"),
+    "a way from a node to itself": (
+        flow("i>a>o a>a", {"a>a": "turn"}),
+        "UNBOUNDED_CYCLE",
+        "/nodes/1",
+    ),
     "a cycle through the way that max_rounds does not bound": (
         flow("i>a>c>o c>a", {"c>o": "turn"}, c=node("condition", max_rounds=3)),
         "UNBOUNDED_CYCLE",
         "/nodes/1",
     ),
     "a cycle beside one that is bounded": (
-        flow("i>a>c>b>o c>a b>a", {"c>a": "turn", "b>a": "turn"}, c=node("condition", max_rounds=3), b=AGENT),
+        flow(
+            "i>a>c>b>o c>a b>a",
+            {"c>a": "turn", "b>a": "turn"},
+            c=node("condition", max_rounds=3),
+            b=AGENT,
+        ),
         "UNBOUNDED_CYCLE",
         "/nodes/1",
     ),
@@ -123,17 +173,25 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "/nodes/3",
     ),
     "a branch that begins again": (
-        flow("i>p>b>s>o p>c>s b>p", {"b>p": "turn"}, **PARALLEL | {"b": node("condition", max_rounds=2)}),
+        flow(
+            "i>p>b>s>o p>c>s b>p",
+            {"b>p": "turn"},
+            **PARALLEL | {"b": node("condition", max_rounds=2)},
+        ),
         "BAD_PARALLEL",
         "/nodes/1",
     ),
-    "a way into a branch from before": (
+    "an edge into a branch from before it": (
         flow("i>p>b>s>o p>c>s i>b", {"i>b": "turn"}, **PARALLEL),
         "BAD_PARALLEL",
         "/edges/6",
     ),
-    "a way into a branch from behind": (
-        flow("i>p>b>s>k>o p>c>s k>b", {"k>b": "turn"}, **PARALLEL | {"k": node("condition", max_rounds=2)}),
+    "an edge into a branch from after it": (
+        flow(
+            "i>p>b>s>k>o p>c>s k>b",
+            {"k>b": "turn"},
+            **PARALLEL | {"k": node("condition", max_rounds=2)},
+        ),
         "BAD_PARALLEL",
         "/edges/7",
     ),
@@ -181,11 +239,11 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize(("raw", "code", "path"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_executed_is_told_with_its_place(raw: Any, code: str, path: str) -> None:
-    assert told(raw) == [(code, path)]
+def test_what_cannot_be_executed_is_reported_with_its_place(raw: Any, code: str, path: str) -> None:
+    assert codes_and_paths(raw) == [(code, path)]
 
 
-# ------------------------------------------------------------------------------------------------ hostile definitions
+# ------------------------------------------------------------------------------ hostile definitions
 
 
 def long_chain(count: int) -> dict[str, Any]:
@@ -194,18 +252,23 @@ def long_chain(count: int) -> dict[str, Any]:
 
 
 def dense(type_: str, condition: str, **config: Any) -> dict[str, Any]:
-    """As many ways as there may be between as many nodes as there may be."""
+    """Return a flow with as many edges and nodes as are allowed."""
     ids = [f"n{number}" for number in range(NODES - 2)]
     raw = flow("i>" + ">".join(ids) + ">o", **dict.fromkeys(ids, node(type_, **config)))
-    ways = [(source, target) for source in ids for target in ids if source != target][: EDGES - len(raw["edges"])]
-    given = {"condition": condition} if condition else {}
-    return raw | {"edges": [*raw["edges"], *({"source": a, "target": b} | given for a, b in ways)]}
+    pairs = [(source, target) for source in ids for target in ids if source != target]
+    held = {"condition": condition} if condition else {}
+    more = [{"source": source, "target": target, **held} for source, target in pairs]
+    return raw | {"edges": [*raw["edges"], *more][:EDGES]}
 
 
 def parallels() -> dict[str, Any]:
-    """Parallel nodes all the way down, whose branches lead into each other."""
+    """Return a flow of parallel nodes whose branches lead into each other."""
     ids = [f"n{number}" for number in range(NODES - 2)]
-    ways = [f"{ids[at]}>{ids[to]}" for at in range(len(ids)) for to in range(at + 1, min(at + 5, len(ids)))]
+    ways = [
+        f"{ids[at]}>{ids[to]}"
+        for at in range(len(ids))
+        for to in range(at + 1, min(at + 5, len(ids)))
+    ]
     return flow(
         f"i>n0 {ids[-1]}>o {' '.join(ways[: EDGES - 2])}",
         **dict.fromkeys(ids[:-1], node("parallel")),
@@ -221,8 +284,12 @@ TEN = "{{ 1 + " * 3
 HOSTILE_VALUES: dict[str, Callable[[], Any]] = {
     "a text": lambda: "flow",
     "a number": lambda: 10**4000,
-    "a hundred thousand nodes": lambda: {"nodes": [{"id": f"n{number}", "type": "agent"} for number in range(10**5)]},
-    "a hundred thousand edges": lambda: flow() | {"edges": [{"source": "i", "target": "o"}] * 10**5},
+    "a hundred thousand nodes": lambda: {
+        "nodes": [{"id": f"n{number}", "type": "agent"} for number in range(10**5)]
+    },
+    "a hundred thousand edges": lambda: (
+        flow() | {"edges": [{"source": "i", "target": "o"}] * 10**5}
+    ),
     "a million values beside them": lambda: flow() | {"x": [[0] * 1000] * 1000},
     "a giant text": lambda: flow(a=node("agent", prompt="x" * 10**7)),
     "a giant key": lambda: flow() | {"x" * 10**7: 1},
@@ -233,7 +300,9 @@ HOSTILE_VALUES: dict[str, Callable[[], Any]] = {
     "nodes of the wrong type": lambda: {"nodes": [[]] * NODES, "edges": [[]] * EDGES},
     "objects without anything": lambda: {"nodes": [{}] * NODES, "edges": [{}] * EDGES},
     "one id for all nodes": lambda: flow() | {"nodes": [{"id": "a", "type": "input"}] * NODES},
-    "inputs only": lambda: {"nodes": [{"id": f"n{number}", "type": "input"} for number in range(NODES)]},
+    "inputs only": lambda: {
+        "nodes": [{"id": f"n{number}", "type": "input"} for number in range(NODES)]
+    },
     "every node to every node": lambda: dense("agent", "", prompt="x"),
     "conditions between all nodes": lambda: dense("condition", "turn > 1"),
     "bounded conditions between all nodes that read what is not there": lambda: dense(
@@ -246,11 +315,14 @@ HOSTILE_VALUES: dict[str, Callable[[], Any]] = {
     ),
     "a template of many placeholders": lambda: flow(a=node("agent", prompt="{{ message }}" * 51)),
     "many templates of many placeholders": lambda: flow(
-        "i>a>b>c>d>o", **dict.fromkeys("abcd", node("agent", prompt=("{{" + "1+" * 49 + "1}}") * 50))
+        "i>a>b>c>d>o",
+        **dict.fromkeys("abcd", node("agent", prompt=("{{" + "1+" * 49 + "1}}") * 50)),
     ),
     "a template of a million braces": lambda: flow(a=node("agent", prompt="{" * 19_999)),
     "placeholders inside placeholders": lambda: flow(a=node("agent", prompt=TEN * 500)),
-    "settings of Python's": lambda: flow(a=node("agent", prompt="x", __class__={"__init__": {"__globals__": 1}})),
+    "settings of Python's": lambda: flow(
+        a=node("agent", prompt="x", __class__={"__init__": {"__globals__": 1}})
+    ),
     "a type of Python's": lambda: flow(a={"type": "__import__('os')", "config": {}}),
     "a specialist of Python's": lambda: flow(a=node("agent", agent="__dict__")),
     "an id of Python's that leads nowhere": lambda: (
@@ -260,7 +332,9 @@ HOSTILE_VALUES: dict[str, Callable[[], Any]] = {
         a=node("tool", tool="today", arguments={"9" * 5000: "{{", "²": "{{"})
     ),
     "classes without end": lambda: flow(a=node("classifier", classes=CLASSES * 500)),
-    "a surrogate where it hurts": lambda: flow() | {"edges": [{"source": "\ud800", "target": "\udfff"}]},
+    "a surrogate where it hurts": lambda: (
+        flow() | {"edges": [{"source": "\ud800", "target": "\udfff"}]}
+    ),
     "a NUL where it hurts": lambda: flow(a=node("agent", prompt="x\0")),
 }
 HOSTILE_EXPRESSIONS = {
@@ -294,7 +368,8 @@ HOSTILE_EXPRESSIONS = {
 }
 HOSTILE_TEXTS: dict[str, str | bytes] = {
     "nothing": "",
-    "a bomb of aliases": "a: &a [x,x]\n" + "".join(f"b{n}: &b{n} [{'*a,' * 9}*a]\n" for n in range(9)),
+    "a bomb of aliases": "a: &a [x,x]\n"
+    + "".join(f"b{n}: &b{n} [{'*a,' * 9}*a]\n" for n in range(9)),
     "an anchor that holds itself": "&a [*a]",
     "an object of Python's": "nodes: !!python/object/apply:os.system [ls]",
     "a merge key": "nodes: []\n<<: {edges: []}",
@@ -346,12 +421,14 @@ def hostile() -> Iterator[Any]:
 
 def refused(raw: Any, text: str | bytes | None) -> FlowInvalid:
     with pytest.raises(FlowInvalid) as caught:
-        check(raw if text is None else from_text(text), SPECIALISTS)
+        check(raw if text is None else from_text(text), KINDS, SPECIALISTS)
     return caught.value
 
 
 @pytest.mark.parametrize("make", list(hostile()))
-def test_a_hostile_definition_is_refused_at_once_and_with_a_place(make: Callable[[], tuple[Any, Any]]) -> None:
+def test_a_hostile_definition_is_refused_at_once_and_with_a_place(
+    make: Callable[[], tuple[Any, Any]],
+) -> None:
     raw, text = make()
     durations = []
     for _ in range(3):
@@ -369,24 +446,60 @@ def test_a_hostile_definition_is_refused_at_once_and_with_a_place(make: Callable
         )  # that one is about the whole
 
 
-# ------------------------------------------------------------------------------------------------ what always holds
+# -------------------------------------------------------------------------------- what always holds
 
 words = st.sampled_from(
-    ["", "x", "a", "input", "output", "agent", "condition", "{{ message }}", "{{", "turn", "²", "\0"]
+    [
+        "",
+        "x",
+        "a",
+        "input",
+        "output",
+        "agent",
+        "condition",
+        "{{ message }}",
+        "{{",
+        "turn",
+        "²",
+        "\0",
+    ]
 )
-json_leaves = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5) | words
+json_leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | words
+)
 json_values = st.recursive(
-    json_leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=20
+    json_leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=20,
 )
 settings = st.dictionaries(
     st.sampled_from(
-        ["prompt", "agent", "classes", "tool", "arguments", "question", "goal", "text", "tokens", "max_rounds", "query"]
+        [
+            "prompt",
+            "agent",
+            "classes",
+            "tool",
+            "arguments",
+            "question",
+            "goal",
+            "text",
+            "tokens",
+            "max_rounds",
+            "query",
+        ]
     ),
-    json_values | st.dictionaries(st.sampled_from(["expression", "text", "1", "²"]), words) | st.just(CLASSES),
+    json_values
+    | st.dictionaries(st.sampled_from(["expression", "text", "1", "²"]), words)
+    | st.just(CLASSES),
     max_size=3,
 )
 odd_nodes = st.fixed_dictionaries(
-    {"id": st.sampled_from("abcd") | json_leaves, "type": st.sampled_from([*CONFIGS]) | json_leaves},
+    {"id": st.sampled_from("abcd") | json_leaves, "type": st.sampled_from([*KINDS]) | json_leaves},
     optional={"config": settings | json_values, "name": json_leaves},
 )
 odd_edges = st.fixed_dictionaries(
@@ -394,27 +507,34 @@ odd_edges = st.fixed_dictionaries(
     optional={"condition": json_leaves},
 )
 odd_flows = st.fixed_dictionaries(
-    {"nodes": st.lists(odd_nodes | json_values, max_size=5), "edges": st.lists(odd_edges | json_values, max_size=6)}
+    {
+        "nodes": st.lists(odd_nodes | json_values, max_size=5),
+        "edges": st.lists(odd_edges | json_values, max_size=6),
+    }
 )
 
 
 @UNHURRIED
-@given(json_values | odd_flows | st.fixed_dictionaries({"nodes": json_values, "edges": json_values}))
+@given(
+    json_values | odd_flows | st.fixed_dictionaries({"nodes": json_values, "edges": json_values})
+)
 def test_any_json_value_is_a_plan_or_is_refused(raw: Any) -> None:
     try:
-        assert isinstance(check(raw, SPECIALISTS), Plan)
+        assert isinstance(check(raw, KINDS, SPECIALISTS), FlowPlan)
     except FlowInvalid as invalid:
         assert invalid.problems
         assert all(problem.code and problem.message for problem in invalid.problems)
 
 
-def loops_for_ever(plan: Plan) -> bool:
+def loops_for_ever(plan: FlowPlan) -> bool:
     """Whether there is a cycle of ways that neither wait for a human nor are bounded."""
     ways = {
         (edge.source, edge.target)
         for edge in plan.flow.edges
-        if plan.flow.nodes[edge.source].type not in PAUSES
-        and not (getattr(plan.flow.nodes[edge.source].config, "max_rounds", None) and edge.condition)
+        if not plan.flow.nodes[edge.source].kind.pauses
+        and not (
+            getattr(plan.flow.nodes[edge.source].config, "max_rounds", None) and edge.condition
+        )
     }
     while leaves := {target for _, target in ways} - {source for source, _ in ways}:
         ways = {way for way in ways if way[1] not in leaves}
@@ -425,48 +545,63 @@ def loops_for_ever(plan: Plan) -> bool:
 @given(small_flows())
 def test_no_flow_that_is_accepted_can_loop_for_ever(raw: dict[str, Any]) -> None:
     try:
-        plan = check(raw)
+        plan = check(raw, KINDS)
     except FlowInvalid:
         return
     assert not loops_for_ever(plan)
-    for id_, found in plan.joins.items():
-        assert found.join in plan.flow.nodes
-        assert id_ not in found.inside
-        assert sum(len(region) for region in found.regions) == len(found.inside)
+    for id_, branches in plan.joins.items():
+        assert branches.join in plan.flow.nodes
+        assert id_ not in branches.inside
+        assert sum(len(region) for region in branches.regions) == len(branches.inside)
 
 
-# ------------------------------------------------------------------------------------------------ what is allowed
+# ---------------------------------------------------------------------------------- what is allowed
 
 ALLOWED = {
-    "a cycle that max_rounds bounds": flow("i>a>c>o c>a", {"c>a": "turn"}, c=node("condition", max_rounds=3)),
+    "a cycle that max_rounds bounds": flow(
+        "i>a>c>o c>a", {"c>a": "turn"}, c=node("condition", max_rounds=3)
+    ),
     "a cycle that a human bounds": flow("i>a>b>o b>a", {"b>a": 'outputs["b"] == "no"'}, b=APPROVAL),
     "a step to itself": flow("i>t>o t>t", {"t>o": "turn > 2"}, t=STEP),
     "steps without an output": flow("i>t>u", {"t>u": "turn > 2"}, t=STEP, u=STEP),
     "branches of different lengths": flow("i>p>b>c>s>o p>d>s", **PARALLEL),
     "a branch that is the way itself": flow("i>p>b>s>o p>s", **PARALLEL),
-    "parallel nodes inside each other": flow("i>p>b>s>o p>q>c>s q>d>s", q=node("parallel"), **PARALLEL),
+    "parallel nodes inside each other": flow(
+        "i>p>b>s>o p>q>c>s q>d>s", q=node("parallel"), **PARALLEL
+    ),
     "a condition inside of a branch": flow("i>p>b>s>o p>c>d>s c>s", {"c>d": "turn"}, **PARALLEL),
     "branches that come together in an output with a text": flow(
         "i>p>b>o p>c>o", **PARALLEL, o=node("output", text='{{ outputs["b"] }}')
     ),
     "as many nodes as there may be": long_chain(NODES - 2),
-    "a condition that reads its own node": flow("i>a>o a>b>o", {"a>b": 'outputs["a"] == ""'}, b=AGENT),
+    "a condition that reads its own node": flow(
+        "i>a>o a>b>o", {"a>b": 'outputs["a"] == ""'}, b=AGENT
+    ),
     "an output of a node of an earlier round": flow(
-        "i>a>c>o c>a", {"c>a": "turn"}, a=node("agent", prompt='{{ outputs["a"] }}'), c=node("condition", max_rounds=3)
+        "i>a>c>o c>a",
+        {"c>a": "turn"},
+        a=node("agent", prompt='{{ outputs["a"] }}'),
+        c=node("condition", max_rounds=3),
     ),
 }
 
 
 @pytest.mark.parametrize("raw", ALLOWED.values(), ids=ALLOWED)
 def test_what_can_be_executed_is_accepted_as_a_value_and_as_text(raw: Any) -> None:
-    plan = check(raw, SPECIALISTS)
-    assert plan == check(from_text(to_yaml(raw)), SPECIALISTS) == check(from_text(to_json(raw)), SPECIALISTS)
+    plan = check(raw, KINDS, SPECIALISTS)
+    assert (
+        plan
+        == check(from_text(to_yaml(raw)), KINDS, SPECIALISTS)
+        == check(from_text(to_json(raw)), KINDS, SPECIALISTS)
+    )
 
 
 def test_the_expressions_of_a_flow_are_bounded_together() -> None:
     placeholders = ("{{" + "turn and " * 33 + "1}}") * 50
     assert 2 * len(placeholders) < EXPRESSIONS < 3 * len(placeholders)
-    [problem] = problems_of(flow("i>a>b>c>d>o", **dict.fromkeys("abcd", node("agent", prompt=placeholders))))
+    [problem] = problems_of(
+        flow("i>a>b>c>d>o", **dict.fromkeys("abcd", node("agent", prompt=placeholders)))
+    )
     assert (problem.code, problem.path) == ("TOO_LARGE", "/nodes/3/config/prompt")
 
 

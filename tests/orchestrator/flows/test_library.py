@@ -1,4 +1,4 @@
-"""Stored flows: whose they are, which revision of them is run, and how they are told apart from the server's graphs."""
+"""Stored flows: their owners, their revisions, and their names beside the server's graphs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def answer(engine: Engine, user: str, graph: str = "flow:f") -> str:
     return end_of(await events_of(await engine.start("Hello", user=user, graph=graph))).text
 
 
-# ------------------------------------------------------------------------------------------------ drafts, published
+# -------------------------------------------------------------------------------- drafts, published
 
 
 async def test_the_owner_runs_the_draft_and_others_what_is_published(url: str) -> None:
@@ -59,7 +59,8 @@ async def test_a_deleted_flow_is_run_no_more(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["flow:", "flow:f@1", "flow:f@2", "flow:none", "flow:../f", "flow:\0", "flow:" + "f" * 999]
+    "name",
+    ["flow:", "flow:f@1", "flow:f@2", "flow:none", "flow:../f", "flow:\0", "flow:" + "f" * 999],
 )
 async def test_only_a_flows_name_names_it(url: str, name: str) -> None:
     async with served_team(url, speaking(one="One.")) as (_, engine):
@@ -95,15 +96,19 @@ async def test_flows_are_their_owners(url: str) -> None:
         assert [record.agent_id for record in await flows.mine("ada")] == ["f"]
 
 
-# ------------------------------------------------------------------------------------------------ definitions
+# -------------------------------------------------------------------------------------- definitions
 
 
-@pytest.mark.parametrize("write", [lambda raw: raw, to_json, to_yaml, lambda raw: to_yaml(raw).encode()])
+@pytest.mark.parametrize(
+    "write", [lambda raw: raw, to_json, to_yaml, lambda raw: to_yaml(raw).encode()]
+)
 async def test_a_definition_is_kept_as_it_was_given(url: str, write: Any) -> None:
     raw = ONE | {"viewport": {"zoom": 1.5, "at": [0, -0.0, None]}, "emoji": "🦊\u2028"}
     async with open_library(url) as flows:
         record = await flows.save(write(raw), "ada")
-        assert msgspec.json.encode(await flows.definition(record.agent_id, "ada")) == msgspec.json.encode(raw)
+        assert msgspec.json.encode(
+            await flows.definition(record.agent_id, "ada")
+        ) == msgspec.json.encode(raw)
         await flows.publish(record.agent_id, "ada")
         await flows.save(TWO, "ada", record.agent_id)
         assert await flows.definition(record.agent_id, "ada", published=True) == raw
@@ -146,16 +151,18 @@ async def test_the_team_can_be_copied(url: str) -> None:
         flows.check(to_json(flows.built_in()))
 
 
-# ------------------------------------------------------------------------------------------------ agents, graphs
+# ----------------------------------------------------------------------------------- agents, graphs
 
 
-async def test_an_agent_is_a_flow_or_a_graph_or_the_default_while_there_are_no_flows(url: str) -> None:
+async def test_an_agent_is_a_flow_or_a_graph_or_the_default_while_there_are_no_flows(
+    url: str,
+) -> None:
     async with opened(url) as engine:
         flows = library(engine)
         assert [await flows.agent(name, "ada") for name in ("f", "team")] == [None, "team"]
         await flows.save(ONE, "ada", "f")
         assert [await flows.agent(name, "ada") for name in ("f", "team")] == ["flow:f", "team"]
-        assert await flows.agent("f", "eve") is None, "a draft is nobody else's business"
+        assert await flows.agent("f", "eve") is None, "a draft is for its owner only"
         await flows.publish((await flows.save(ONE, "ada", "h")).agent_id, "ada")
         for name, user in (("f", "eve"), ("g", "ada")):
             with pytest.raises(NotFound):
@@ -169,9 +176,9 @@ async def test_only_a_revision_is_a_graph(url: str, name: str) -> None:
     async with opened(url) as engine:
         await library(engine).save(ONE, "ada", "f")
         assert await library(engine).graph(name) is None
-        found = await library(engine).graph("flow:f@1")
-        assert found is not None
-        assert found is await library(engine).graph("flow:f@1")
+        graph = await library(engine).graph("flow:f@1")
+        assert graph is not None
+        assert graph is await library(engine).graph("flow:f@1")
 
 
 async def test_graphs_are_compiled_anew_when_they_were_not_used_for_long(url: str) -> None:
@@ -180,7 +187,9 @@ async def test_graphs_are_compiled_anew_when_they_were_not_used_for_long(url: st
         await flows.save(flow("i>t>o", t=node("template", template="x")), "ada", "f")
         for _ in range(COMPILED):
             await flows.save(flow("i>t>o", t=node("template", template="x")), "ada", "f")
-        kept = {revision: await flows.graph(f"flow:f@{revision}") for revision in range(1, COMPILED + 1)}
+        kept = {
+            revision: await flows.graph(f"flow:f@{revision}") for revision in range(1, COMPILED + 1)
+        }
         assert await flows.graph("flow:f@1") is kept[1]
         await flows.graph(f"flow:f@{COMPILED + 1}")
         assert await flows.graph("flow:f@1") is kept[1]
@@ -199,13 +208,17 @@ async def test_a_conversation_goes_on_with_the_draft_of_the_day(url: str) -> Non
         assert asked(server) == ["one", "two"]
 
 
-async def test_a_run_whose_flow_is_refused_here_does_not_keep_others_from_recovery(url: str) -> None:
+async def test_a_run_whose_flow_is_refused_here_does_not_keep_others_from_recovery(
+    url: str,
+) -> None:
     """A release may be stricter than the one that stored the flow."""
     async with opened(url) as engine:
         await library(engine).save(ONE, "ada", "f")
         name = await library(engine).name_for("flow:f", "ada")
         assert name is not None
-        await engine.database.write(transactions.save_flow, "f", "ada", b'{"nodes": [], "edges": []}', 1)
+        await engine.database.write(
+            transactions.save_flow, "f", "ada", b'{"nodes": [], "edges": []}', 1
+        )
         assert await library(engine).graph("flow:f@2") is None
         assert await library(engine).graph(name) is not None
 
@@ -215,11 +228,15 @@ async def test_a_thread_that_was_made_for_a_flow_stays_with_it(url: str) -> None
         for name, goal in (("s1", "One?"), ("s2", "Two?")):
             await library(engine).save(steps(goal), "local", name)
         thread = await engine.create_thread(graph="flow:s1", idempotency_key="k")
-        said = []
+        answers = []
         for graph in (None, "flow:s2", None):
             run = await engine.start("go", thread_id=thread.id, graph=graph)
-            said.append((run.graph, await run.text()))
-        assert said == [("flow:s1@1", "One?"), ("flow:s2@1", "Two?"), ("flow:s1@1", "One? Next.")]
+            answers.append((run.graph, await run.text()))
+        assert answers == [
+            ("flow:s1@1", "One?"),
+            ("flow:s2@1", "Two?"),
+            ("flow:s1@1", "One? Next."),
+        ]
         with pytest.raises(IdempotencyConflict):
             await engine.create_thread(graph="flow:s2", idempotency_key="k")
 
@@ -230,7 +247,10 @@ def steps(goal: str) -> dict[str, Any]:
         {"id": "a", "type": "step", "config": {"goal": goal}},
         {"id": "b", "type": "step", "config": {"goal": f"{goal} Next."}},
     ]
-    return {"nodes": nodes, "edges": [{"source": "in", "target": "a"}, {"source": "a", "target": "b"}]}
+    return {
+        "nodes": nodes,
+        "edges": [{"source": "in", "target": "a"}, {"source": "a", "target": "b"}],
+    }
 
 
 async def test_a_question_can_be_answered_after_its_flow_was_withdrawn(url: str) -> None:
@@ -240,9 +260,13 @@ async def test_a_question_can_be_answered_after_its_flow_was_withdrawn(url: str)
         run = await begin(engine, "hi", graph="flow:f", dialect="page", thread_name="1")
         assert await run.text() == "Really?"
         await library(engine).publish("f", "ada", published=False)
-        answer = await begin(engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k")
+        answer = await begin(
+            engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k"
+        )
         assert (answer.id, await answer.text()) == (run.id, "yes")
-        again = await begin(engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k")
+        again = await begin(
+            engine, "yes", graph="flow:f", dialect="page", thread_name="1", idempotency_key="k"
+        )
         assert (again.id, again.created) == (run.id, False)
 
 
@@ -252,7 +276,10 @@ def asking() -> dict[str, Any]:
         {"id": "ask", "type": "approval", "config": {"question": "Really?"}},
         {"id": "out", "type": "output"},
     ]
-    return {"nodes": nodes, "edges": [{"source": "in", "target": "ask"}, {"source": "ask", "target": "out"}]}
+    return {
+        "nodes": nodes,
+        "edges": [{"source": "in", "target": "ask"}, {"source": "ask", "target": "out"}],
+    }
 
 
 def nested(depth: int) -> Any:

@@ -19,7 +19,10 @@ from tests.orchestrator.support import UNHURRIED
     [
         ("A=1", {"A": "1"}),
         ("# note\n\nexport A = two words   # note\nB=", {"A": "two words", "B": ""}),
-        ("A='single # not a note' # note\nB=pass#word", {"A": "single # not a note", "B": "pass#word"}),
+        (
+            "A='single # not a note' # note\nB=pass#word",
+            {"A": "single # not a note", "B": "pass#word"},
+        ),
         (r'A="tab\t, \"quote\", back\\slash"', {"A": 'tab\t, "quote", back\\slash'}),
         ('A="two\nlines"\nB=1', {"A": "two\nlines", "B": "1"}),
         ("A=1\nB=${A}-${MISSING:-else}-${MISSING}", {"A": "1", "B": "1-else-"}),
@@ -28,7 +31,9 @@ from tests.orchestrator.support import UNHURRIED
         ("KEY=sk-a/b+c==", {"KEY": "sk-a/b+c=="}),
     ],
 )
-def test_a_file_is_read_as_people_write_them(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
+def test_a_file_is_read_as_people_write_them(
+    tmp_path: Path, text: str, expected: dict[str, str]
+) -> None:
     path = tmp_path / ".env"
     path.write_bytes(text.encode())
     assert read_env_file(path) == expected
@@ -46,13 +51,17 @@ VALUES = st.text(st.characters(exclude_characters="'\r\0$", exclude_categories=[
 
 @UNHURRIED
 @given(st.dictionaries(NAMES, VALUES))
-def test_whatever_stands_in_single_quotes_is_taken_as_it_is(tmp_path: Path, values: dict[str, str]) -> None:
+def test_whatever_stands_in_single_quotes_is_taken_as_it_is(
+    tmp_path: Path, values: dict[str, str]
+) -> None:
     path = tmp_path / ".env"
     path.write_bytes("".join(f"{name}='{value}'\n" for name, value in values.items()).encode())
     assert read_env_file(path) == values
 
 
-def test_variables_are_set_over_what_they_are_and_removed_by_null(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_set_over_what_they_are_and_removed_by_null(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("GONE", "x")
     monkeypatch.setenv("CHANGED", "x")
     with forgetting():

@@ -1,4 +1,6 @@
-"""Nodes of odd kinds: what LangGraph makes of them is what a run makes of them, and each run ends once."""
+"""Nodes of odd kinds: what LangGraph makes of them is what a run makes of them, and each run ends
+once.
+"""
 
 from __future__ import annotations
 
@@ -148,5 +150,10 @@ async def test_generators_in_subgraphs_work_too(url: str) -> None:
 
 
 def test_a_graph_without_generators_stays_as_it_is() -> None:
-    graph = StateGraph(MessagesState).add_node("node", starts_a_thread).add_edge(START, "node").compile()
+    graph = (
+        StateGraph(MessagesState)
+        .add_node("node", starts_a_thread)
+        .add_edge(START, "node")
+        .compile()
+    )
     assert without_generators(graph) is graph

@@ -28,7 +28,9 @@ def module(folder: Path, name: str, label: str, *others: Path) -> Any:
 def two(folder: Path, files: dict[str, str]) -> tuple[Path, Path]:
     """Two projects of the same files, in each of which `NAME` is its own name."""
     for name in ("a", "b"):
-        write(folder / name, {path: text.replace("NAME", repr(name)) for path, text in files.items()})
+        write(
+            folder / name, {path: text.replace("NAME", repr(name)) for path, text in files.items()}
+        )
     return folder / "a", folder / "b"
 
 
@@ -47,7 +49,13 @@ def late():
 
 def test_a_file_is_a_member_of_its_package(project: Path) -> None:
     write(
-        project, {"src/bot/__init__.py": "", "src/bot/inner/__init__.py": "", "src/bot/inner/graph.py": "", "x.py": ""}
+        project,
+        {
+            "src/bot/__init__.py": "",
+            "src/bot/inner/__init__.py": "",
+            "src/bot/inner/graph.py": "",
+            "x.py": "",
+        },
     )
     assert member_of(project / "x.py") == (project, "x")
     assert member_of(project / "src/bot/inner/graph.py") == (project / "src", "bot.inner.graph")
@@ -90,7 +98,11 @@ def test_what_is_imported_already_keeps_its_name(project: Path) -> None:
 def test_packages_of_two_projects_with_one_name_are_never_mixed(project: Path) -> None:
     files = {
         "agent/__init__.py": "from agent.graph import word",
-        "agent/graph.py": "from . import parts\nfrom .parts.inner import word\nimport agent.parts.inner as again\n",
+        "agent/graph.py": (
+            "from . import parts\n"
+            "from .parts.inner import word\n"
+            "import agent.parts.inner as again\n"
+        ),
         "agent/parts/__init__.py": "",
         "agent/parts/inner.py": "def word():\n    from agent.parts import own\n    return own.it\n",
         "agent/parts/own.py": "it = NAME",
@@ -104,18 +116,32 @@ def test_packages_of_two_projects_with_one_name_are_never_mixed(project: Path) -
 
 
 @pytest.mark.parametrize("own", ["data.py", "data/__init__.py", "data/loaders.py"])
-def test_names_of_our_own_folders_are_free(project: Path, own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_our_own_folders_are_free(
+    project: Path, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also in a checkout, whose folders of these names lie on `sys.path`."""
     others = [one for one in sys.path if Path(one, "orchestrator").is_dir() and Path(one) != ROOT]
     monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in others])
     inside = "from data import loaders as data" if own.endswith("loaders.py") else "import data"
-    write(project, {"graph.py": f"{inside}\nwhose = data.WHOSE\n", own: "WHOSE = 'mine'", "api.py": "", "rag.py": ""})
+    write(
+        project,
+        {
+            "graph.py": f"{inside}\nwhose = data.WHOSE\n",
+            own: "WHOSE = 'mine'",
+            "api.py": "",
+            "rag.py": "",
+        },
+    )
     assert module(project, "graph", "g").whose == "mine"
 
 
 def test_a_graph_may_be_called_as_we_are(project: Path) -> None:
     write(
-        project, {"antiphon.py": "import orchestrator\nwhose = orchestrator.whose", "orchestrator.py": "whose = 'mine'"}
+        project,
+        {
+            "antiphon.py": "import orchestrator\nwhose = orchestrator.whose",
+            "orchestrator.py": "whose = 'mine'",
+        },
     )
     found = module(project, "antiphon", "g")
     assert (found.whose, found.__name__) == ("mine", "antiphon__g")
@@ -123,13 +149,23 @@ def test_a_graph_may_be_called_as_we_are(project: Path) -> None:
 
 
 def test_what_a_project_does_not_have_is_found_where_others_find_it(project: Path) -> None:
-    write(project, {"graph.py": "import antiphon.data\nimport json\nimport langgraph.graph\n", "api.py": ""})
+    write(
+        project,
+        {"graph.py": "import antiphon.data\nimport json\nimport langgraph.graph\n", "api.py": ""},
+    )
     found = module(project, "graph", "g")
     assert (found.antiphon, found.json) == (antiphon, json)
 
 
 def test_the_standard_library_keeps_its_names(project: Path) -> None:
-    write(project, {"json.py": "def dumps(x): raise OSError", "graph.py": "import json\nimport api\n", "api.py": ""})
+    write(
+        project,
+        {
+            "json.py": "def dumps(x): raise OSError",
+            "graph.py": "import json\nimport api\n",
+            "api.py": "",
+        },
+    )
     assert module(project, "graph", "g").json is json
     assert module(project, "json", "g").__name__ == "json__g"
 
@@ -137,30 +173,55 @@ def test_the_standard_library_keeps_its_names(project: Path) -> None:
 def test_an_own_module_comes_before_an_installed_one_for_its_project_only(project: Path) -> None:
     import click
 
-    write(project, {"click.py": "whose = 'mine'", "graph.py": "import click\nfrom click import whose\n"})
+    write(
+        project,
+        {"click.py": "whose = 'mine'", "graph.py": "import click\nfrom click import whose\n"},
+    )
     assert module(project, "graph", "g").whose == "mine"
     assert importlib.import_module("click") is click
 
 
 def test_a_mere_folder_comes_after_an_installed_package(project: Path) -> None:
-    """As Python has it: a folder called `langgraph` that holds the graph does not hide LangGraph."""
+    """As Python has it: a folder called `langgraph` that holds the graph does not hide
+    LangGraph.
+    """
     write(
-        project, {"langgraph/agent.py": "", "graph.py": "from langgraph.graph import START\nimport api\n", "api.py": ""}
+        project,
+        {
+            "langgraph/agent.py": "",
+            "graph.py": "from langgraph.graph import START\nimport api\n",
+            "api.py": "",
+        },
     )
     assert module(project, "graph", "g").START == "__start__"
 
 
 def test_neighbours_come_before_the_folders_that_a_project_declares(project: Path) -> None:
-    write(project, {"a/graph.py": "import helper, shared", "a/helper.py": "x = 'near'", "helper.py": "x = 'far'"})
+    write(
+        project,
+        {
+            "a/graph.py": "import helper, shared",
+            "a/helper.py": "x = 'near'",
+            "helper.py": "x = 'far'",
+        },
+    )
     write(project, {"shared/__init__.py": "import helper"})
     found = module(project / "a", "graph", "a", project)
     assert (found.helper.x, found.shared.helper.x) == ("near", "far")
 
 
 def test_a_package_around_which_nothing_counts(project: Path) -> None:
-    """A `__init__.py` in the project's own folder makes it a package; its neighbours are other projects."""
+    """A `__init__.py` in the project's own folder makes it a package; its neighbours are other
+    projects.
+    """
     write(
-        project, {"mine/__init__.py": "", "mine/graph.py": "from . import parts", "mine/parts.py": "", "other.py": ""}
+        project,
+        {
+            "mine/__init__.py": "",
+            "mine/graph.py": "from . import parts",
+            "mine/parts.py": "",
+            "other.py": "",
+        },
     )
     root = register(project, [project / "mine"], "g", "mine")
     assert import_from(root, "mine.graph").parts.__name__ == "mine.parts"
@@ -170,14 +231,26 @@ def test_a_package_around_which_nothing_counts(project: Path) -> None:
 
 
 def test_a_file_is_executed_once(project: Path) -> None:
-    write(project, {"counted.py": "from pathlib import Path\nwith Path('count').open('a') as f:\n    f.write('x')\n"})
-    write(project, {"one.py": "import counted", "two.py": "import counted\nimport one\n", "data.py": "import counted"})
+    write(
+        project,
+        {"counted.py": "with open('count', 'a') as f:\n    f.write('x')\n"},
+    )
+    write(
+        project,
+        {
+            "one.py": "import counted",
+            "two.py": "import counted\nimport one\n",
+            "data.py": "import counted",
+        },
+    )
     for name in ("one", "two", "counted", "data"):
         module(project, name, name)
     assert Path("count").read_text() == "x"
 
 
-def test_what_is_imported_already_is_not_executed_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_imported_already_is_not_executed_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As in a notebook, which imports its own modules before it serves their graphs."""
     a, b = two(project, {"mine_utils.py": "whose = NAME", "mine_graph.py": "import mine_utils"})
     monkeypatch.syspath_prepend(a)
@@ -196,16 +269,20 @@ import sys
 from pathlib import Path
 import antiphon.data.records
 from antiphon.orchestrator.graphs.imports import import_from, register
-home, here = (register(Path(name).resolve(), (), label) for name, label in ((sys.argv[1], "ours"), (sys.argv[2], "g")))
+home = register(Path(sys.argv[1]).resolve(), (), "ours")
+here = register(Path(sys.argv[2]).resolve(), (), "g")
 assert import_from(here, "graph").data.whose == "mine"
 assert import_from(home, "antiphon") is antiphon
 import antiphon.api.problems
-assert not [name for name in sys.modules if "__" in name and name.startswith(("antiphon", "data__ours", "api"))]
+renamed = [name for name in sys.modules if "__" in name]
+assert not [name for name in renamed if name.startswith(("antiphon", "data__ours", "api"))]
 """
 
 
 def test_we_are_imported_once_if_our_own_folder_is_a_project(project: Path) -> None:
-    write(project, {"data.py": "whose = 'mine'", "graph.py": "import data", "tests/__init__.py": ""})
+    write(
+        project, {"data.py": "whose = 'mine'", "graph.py": "import data", "tests/__init__.py": ""}
+    )
     command = [sys.executable, "-c", AT_HOME, str(ROOT), str(project)]
     subprocess.run(command, check=True, cwd=project.parent, env={"PYTHONPATH": str(ROOT)})
 
@@ -238,7 +315,9 @@ def test_types_of_a_module_with_a_name_of_its_own_work_everywhere(project: Path)
     found = module(project, "data", "g")
     thing = found.Thing("x", found.Thing("y"))
     assert get_type_hints(found.State) == {"thing": found.Thing}
-    assert found.Model.model_validate({"inner": {"name": "x"}, "other": {}}).inner == found.Thing("x")
+    assert found.Model.model_validate({"inner": {"name": "x"}, "other": {}}).inner == found.Thing(
+        "x"
+    )
     serde = JsonPlusSerializer()
     for value in (thing, found.Colour.RED, found.Model(other=found.Model())):
         assert serde.loads_typed(serde.dumps_typed(value)) == value
@@ -258,20 +337,34 @@ print(repr(JsonPlusSerializer().loads_typed(("msgpack", Path("stored").read_byte
 
 
 def test_what_was_stored_is_read_again_after_a_restart(project: Path) -> None:
-    """Also if the class stands in a module that is imported late, and the graphs come in another order."""
-    a, b = two(project, {"graph.py": "def late():\n    import data\n    return data.Thing(NAME)\n", "data.py": TYPES})
+    """Also if the class stands in a module that is imported late, and the graphs come in another
+    order.
+    """
+    a, b = two(
+        project,
+        {
+            "graph.py": "def late():\n    import data\n    return data.Thing(NAME)\n",
+            "data.py": TYPES,
+        },
+    )
     roots = [register(folder, (), folder.name) for folder in (a, b)]
     things = [import_from(root, "graph").late() for root in roots]
     assert [type(thing).__module__ for thing in things] == ["data__a", "data__b"]
     Path("stored").write_bytes(JsonPlusSerializer().dumps_typed(things[1])[1])
     again = subprocess.run(
-        [sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", AGAIN],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT)},
     )
     assert again.stdout.strip() == "Thing(name='b', parent=None)"
 
 
 def test_names_of_before_lead_to_the_modules_of_now(project: Path) -> None:
-    """A project alone has its plain names, and with another one it has not: states of both times are read."""
+    """A project alone has its plain names, and with another one it has not: states of both times
+    are read.
+    """
     a, b = two(project, {"pack/__init__.py": "", "pack/types.py": TYPES, "utils.py": TYPES})
     roots = [register(folder, (), folder.name) for folder in (a, b)]
     first, second = (import_from(root, "pack.types") for root in roots)

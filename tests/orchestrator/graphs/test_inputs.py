@@ -1,4 +1,6 @@
-"""A message becomes the input of graphs with any schema; a request's values become their context."""
+"""A message becomes the input of graphs with any schema; a request's values become their
+context.
+"""
 
 from __future__ import annotations
 
@@ -80,9 +82,15 @@ class Turn(BaseModel):
         (list[str], [text for _, text in ROLES]),
         (list[dict], [{"role": role, "content": text} for role, text in ROLES]),
         (list[dict[str, str]] | None, [{"role": role, "content": text} for role, text in ROLES]),
-        (list[typed(role=str, content=str)], [{"role": role, "content": text} for role, text in ROLES]),
+        (
+            list[typed(role=str, content=str)],
+            [{"role": role, "content": text} for role, text in ROLES],
+        ),
         (list[tuple[str, str]], ROLES),
-        (Annotated[list[Turn], operator.add], [Turn(role=role, content=text) for role, text in ROLES]),
+        (
+            Annotated[list[Turn], operator.add],
+            [Turn(role=role, content=text) for role, text in ROLES],
+        ),
         (str, "three"),
     ],
 )
@@ -90,14 +98,19 @@ def test_the_conversation_goes_to_messages_in_their_own_form(kind: Any, expected
     assert filled(typed(messages=kind, summary=str)) == {"messages": expected}
 
 
-@pytest.mark.parametrize("state", [MessagesState, OfClass, OfModel, typed(messages=list, question=Literal["a"])])
+@pytest.mark.parametrize(
+    "state", [MessagesState, OfClass, OfModel, typed(messages=list, question=Literal["a"])]
+)
 def test_messages_come_before_every_text(state: Any) -> None:
     assert filled(state) == {"messages": SPOKEN}
 
 
 def test_beside_messages_a_text_that_is_what_the_user_said_is_filled_if_it_is_needed() -> None:
     assert filled(typed(messages=list, question=str)) == {"messages": SPOKEN, "question": "three"}
-    assert filled(typed(messages=list, question=str | None)) == {"messages": SPOKEN, "question": "three"}
+    assert filled(typed(messages=list, question=str | None)) == {
+        "messages": SPOKEN,
+        "question": "three",
+    }
     assert filled(typed(messages=list, topic=str)) == {"messages": SPOKEN}
 
     class Optionally(TypedDict, total=False):
@@ -137,7 +150,9 @@ def test_the_message_goes_to_the_text_that_means_it(state: Any, key: str) -> Non
 
 
 def test_a_list_of_messages_by_any_name_comes_before_an_unknown_text() -> None:
-    assert filled(typed(talk=Annotated[list[AnyMessage], add_messages], summary=str)) == {"talk": SPOKEN}
+    assert filled(typed(talk=Annotated[list[AnyMessage], add_messages], summary=str)) == {
+        "talk": SPOKEN
+    }
     assert filled(typed(talk=list[BaseMessage], question=str)) == {"question": "three"}
     assert filled(typed(last=HumanMessage)) == {"last": SPOKEN[-1]}
 
@@ -155,8 +170,12 @@ def test_only_the_input_schema_counts() -> None:
 
 
 @UNHURRIED
-@given(st.sets(st.sampled_from(TEXT_KEYS), min_size=1), st.sets(st.sampled_from(["a1", "b1", "c1"])))
-def test_the_likeliest_of_several_texts_is_taken_in_any_order(known: set[str], others: set[str]) -> None:
+@given(
+    st.sets(st.sampled_from(TEXT_KEYS), min_size=1), st.sets(st.sampled_from(["a1", "b1", "c1"]))
+)
+def test_the_likeliest_of_several_texts_is_taken_in_any_order(
+    known: set[str], others: set[str]
+) -> None:
     likeliest = min(known, key=TEXT_KEYS.index)
     for names in (sorted(known | others), sorted(known | others, reverse=True)):
         assert filled(typed(**dict.fromkeys(names, str))) == {likeliest: "three"}
@@ -185,14 +204,23 @@ class Strict(BaseModel):
 
 
 def test_inputs_fill_the_other_fields() -> None:
-    assert filled(Enrichment, extraction_schema={"a": 1}) == {"topic": "three", "extraction_schema": {"a": 1}}
-    assert filled(Enrichment, topic="birds", extraction_schema={}) == {"topic": "birds", "extraction_schema": {}}
+    assert filled(Enrichment, extraction_schema={"a": 1}) == {
+        "topic": "three",
+        "extraction_schema": {"a": 1},
+    }
+    assert filled(Enrichment, topic="birds", extraction_schema={}) == {
+        "topic": "birds",
+        "extraction_schema": {},
+    }
     assert filled(typed(left=str, right=str), left="a") == {"left": "a"}
-    assert filled(MessagesState, messages=[("ai", "hello")]) == {"messages": [("ai", "hello"), SPOKEN[-1]]}
+    assert filled(MessagesState, messages=[("ai", "hello")]) == {
+        "messages": [("ai", "hello"), SPOKEN[-1]]
+    }
 
 
 HOW = (
-    "fill them by `inputs`, or let the graph's entry in langgraph.json name the one that takes the message by `input`."
+    "fill them by `inputs`, or name the one that takes the message in the graph's entry in"
+    ' langgraph.json, for example `"input": "left"`.'
 )
 
 
@@ -201,14 +229,28 @@ HOW = (
     [
         (Enrichment, {}, "This graph needs extraction_schema in the request's `inputs`."),
         (Strict, {}, "This graph needs count in the request's `inputs`."),
-        (Strict, {"count": 0}, "The `inputs` are not valid: count: Input should be greater than or equal to 1."),
-        (Strict, {"count": 1, "topic": "secret"}, "The `inputs` are not valid: topic: it is refused."),
+        (
+            Strict,
+            {"count": 0},
+            "The `inputs` are not valid: count: Input should be greater than or equal to 1.",
+        ),
+        (
+            Strict,
+            {"count": 1, "topic": "secret"},
+            "The `inputs` are not valid: topic: it is refused.",
+        ),
         (typed(left=str, right=str), {}, f"This graph takes left, right: {HOW}"),
-        (typed(count=int), {}, f"This graph takes count: {HOW}"),
+        (
+            typed(count=int),
+            {},
+            "This graph takes count: none of them takes a text, so fill them by `inputs`.",
+        ),
         (typed(topic=str), {"topc": 1}, "This graph takes no topc; it takes topic."),
     ],
 )
-def test_what_cannot_be_filled_is_refused_by_name(state: Any, inputs: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_filled_is_refused_by_name(
+    state: Any, inputs: dict[str, Any], told: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         filled(state, **inputs)
     assert (refused.value.code, refused.value.message) == ("BAD_INPUT", told)
@@ -317,21 +359,32 @@ def test_a_bare_value_takes_no_inputs() -> None:
 def test_a_graph_of_bare_nodes_is_given_its_channels() -> None:
     def graph(**channels: Any) -> Any:
         node = NodeBuilder().subscribe_only("question").do(lambda text: text).write_to("answer")
-        known = {name: EphemeralValue(kind) for name, kind in channels.items()} | {"answer": LastValue(str)}
+        known = {name: EphemeralValue(kind) for name, kind in channels.items()} | {
+            "answer": LastValue(str)
+        }
         inputs = list(channels) if len(channels) > 1 else next(iter(channels))
-        return Pregel(nodes={"n": node}, channels=known, input_channels=inputs, output_channels="answer")
+        return Pregel(
+            nodes={"n": node}, channels=known, input_channels=inputs, output_channels="answer"
+        )
 
     assert form_of(graph(question=str)).fill(HumanMessage("three")) == "three"
-    assert form_of(graph(question=str, other=int)).fill(HumanMessage("three")) == {"question": "three"}
+    assert form_of(graph(question=str, other=int)).fill(HumanMessage("three")) == {
+        "question": "three"
+    }
 
 
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
         (ChatPromptTemplate.from_template("About {topic}"), "Human: About three"),
-        (ChatPromptTemplate.from_messages([MessagesPlaceholder("messages")]), "Human: one\nAI: two\nHuman: three"),
         (
-            ChatPromptTemplate.from_messages([MessagesPlaceholder("history"), ("user", "So {question}")]),
+            ChatPromptTemplate.from_messages([MessagesPlaceholder("messages")]),
+            "Human: one\nAI: two\nHuman: three",
+        ),
+        (
+            ChatPromptTemplate.from_messages(
+                [MessagesPlaceholder("history"), ("user", "So {question}")]
+            ),
             "Human: one\nAI: two\nHuman: So three",
         ),
         (RunnableLambda(lambda text: f"said {text}"), "said three"),
@@ -339,7 +392,10 @@ def test_a_graph_of_bare_nodes_is_given_its_channels() -> None:
 )
 async def test_another_runnable_is_given_what_it_takes(prompt: Any, expected: str) -> None:
     graph = as_graph(
-        "chain", prompt | RunnableLambda(lambda given: getattr(given, "to_string", lambda: given)()) | StrOutputParser()
+        "chain",
+        prompt
+        | RunnableLambda(lambda given: getattr(given, "to_string", lambda: given)())
+        | StrOutputParser(),
     )
     given = form_of(graph).fill(HumanMessage("three"), HISTORY)
     assert type(given) in (str, dict)
@@ -381,12 +437,22 @@ def test_a_context_has_the_schemas_defaults() -> None:
     [
         (Needy, {}, "This graph needs user in the request's `context`."),
         (Strict, {"topic": "x"}, "This graph needs count in the request's `context`."),
-        (Strict, {"topic": 7, "count": 1}, "The `context` is not valid: topic: Input should be a valid string."),
-        (Strict, {"topic": "secret", "count": 1}, "The `context` is not valid: topic: it is refused."),
+        (
+            Strict,
+            {"topic": 7, "count": 1},
+            "The `context` is not valid: topic: Input should be a valid string.",
+        ),
+        (
+            Strict,
+            {"topic": "secret", "count": 1},
+            "The `context` is not valid: topic: it is refused.",
+        ),
         (Defaults, {"size": -1}, "The `context` is not valid."),
     ],
 )
-def test_a_context_that_does_not_fit_is_refused_by_name(schema: Any, values: dict[str, Any], told: str) -> None:
+def test_a_context_that_does_not_fit_is_refused_by_name(
+    schema: Any, values: dict[str, Any], told: str
+) -> None:
     with pytest.raises(BadContext) as refused:
         context_of(schema, values)
     assert (refused.value.code, refused.value.message) == ("BAD_CONTEXT", told)

@@ -7,15 +7,15 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.graph import START, StateGraph
 
-from antiphon import open_engine
 from antiphon.orchestrator.graphs.loading import GraphError, load_graphs
 from antiphon.orchestrator.graphs.served import serve_graph
 from tests.orchestrator.projects import SAYING, write
-from tests.orchestrator.support import Knowledge, chain, opened, saying
+from tests.orchestrator.support import chain, opened, saying
 
 GRAPH = SAYING + "graph = saying(WORDS).compile()\n"
 
@@ -29,7 +29,7 @@ def listing(folder: Path, graphs: Any, **more: Any) -> str:
 
 async def told(url: str, *graphs: Any) -> dict[str, str]:
     """What each of some graphs answers."""
-    async with open_engine(url, graphs=graphs, retriever=Knowledge()) as engine:
+    async with opened(url, *graphs) as engine:
         names = [name for name in engine.graphs if name != "team"]
         return {name: await (await engine.start("hello", graph=name)).text() for name in names}
 
@@ -56,8 +56,12 @@ number = 7
 
 
 @pytest.mark.parametrize("name", ["graph", "builder", "factory"])
-@pytest.mark.parametrize("place", ["mine.py", "./mine.py", "{here}/mine.py", "../project/mine.py", "mine"])
-async def test_a_graph_is_loaded_by_path_or_module_and_name(url: str, project: Path, place: str, name: str) -> None:
+@pytest.mark.parametrize(
+    "place", ["mine.py", "./mine.py", "{here}/mine.py", "../project/mine.py", "mine"]
+)
+async def test_a_graph_is_loaded_by_path_or_module_and_name(
+    url: str, project: Path, place: str, name: str
+) -> None:
     write(project, {"mine.py": SAYING + SOURCE, "helper.py": 'WORD = "from a file"'})
     spec = f"{place.format(here=project)}:{name}"
     assert await told(url, spec) == {name: "from a file"}
@@ -76,8 +80,12 @@ async def test_a_package_is_loaded_as_one(url: str, project: Path, place: str) -
     assert await told(url, f"{place}:graph") == {"graph": name}
 
 
-async def test_an_installed_module_is_loaded(url: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(project.parent / "elsewhere", {"installed_graphs.py": GRAPH.replace("WORDS", "'installed'")})
+async def test_an_installed_module_is_loaded(
+    url: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        project.parent / "elsewhere", {"installed_graphs.py": GRAPH.replace("WORDS", "'installed'")}
+    )
     monkeypatch.syspath_prepend(project.parent / "elsewhere")
     assert await told(url, "installed_graphs:graph") == {"graph": "installed"}
     assert "installed_graphs" in sys.modules
@@ -93,21 +101,32 @@ async def test_an_installed_module_is_loaded(url: str, project: Path, monkeypatc
         ("missing.py:graph", "graph 'graph': there is no file missing.py"),
         ("mine.ts:graph", "graph 'graph': mine.ts is not a Python module"),
         ("mine.py:absent", "graph 'absent' (mine.py:absent): mine.py has no 'absent'"),
-        ("mine.py:number", "graph 'number' (mine.py:number): number is a int, not a LangGraph graph"),
+        (
+            "mine.py:number",
+            "graph 'number' (mine.py:number): number is a int, not a LangGraph graph",
+        ),
         (
             "mine.py:needy",
-            "graph 'needy' (mine.py:needy): needy takes 'model'; a factory takes a config or a runtime",
+            "graph 'needy' (mine.py:needy): needy takes 'model';"
+            " a factory takes a config or a runtime",
         ),
         ("mine.py:unconnected", "graph 'unconnected' (mine.py:unconnected): "),
         (
             "no.such:graph",
-            "graph 'graph' (no.such:graph) cannot be loaded: ModuleNotFoundError: No module named 'no'",
+            "graph 'graph' (no.such:graph) cannot be loaded:"
+            " ModuleNotFoundError: No module named 'no'",
         ),
     ],
 )
 def test_what_leads_nowhere_is_refused_in_one_line(project: Path, spec: str, line: str) -> None:
-    unconnected = "from langgraph.graph import MessagesState, StateGraph\nunconnected = StateGraph(MessagesState)\n"
-    write(project, {"mine.py": f"{unconnected}number = 7\ndef needy(model: str): ...\n", "mine.ts": ""})
+    unconnected = (
+        "from langgraph.graph import MessagesState, StateGraph\n"
+        "unconnected = StateGraph(MessagesState)\n"
+    )
+    write(
+        project,
+        {"mine.py": f"{unconnected}number = 7\ndef needy(model: str): ...\n", "mine.ts": ""},
+    )
     assert refused(spec).startswith(line)
 
 
@@ -115,21 +134,41 @@ def test_what_leads_nowhere_is_refused_in_one_line(project: Path, spec: str, lin
     ("files", "line"),
     [
         ({"mine.py": "x = 1\nx / 0\n"}, "mine.py, line 2: ZeroDivisionError: division by zero"),
-        ({"mine.py": "def f(:\n"}, "mine.py, line 1: SyntaxError: invalid syntax (mine.py, line 1)"),
+        (
+            {"mine.py": "def f(:\n"},
+            "mine.py, line 1: SyntaxError: invalid syntax (mine.py, line 1)",
+        ),
         ({"mine.py": "import sys\nsys.exit(3)\n"}, "mine.py, line 2: SystemExit: 3"),
         (
             {"mine.py": "import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n"},
             "mine.py, line 2: SystemExit: 2",
         ),
-        ({"mine.py": "import json\njson.loads('{')\n"}, "mine.py, line 2: JSONDecodeError: Expecting property name"),
-        ({"mine.py": "\nimport nowhere.at.all\n"}, "mine.py, line 2: ModuleNotFoundError: No module named 'nowhere'"),
-        ({"mine.py": "import parts", "parts.py": "\n\nraise OSError('a\\nb')"}, "parts.py, line 3: OSError: a b"),
-        ({"mine.py": "import parts", "parts.py": "(\n"}, "parts.py, line 1: SyntaxError: '(' was never closed"),
+        (
+            {"mine.py": "import json\njson.loads('{')\n"},
+            "mine.py, line 2: JSONDecodeError: Expecting property name",
+        ),
+        (
+            {"mine.py": "\nimport nowhere.at.all\n"},
+            "mine.py, line 2: ModuleNotFoundError: No module named 'nowhere'",
+        ),
+        (
+            {"mine.py": "import parts", "parts.py": "\n\nraise OSError('a\\nb')"},
+            "parts.py, line 3: OSError: a b",
+        ),
+        (
+            {"mine.py": "import parts", "parts.py": "(\n"},
+            "parts.py, line 1: SyntaxError: '(' was never closed",
+        ),
         ({"mine.py": "raise ValueError"}, "mine.py, line 1: ValueError"),
-        ({"mine.py": "def graph():\n    raise TypeError('no key')\n"}, "mine.py, line 2: TypeError: no key"),
+        (
+            {"mine.py": "def graph():\n    raise TypeError('no key')\n"},
+            "mine.py, line 2: TypeError: no key",
+        ),
     ],
 )
-def test_a_file_that_fails_is_told_with_file_line_and_reason(project: Path, files: dict[str, str], line: str) -> None:
+def test_a_file_that_fails_is_told_with_file_line_and_reason(
+    project: Path, files: dict[str, str], line: str
+) -> None:
     write(project, files)
     start = "graph 'graph' (mine.py:graph) cannot be loaded: "
     assert refused("mine.py:graph").startswith(start + line)
@@ -151,8 +190,15 @@ def test_one_broken_graph_stops_the_start_and_no_traceback_is_needed(project: Pa
 
 def test_a_langgraph_json_names_several_graphs_with_options(project: Path) -> None:
     write(project, {"mine.py": GRAPH.replace("WORDS", "'x'")})
-    options = {"path": "mine.py:graph", "description": "Says x.", "on_crash": "fail", "state": "messages"}
-    json_path = listing(project, {"b": "./mine.py:graph", "a": options}, store={"ttl": {"default_ttl": 5}})
+    options = {
+        "path": "mine.py:graph",
+        "description": "Says x.",
+        "on_crash": "fail",
+        "state": "messages",
+    }
+    json_path = listing(
+        project, {"b": "./mine.py:graph", "a": options}, store={"ttl": {"default_ttl": 5}}
+    )
     b, a = load_graphs([json_path])
     assert (b.name, b.on_crash, b.state, b.description) == ("b", "resume", "thread", None)
     assert (a.name, a.on_crash, a.state, a.description) == ("a", "fail", "messages", "Says x.")
@@ -168,7 +214,9 @@ async def test_paths_are_relative_to_the_json(url: str, project: Path) -> None:
             "deep/app/side.py": "WORD = 'found'",
         },
     )
-    assert await told(url, listing(project / "deep", {"bot": "./app/bot.py:graph"})) == {"bot": "found"}
+    assert await told(url, listing(project / "deep", {"bot": "./app/bot.py:graph"})) == {
+        "bot": "found"
+    }
 
 
 async def test_dependencies_are_where_modules_are_found(url: str, project: Path) -> None:
@@ -182,12 +230,16 @@ async def test_dependencies_are_where_modules_are_found(url: str, project: Path)
     }
     write(project, files)
     json_path = listing(
-        project / "app", {"bot": "./graph.py:graph"}, dependencies=["../shared", "./../other", ".", "click"]
+        project / "app",
+        {"bot": "./graph.py:graph"},
+        dependencies=["../shared", "./../other", ".", "click"],
     )
     assert await told(url, json_path) == {"bot": "abc"}
 
 
-async def test_graphs_of_one_json_with_files_of_one_name_are_never_mixed(url: str, project: Path) -> None:
+async def test_graphs_of_one_json_with_files_of_one_name_are_never_mixed(
+    url: str, project: Path
+) -> None:
     late = (
         SAYING
         + """
@@ -199,30 +251,43 @@ graph = saying(words).compile()
 """
     )
     for name in ("a", "b"):
-        write(project, {f"{name}/graph.py": late, f"{name}/utils.py": f"def word():\n    return '{name}'"})
+        write(
+            project,
+            {f"{name}/graph.py": late, f"{name}/utils.py": f"def word():\n    return '{name}'"},
+        )
     write(project, {"shared.py": "MARK = '!'"})
-    json_path = listing(project, {"a": "./a/graph.py:graph", "b": "./b/graph.py:graph"}, dependencies=["."])
+    json_path = listing(
+        project, {"a": "./a/graph.py:graph", "b": "./b/graph.py:graph"}, dependencies=["."]
+    )
     assert await told(url, json_path) == {"a": "a!", "b": "b!"}
 
 
-async def test_two_projects_with_packages_of_one_name_are_never_mixed(url: str, project: Path) -> None:
+async def test_two_projects_with_packages_of_one_name_are_never_mixed(
+    url: str, project: Path
+) -> None:
     paths = []
     for name in ("one", "two"):
         files = {
             f"{name}/src/agent/__init__.py": "from agent.graph import graph",
-            f"{name}/src/agent/graph.py": SAYING + "from agent.words import word\ngraph = saying(word).compile()\n",
-            f"{name}/src/agent/words.py": "def word():\n    import agent.late\n    return agent.late.WORD",
+            f"{name}/src/agent/graph.py": SAYING
+            + "from agent.words import word\ngraph = saying(word).compile()\n",
+            f"{name}/src/agent/words.py": (
+                "def word():\n    import agent.late\n    return agent.late.WORD"
+            ),
             f"{name}/src/agent/late.py": f"WORD = '{name}'",
         }
         write(project, files)
-        paths.append(listing(project / name, {name: "./src/agent/graph.py:graph"}, dependencies=["."]))
+        paths.append(
+            listing(project / name, {name: "./src/agent/graph.py:graph"}, dependencies=["."])
+        )
     assert await told(url, *paths) == {"one": "one", "two": "two"}
 
 
 async def test_a_file_is_executed_once_for_all_its_graphs(url: str, project: Path) -> None:
     source = (
         SAYING
-        + "with open('count', 'a') as f:\n    f.write('x')\na = saying('a').compile()\nb = saying('b').compile()\n"
+        + "with open('count', 'a') as f:\n    f.write('x')\n"
+        + "a = saying('a').compile()\nb = saying('b').compile()\n"
     )
     write(project, {"both.py": source})
     json_path = listing(project, {"a": "./both.py:a", "b": "./both.py:b"})
@@ -232,30 +297,48 @@ async def test_a_file_is_executed_once_for_all_its_graphs(url: str, project: Pat
 
 @pytest.mark.parametrize("layout", ["json inside", "by path"])
 async def test_a_project_that_is_itself_a_package(url: str, project: Path, layout: str) -> None:
-    """A stray `__init__.py` beside the graph: its neighbours are found in both ways, and what is around it is not."""
+    """A stray `__init__.py` beside the graph: its neighbours are found in both ways, and what is
+    around it is not.
+    """
     source = SAYING + "from .helper import A\nfrom side import B\ngraph = saying(A + B).compile()\n"
-    write(project, {"__init__.py": "", "graph.py": source, "helper.py": "A = 'a'", "side.py": "B = 'b'"})
+    write(
+        project,
+        {"__init__.py": "", "graph.py": source, "helper.py": "A = 'a'", "side.py": "B = 'b'"},
+    )
     write(project.parent, {"langgraph_x.py": "", "typing_extensions.py": "1 / 0"})
-    given = listing(project, {"graph": "./graph.py:graph"}) if layout == "json inside" else "graph.py:graph"
+    given = (
+        listing(project, {"graph": "./graph.py:graph"})
+        if layout == "json inside"
+        else "graph.py:graph"
+    )
     assert await told(url, given) == {"graph": "ab"}
 
 
 async def test_the_environment_is_set_before_the_import(url: str, project: Path) -> None:
-    source = SAYING + "import os\ngraph = saying(os.environ['WORD'] + os.environ.get('MORE', '')).compile()\n"
+    source = (
+        SAYING
+        + "import os\ngraph = saying(os.environ['WORD'] + os.environ.get('MORE', '')).compile()\n"
+    )
     write(project, {"mine.py": source, "conf/my.env": "WORD=filed\nMORE=' and more'\n"})
-    assert await told(url, listing(project, {"g": "mine.py:graph"}, env={"WORD": "given"})) == {"g": "given"}
+    assert await told(url, listing(project, {"g": "mine.py:graph"}, env={"WORD": "given"})) == {
+        "g": "given"
+    }
     assert os.environ["WORD"] == "given"
 
 
 async def test_the_environment_may_be_a_file(url: str, project: Path) -> None:
-    source = SAYING + "import os\ngraph = saying(os.environ['WORD'] + os.environ['MORE']).compile()\n"
+    source = (
+        SAYING + "import os\ngraph = saying(os.environ['WORD'] + os.environ['MORE']).compile()\n"
+    )
     write(project, {"app/mine.py": source, "app/conf/my.env": "WORD=filed\nMORE=' and more'\n"})
     assert await told(url, listing(project / "app", {"g": "mine.py:graph"}, env="conf/my.env")) == {
         "g": "filed and more"
     }
 
 
-def test_what_is_odd_in_a_langgraph_json_is_said_once(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_odd_in_a_langgraph_json_is_said_once(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(project, {"mine.py": GRAPH.replace("WORDS", "'x'")})
     entry = {"path": "mine.py:graph", "descripton": "x"}
     more = {
@@ -277,8 +360,54 @@ def test_what_is_odd_in_a_langgraph_json_is_said_once(project: Path, caplog: pyt
         f"{path}: unknown key 'descripton' of graph 'a'; is 'description' meant?",
         f"{path}: auth has no effect here",
         f"{path}: 'not-there-x>=2' is not installed: pip install 'not-there-x>=2'",
-        f"{path}: the file of the environment, '.env', is not there",
+        f"{path}: there is no environment file '.env'",
     ]
+
+
+TWO_TEXTS = """
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+
+class State(TypedDict, total=False):
+    left: str
+    right: str
+    answer: str
+
+def node(state):
+    return {"answer": state["left"].upper()}
+
+builder = StateGraph(State, input_schema=TypedDict("Input", {"left": str, "right": str}))
+graph = builder.add_node("node", node).add_edge(START, "node").compile()
+"""
+
+
+async def test_a_graph_that_no_message_fits_is_logged_with_the_line_to_write(
+    url: str, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(project, {"mine.py": TWO_TEXTS})
+    load_graphs(["mine.py:graph"])
+    [record] = caplog.records
+    warning, _, line = record.message.partition(" write in langgraph.json ")
+    assert warning == (
+        "graph 'graph' refuses messages without `inputs`: its input has left, right, and none of"
+        " them evidently takes the message. To name the one that does,"
+    )
+    write(project, {"langgraph.json": line})
+    assert await told(url, "langgraph.json") == {"graph": "HELLO"}
+
+
+def test_objects_and_graphs_that_take_no_text_are_warned_of_as_it_helps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    texts = StateGraph(TypedDict("Texts", {"left": str, "right": str}))
+    numbers = StateGraph(TypedDict("Numbers", {"count": int}))
+    graphs = [g.add_node("n", nothing).add_edge(START, "n").compile() for g in (texts, numbers)]
+    load_graphs([("texts", graphs[0]), ("numbers", graphs[1])])
+    [record] = caplog.records
+    assert record.message.endswith("write serve_graph(..., input='left')")
+    caplog.clear()
+    load_graphs([serve_graph("texts", graphs[0], input="left")])
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -289,13 +418,24 @@ def test_what_is_odd_in_a_langgraph_json_is_said_once(project: Path, caplog: pyt
         ('{"graphs": 7}', "Expected `object`, got `int` - at `$.graphs`"),
         ('{"graphs": {"a": "mine.py"}}', "graph 'a': 'mine.py' is not of the form"),
         ('{"graphs": {"a": {}}}', "missing required field `path`"),
-        ('{"graphs": {"a": {"path": "mine.py:graph", "state": "all"}}}', "Invalid enum value 'all'"),
-        ('{"graphs": {"a": "mine.py:graph"}, "dependencies": ["./gone"]}', "the dependency './gone' is not there"),
-        ('{"graphs": {"a": {"path": "mine.py:graph", "input": "topic"}}}', "it takes no 'topic': it takes messages"),
+        (
+            '{"graphs": {"a": {"path": "mine.py:graph", "state": "all"}}}',
+            "Invalid enum value 'all'",
+        ),
+        (
+            '{"graphs": {"a": "mine.py:graph"}, "dependencies": ["./gone"]}',
+            "the dependency './gone' is not there",
+        ),
+        (
+            '{"graphs": {"a": {"path": "mine.py:graph", "input": "topic"}}}',
+            "it takes no 'topic': it takes messages",
+        ),
         ('{"graphs": {}}', "names no graphs"),
     ],
 )
-def test_a_langgraph_json_that_cannot_be_read_is_refused(project: Path, text: str, told: str) -> None:
+def test_a_langgraph_json_that_cannot_be_read_is_refused(
+    project: Path, text: str, told: str
+) -> None:
     write(project, {"langgraph.json": text, "mine.py": GRAPH.replace("WORDS", "'x'")})
     assert told in refused("langgraph.json")
 
@@ -315,7 +455,13 @@ def test_objects_are_served_under_names_of_their_own() -> None:
     served = serve_graph("mine", chain(node=nothing))
     builder = chain(node=nothing).builder  # type: ignore[attr-defined]
     unnamed = [builder.compile(), builder.compile()]
-    given = [served, chain("named", node=nothing), ("pair", chain("other", node=nothing)), named_like_this, builder]
+    given = [
+        served,
+        chain("named", node=nothing),
+        ("pair", chain("other", node=nothing)),
+        named_like_this,
+        builder,
+    ]
     assert [one.name for one in load_graphs([*given, *unnamed])] == [
         *("mine", "named", "pair", "named_like_this", "graph", "LangGraph-1", "LangGraph-2"),
     ]
@@ -340,7 +486,9 @@ async def test_two_graphs_of_one_name_are_refused(url: str, names: tuple[str, ..
 
 async def test_a_module_may_run_an_event_loop_of_its_own(url: str, project: Path) -> None:
     source = (
-        SAYING + "import asyncio\nasync def make():\n    return saying('made').compile()\ngraph = asyncio.run(make())\n"
+        SAYING
+        + "import asyncio\nasync def make():\n    return saying('made').compile()\n"
+        + "graph = asyncio.run(make())\n"
     )
     write(project, {"mine.py": source})
     assert await told(url, "mine.py:graph") == {"graph": "made"}

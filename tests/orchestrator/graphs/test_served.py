@@ -36,15 +36,22 @@ def graph_of(state: type[Any]) -> Any:
     return StateGraph(state).add_node("node", nothing).add_edge(START, "node").compile()
 
 
-# -- talking to a graph -----------------------------------------------------------------------------------------
+# -- talking to a graph ---------------------------------------------------------------------------
 
 
 def test_messages_keep_the_ids_by_which_they_are_stored() -> None:
     served = serve_graph("g", chain(node=nothing))
-    history = [HistoryMessage(role="user", content="one", id="m-1"), HistoryMessage(role="assistant", content="two")]
+    history = [
+        HistoryMessage(role="user", content="one", id="m-1"),
+        HistoryMessage(role="assistant", content="two"),
+    ]
     given = Request(message="three", message_id="m-3")
     assert served.make_input(given, history, b"") == {
-        "messages": [HumanMessage("one", id="m-1"), AIMessage("two"), HumanMessage("three", id="m-3")]
+        "messages": [
+            HumanMessage("one", id="m-1"),
+            AIMessage("two"),
+            HumanMessage("three", id="m-3"),
+        ]
     }
 
 
@@ -85,7 +92,12 @@ def telling(tell: Any, **options: Any) -> Any:
         return {"answer": str(tell(state, runtime))}
 
     schema = options.pop("state", State)
-    return StateGraph(schema, **options).add_node("node", node).add_edge(START, "node").compile(name="told")
+    return (
+        StateGraph(schema, **options)
+        .add_node("node", node)
+        .add_edge(START, "node")
+        .compile(name="told")
+    )
 
 
 async def answer(engine: Any, **request: Any) -> str:
@@ -102,22 +114,37 @@ async def test_inputs_context_and_configurable_reach_the_graph(url: str) -> None
     def tell(state: Any, runtime: Any) -> Any:
         configurable = get_config()["configurable"]
         known = [configurable.get(key) for key in ("word", "mine")]
-        return [state["topic"], state.get("size"), runtime.context.word, runtime.context.times, *known]
+        return [
+            state["topic"],
+            state.get("size"),
+            runtime.context.word,
+            runtime.context.times,
+            *known,
+        ]
 
     async with opened(url, telling(tell, context_schema=Knobs)) as engine:
         assert await answer(engine) == "['hello', None, 'default', 1, None, None]"
         told = await answer(engine, inputs={"size": 3}, context={"word": "w", "unknown": 1})
         assert told == "['hello', 3, 'w', 1, 'w', None]"
-        told = await answer(engine, config={"configurable": {"times": 2, "mine": "m"}}, context={"word": "w"})
+        told = await answer(
+            engine, config={"configurable": {"times": 2, "mine": "m"}}, context={"word": "w"}
+        )
         assert told == "['hello', None, 'w', 2, 'w', 'm']"
 
 
-async def test_who_asks_and_where_is_in_the_config_and_cannot_be_said_by_a_request(url: str) -> None:
+async def test_who_asks_and_where_is_in_the_config_and_cannot_be_said_by_a_request(
+    url: str,
+) -> None:
     def tell(state: Any, runtime: Any) -> Any:
         own = get_config()["configurable"]
         user, info = own["langgraph_auth_user"], runtime.server_info
         assert isinstance(user, BaseUser)
-        assert (user.identity, user["identity"], "identity" in user, info.user) == ("ada", "ada", True, user)
+        assert (user.identity, user["identity"], "identity" in user, info.user) == (
+            "ada",
+            "ada",
+            True,
+            user,
+        )
         assert user.permissions == own["langgraph_auth_permissions"] == ["internal", "public"]
         assert (info.graph_id, info.assistant_id) == ("told", "told")
         names = ("user_id", "langgraph_auth_user_id", "graph_id", "assistant_id", "run_id", "free")
@@ -137,29 +164,55 @@ async def test_who_asks_and_where_is_in_the_config_and_cannot_be_said_by_a_reque
             assert await run.text() == str(["ada", "ada", "told", "told", run.id, free])
 
 
-async def test_tags_and_metadata_reach_the_graph_but_not_those_that_mean_something(url: str) -> None:
+async def test_tags_and_metadata_reach_the_graph_but_not_those_that_mean_something(
+    url: str,
+) -> None:
     def tell(state: Any, runtime: Any) -> Any:
         config = get_config()
-        return sorted(tag for tag in config["tags"] if ":" not in tag), config["metadata"].get("ticket")
+        return sorted(tag for tag in config["tags"] if ":" not in tag), config["metadata"].get(
+            "ticket"
+        )
 
     config = {
         "tags": ["mine", "langsmith:hidden", "graph:step:7"],
-        "metadata": {"ticket": 7, "antiphon": {"agent": ""}, "lc_agent_name": "x", "langgraph_node": "x"},
+        "metadata": {
+            "ticket": 7,
+            "antiphon": {"agent": ""},
+            "lc_agent_name": "x",
+            "langgraph_node": "x",
+        },
     }
     async with opened(url, telling(tell)) as engine:
         run = await begin(engine, "hello", config=config)
         assert await run.text() == "(['mine'], 7)"
-        assert [event.agent for event in await events_of(run) if event.type == "agent_complete"] == ["node"]
+        assert [
+            event.agent for event in await events_of(run) if event.type == "agent_complete"
+        ] == ["node"]
 
 
 async def test_what_a_request_says_is_part_of_what_it_is_but_stands_in_no_event(url: str) -> None:
     async with opened(url, telling(lambda state, runtime: runtime.context)) as engine:
-        run = await begin(engine, "hello", context={"key": "sk-secret"}, config={"tags": ["a"]}, idempotency_key="k")
+        run = await begin(
+            engine,
+            "hello",
+            context={"key": "sk-secret"},
+            config={"tags": ["a"]},
+            idempotency_key="k",
+        )
         (start,) = of_type(await events_of(run), RunStart)
         assert start.input == {"message": "hello"}
-        again = await begin(engine, "hello", context={"key": "sk-secret"}, config={"tags": ["a"]}, idempotency_key="k")
+        again = await begin(
+            engine,
+            "hello",
+            context={"key": "sk-secret"},
+            config={"tags": ["a"]},
+            idempotency_key="k",
+        )
         assert again.id == run.id
-        for other in ({"context": {"key": "x"}, "config": {"tags": ["a"]}}, {"context": {"key": "sk-secret"}}):
+        for other in (
+            {"context": {"key": "x"}, "config": {"tags": ["a"]}},
+            {"context": {"key": "sk-secret"}},
+        ):
             with pytest.raises(Exception, match="different request"):
                 await begin(engine, "hello", idempotency_key="k", **other)
 
@@ -172,9 +225,18 @@ async def test_what_a_request_says_is_part_of_what_it_is_but_stands_in_no_event(
         ({"config": {"configurable": 7}}, "configurable must be an object."),
         ({"config": {"metadata": []}}, "metadata must be an object."),
         ({"config": {"recursion_limit": 0}}, "recursion_limit must be a number from 1 to 10000."),
-        ({"config": {"recursion_limit": True}}, "recursion_limit must be a number from 1 to 10000."),
-        ({"config": {"recursion_limit": 10_001}}, "recursion_limit must be a number from 1 to 10000."),
-        ({"config": {"tags": ["x" * 201]}}, "tags must be at most 32 texts of at most 200 characters."),
+        (
+            {"config": {"recursion_limit": True}},
+            "recursion_limit must be a number from 1 to 10000.",
+        ),
+        (
+            {"config": {"recursion_limit": 10_001}},
+            "recursion_limit must be a number from 1 to 10000.",
+        ),
+        (
+            {"config": {"tags": ["x" * 201]}},
+            "tags must be at most 32 texts of at most 200 characters.",
+        ),
         ({"config": {"tags": "x"}}, "tags must be at most 32 texts of at most 200 characters."),
         ({"context": {"big": 2**63}}, "The context holds a number that is too large."),
         ({"context": {"odd": "\ud800"}}, "The context must hold plain values."),
@@ -182,7 +244,9 @@ async def test_what_a_request_says_is_part_of_what_it_is_but_stands_in_no_event(
         ({"inputs": {7: 1}}, "The inputs must be an object."),
     ],
 )
-async def test_values_that_cannot_be_taken_are_refused(url: str, request_: dict[str, Any], told: str) -> None:
+async def test_values_that_cannot_be_taken_are_refused(
+    url: str, request_: dict[str, Any], told: str
+) -> None:
     async with opened(url, telling(lambda state, runtime: "")) as engine:
         with pytest.raises(BadRequest) as refused:
             await begin(engine, "hello", **request_)
@@ -203,7 +267,9 @@ async def test_what_a_graph_needs_is_asked_for_by_message_and_only_once(url: str
         assert await engine.threads() == []
         run = await engine.start("hello", inputs={"size": 4})
         assert await run.text() == "4"
-        again = await engine.start("and now?", thread_id=run.thread_id)  # the graph may have it from before
+        again = await engine.start(
+            "and now?", thread_id=run.thread_id
+        )  # the graph may have it from before
         assert again.thread_id == run.thread_id
         with pytest.raises(BadInput, match="size"):
             await engine.start("hello", thread_id=run.thread_id, inputs={"size": "many"})
@@ -215,7 +281,9 @@ async def test_a_context_that_does_not_fit_is_refused_by_message(url: str) -> No
     class Needy:
         tenant: str
 
-    async with opened(url, telling(lambda state, runtime: runtime.context, context_schema=Needy)) as engine:
+    async with opened(
+        url, telling(lambda state, runtime: runtime.context, context_schema=Needy)
+    ) as engine:
         with pytest.raises(BadContext, match="needs tenant"):
             await engine.start("hello", context={"other": 1})
         assert await engine.threads() == []
@@ -252,7 +320,9 @@ def looping(steps: int) -> Any:
         return {"count": state.get("count", 0) + 1, "answer": "done"}
 
     graph = StateGraph(State).add_node("node", node).add_edge(START, "node")
-    graph.add_conditional_edges("node", lambda state: END if state["count"] >= steps else "node", [END, "node"])
+    graph.add_conditional_edges(
+        "node", lambda state: END if state["count"] >= steps else "node", [END, "node"]
+    )
     return graph.compile(name="looping")
 
 
@@ -275,14 +345,23 @@ async def test_a_graph_takes_as_many_steps_as_it_says_and_no_more_than_the_reque
     if own is not None:
         graph = graph.with_config(recursion_limit=own)
     async with opened(url, graph) as engine:
-        run = await begin(engine, "go", config={"recursion_limit": requested} if requested else None)
+        run = await begin(
+            engine, "go", config={"recursion_limit": requested} if requested else None
+        )
         assert isinstance((await events_of(run))[-1], ends)
 
 
 def test_an_agents_own_limit_is_kept_and_the_teams_is_its_own() -> None:
     agent = serve_graph("agent", create_agent(Scripted(turns=[]), []))
-    assert (agent.step_limit(None), agent.step_limit(50), agent.step_limit(20_000)) == (9999, 50, 9999)
-    assert (serve_graph("plain", looping(1)).step_limit(None), ServedGraph("x", None, steps=60).step_limit(7)) == (
+    assert (agent.step_limit(None), agent.step_limit(50), agent.step_limit(20_000)) == (
+        9999,
+        50,
+        9999,
+    )
+    assert (
+        serve_graph("plain", looping(1)).step_limit(None),
+        ServedGraph("x", None, steps=60).step_limit(7),
+    ) == (
         None,
         60,
     )
@@ -314,11 +393,17 @@ async def test_a_factory_is_entered_for_each_run_with_its_config(url: str) -> No
     async with opened(url, ("lifted", lifted.make)) as engine:
         assert lifted.seen == []
         assert await answer(engine) == "none"
-        run = await begin(engine, "hello", user="ada", config={"configurable": {"word": "given"}, "tags": ["t"]})
+        run = await begin(
+            engine, "hello", user="ada", config={"configurable": {"word": "given"}, "tags": ["t"]}
+        )
         assert await run.text() == "given"
         assert lifted.seen == ["open", "closed"] * 2
     config = lifted.configs[1]
-    assert (config["configurable"]["user_id"], config["configurable"]["run_id"], config["tags"]) == (
+    assert (
+        config["configurable"]["user_id"],
+        config["configurable"]["run_id"],
+        config["tags"],
+    ) == (
         "ada",
         run.id,
         ["t"],
@@ -326,7 +411,9 @@ async def test_a_factory_is_entered_for_each_run_with_its_config(url: str) -> No
 
 
 async def test_a_factory_decides_by_run_what_answers(url: str) -> None:
-    """The shape is that of the graph which was made: another node answers, another input is wanted."""
+    """The shape is that of the graph which was made: another node answers, another input is
+    wanted.
+    """
 
     def build(config: RunnableConfig) -> Any:
         if config["configurable"].get("kind") == "question":
@@ -335,7 +422,9 @@ async def test_a_factory_decides_by_run_what_answers(url: str) -> None:
 
     async with opened(url, ("made", build)) as engine:
         assert await answer(engine) == "final"
-        assert await answer(engine, config={"configurable": {"kind": "question", "word": "w"}}) == "w"
+        assert (
+            await answer(engine, config={"configurable": {"kind": "question", "word": "w"}}) == "w"
+        )
 
 
 async def test_a_graph_that_was_made_is_asked_what_it_needs(url: str) -> None:
@@ -344,7 +433,10 @@ async def test_a_graph_that_was_made_is_asked_what_it_needs(url: str) -> None:
 
     async with opened(url, ("made", build)) as engine:
         (end,) = of_type(await events_of(await engine.start("hello")), RunError)
-        assert (end.code, end.message) == ("BAD_INPUT", "This graph needs size in the request's `inputs`.")
+        assert (end.code, end.message) == (
+            "BAD_INPUT",
+            "This graph needs size in the request's `inputs`.",
+        )
         assert await answer(engine, inputs={"size": 5}) == "5"
 
 
@@ -368,7 +460,9 @@ async def test_a_factory_is_left_when_its_run_is_stopped_or_asks(url: str) -> No
         return {"messages": [AIMessage(f"you said {interrupt('Which?')}")]}
 
     def build(config: RunnableConfig) -> Any:
-        return chain(node=asks) if config["configurable"].get("ask") else chain(node=saying("a", gate))
+        return (
+            chain(node=asks) if config["configurable"].get("ask") else chain(node=saying("a", gate))
+        )
 
     lifted = Lifted(build)
     async with opened(url, ("lifted", lifted.make)) as engine:
@@ -396,7 +490,9 @@ async def test_a_run_that_another_process_continues_is_made_its_graph_anew(url: 
             if one.event.type == "agent_complete":
                 break
     assert first.seen == ["open", "closed"]
-    second = Lifted(lambda config: chain(before=saying("?"), after=saying(config["configurable"]["word"])))
+    second = Lifted(
+        lambda config: chain(before=saying("?"), after=saying(config["configurable"]["word"]))
+    )
     async with opened(url, ("lifted", second.make)) as engine:
         assert await (await engine.run(run.id)).text() == "kept"
 

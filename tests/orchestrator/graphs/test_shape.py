@@ -26,7 +26,9 @@ def test_a_node_before_another_one_passes_on() -> None:
 
 
 def test_a_node_that_may_be_the_last_does_not_pass_on() -> None:
-    graph = StateGraph(MessagesState).add_node("a", nothing).add_node("b", nothing).add_edge(START, "a")
+    graph = (
+        StateGraph(MessagesState).add_node("a", nothing).add_node("b", nothing).add_edge(START, "a")
+    )
     graph.add_conditional_edges("a", lambda state: END, [END, "b"])
     graph.add_edge("b", END)
     shape = shape_of(graph.compile())
@@ -66,7 +68,9 @@ def test_destinations_of_commands_are_ways() -> None:
     async def chooses(state: MessagesState) -> Command[Any]:
         return Command(goto="b")
 
-    graph = StateGraph(MessagesState).add_node("a", chooses, destinations=("b",)).add_node("b", nothing)
+    graph = (
+        StateGraph(MessagesState).add_node("a", chooses, destinations=("b",)).add_node("b", nothing)
+    )
     shape = shape_of(graph.add_edge(START, "a").add_edge("b", END).compile())
     assert shape.leads["a"] == {"b", END}
 

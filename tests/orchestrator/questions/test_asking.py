@@ -1,4 +1,4 @@
-"""Tools of one task that ask a human: each gets its own answer, in whatever order they come to their questions."""
+"""Tools of one task that ask a human: each gets its own answer, in any order of asking."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ from antiphon.orchestrator.errors import AnswerLost
 from antiphon.orchestrator.events import Interrupt, RunError, ToolOrder
 from antiphon.orchestrator.questions import tool_turns
 from tests.orchestrator.support import chain, events_of, of_type, opened
+from tests.support.size import trials
 
-# -- graphs -----------------------------------------------------------------------------------------
+# -- graphs ----------------------------------------------------------------------------------------
 
 
 def calls(*names: str) -> AIMessage:
     """A model's turn that calls each of these tools."""
-    return AIMessage("", tool_calls=[{"name": name, "args": {"what": name}, "id": f"id-{name}"} for name in names])
+    return AIMessage(
+        "",
+        tool_calls=[{"name": name, "args": {"what": name}, "id": f"id-{name}"} for name in names],
+    )
 
 
 def tools_of(*tools: BaseTool, node: Any = None) -> Any:
@@ -41,7 +45,11 @@ def tools_of(*tools: BaseTool, node: Any = None) -> Any:
         return {"messages": [calls(*(one.name for one in tools))]}
 
     async def says(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [AIMessage(" / ".join(str(m.text) for m in state["messages"] if m.type == "tool"))]}
+        return {
+            "messages": [
+                AIMessage(" / ".join(str(m.text) for m in state["messages"] if m.type == "tool"))
+            ]
+        }
 
     return chain(model=model, tools=node or ToolNode(list(tools)), says=says)
 
@@ -50,7 +58,9 @@ async def at_once() -> None:
     """Do nothing before."""
 
 
-def asks(name: str, *questions: str, before: Callable[[], Any] = at_once, threads: bool = False) -> BaseTool:
+def asks(
+    name: str, *questions: str, before: Callable[[], Any] = at_once, threads: bool = False
+) -> BaseTool:
     """A tool that asks some questions, and does something else before each of them."""
 
     async def on_the_loop(what: str) -> str:
@@ -83,7 +93,7 @@ async def question_of(run: Run) -> Interrupt:
 
 
 async def answered(engine: Engine, run: Run) -> str:
-    """Answer each question with itself, until there is none; every one comes from the call that it is from."""
+    """Answer each question with itself until there is none; check the call that asks each."""
     while await run.wait() is None:
         asked = await question_of(run)
         assert asked.call_id == f"id-{asked.question[:-1]}"
@@ -98,7 +108,7 @@ class Notes(TypedDict, total=False):
     answer: str
 
 
-# -- any order --------------------------------------------------------------------------------------
+# -- any order -------------------------------------------------------------------------------------
 
 
 def dawdling(chance: random.Random, threads: bool) -> Callable[[], Any]:
@@ -116,16 +126,21 @@ def dawdling(chance: random.Random, threads: bool) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("threads", [False, True], ids=["coroutines", "threads"])
-async def test_each_tool_gets_its_own_answer_in_sixty_runs(url: str, threads: bool) -> None:
+async def test_each_tool_gets_its_own_answer_in_many_runs(url: str, threads: bool) -> None:
     before, orders = dawdling(random.Random(8), threads), Counter[tuple[str, ...]]()
-    tools = [asks(name, f"{name}?", before=before, threads=threads) for name in ("circle", "square", "star")]
+    tools = [
+        asks(name, f"{name}?", before=before, threads=threads)
+        for name in ("circle", "square", "star")
+    ]
     quiet = asks("quiet", before=before, threads=threads)
     async with opened(url, tools_of(*tools, quiet)) as engine:
-        for _ in range(60):
+        for _ in range(trials(60, 15)):
             run = await engine.start("go")
             text = await answered(engine, run)
             assert text == "circle: <circle?> / square: <square?> / star: <star?> / quiet: "
-            asked = [event.question for event in await events_of(run) if isinstance(event, Interrupt)]
+            asked = [
+                event.question for event in await events_of(run) if isinstance(event, Interrupt)
+            ]
             orders[tuple(asked)] += 1
     assert len(orders) > 1, "the tools did not come to their questions in different orders"
 
@@ -133,7 +148,9 @@ async def test_each_tool_gets_its_own_answer_in_sixty_runs(url: str, threads: bo
 async def test_each_tool_gets_its_own_answer_after_restarts(url: str) -> None:
     chance = random.Random(9)
     names = ("circle", "square", "star")
-    graph = tools_of(*(asks(name, f"{name}?", f"{name}!", before=dawdling(chance, False)) for name in names))
+    graph = tools_of(
+        *(asks(name, f"{name}?", f"{name}!", before=dawdling(chance, False)) for name in names)
+    )
     async with opened(url, graph) as engine:
         runs = [await engine.start("go") for _ in range(5)]
         for run in runs:
@@ -149,7 +166,7 @@ async def test_each_tool_gets_its_own_answer_after_restarts(url: str) -> None:
     assert texts == {" / ".join(f"{name}: <{name}?> <{name}!>" for name in names)}
 
 
-# -- an order of one's own --------------------------------------------------------------------------
+# -- an order of one's own -------------------------------------------------------------------------
 
 
 class Pace:
@@ -172,14 +189,18 @@ class Pace:
 
 @pytest.mark.parametrize("first", ["one", "two"])
 async def test_the_tool_that_asked_first_asks_first_again(url: str, first: str) -> None:
-    """Whichever was first: LangGraph would give its answer to the other one, which now waits for nothing."""
+    """LangGraph alone would give the answer of the call that comes first to the other one."""
     pace = Pace()
     pace.first = first
     async with opened(url, tools_of(pace.tool("one"), pace.tool("two"))) as engine:
         run = await engine.start("go")
         assert (await question_of(run)).question == f"{first}?"
         [order] = of_type(await events_of(run), ToolOrder)
-        assert (order.asked, order.beside, order.ended) == ([f"id-{first}"], [f"id-{pace_other(first)}"], [])
+        assert (order.asked, order.beside, order.ended) == (
+            [f"id-{first}"],
+            [f"id-{pace_other(first)}"],
+            [],
+        )
         pace.waits = False
         assert await answered(engine, run) == "one: <one?> / two: <two?>"
 
@@ -260,12 +281,16 @@ async def test_what_goes_on_beside_a_question_stops_at_its_next_step(url: str) -
     assert steps == ["first", "first", "second"], "it was executed again, and not twice at once"
 
 
-# -- graphs that tools run ----------------------------------------------------------------------------------------
+# -- graphs that tools run -------------------------------------------------------------------------
 
 
-def agent_tool(name: str, before: Callable[[], Any], threads: bool, second: Callable[[Notes], Any]) -> BaseTool:
-    """A tool that runs a graph of two nodes: the first one notes the tool's name, for the second one."""
-    graph = StateGraph(Notes).add_node("first", lambda state: {"name": name}).add_node("second", second)
+def agent_tool(
+    name: str, before: Callable[[], Any], threads: bool, second: Callable[[Notes], Any]
+) -> BaseTool:
+    """Return a tool with a graph of two nodes: the first passes the tool's name to the second."""
+    graph = (
+        StateGraph(Notes).add_node("first", lambda state: {"name": name}).add_node("second", second)
+    )
     inner = graph.add_edge(START, "first").add_edge("first", "second").compile()
 
     async def on_the_loop(what: str) -> str:
@@ -289,7 +314,7 @@ def note(state: Notes) -> Notes:
 
 @pytest.mark.parametrize("threads", [False, True], ids=["coroutines", "threads"])
 async def test_graphs_that_tools_run_side_by_side_are_not_mixed_up(url: str, threads: bool) -> None:
-    """An answer finds its graph, and a graph its own state: LangGraph numbers both by the order of arrival."""
+    """An answer finds its graph, and a graph its state: LangGraph numbers both by arrival."""
     before = dawdling(random.Random(11), threads)
     tools = [agent_tool(name, before, threads, note) for name in ("ann", "bob", "cid")]
     async with opened(url, tools_of(*tools)) as engine:
@@ -325,7 +350,7 @@ async def test_graphs_that_tools_run_side_by_side_go_on_after_a_restart(url: str
     assert text == "ann went on / bob went on / cid went on"
 
 
-# -- code that calls tools in its own way -----------------------------------------------------------
+# -- code that calls tools in its own way ----------------------------------------------------------
 
 
 async def test_tools_that_are_called_one_after_the_other_are_not_held(url: str) -> None:
@@ -334,10 +359,15 @@ async def test_tools_that_are_called_one_after_the_other_are_not_held(url: str) 
     async def node(state: MessagesState) -> dict[str, Any]:
         asked: Any = state["messages"][-1]
         by_name = {"quiet": quiet, "one": one, "two": two}
-        return {"messages": [await by_name[call["name"]].ainvoke(call) for call in asked.tool_calls]}
+        return {
+            "messages": [await by_name[call["name"]].ainvoke(call) for call in asked.tool_calls]
+        }
 
     async with opened(url, tools_of(quiet, one, two, node=node)) as engine:
-        assert await answered(engine, await engine.start("go")) == "quiet:  / one: <one?> / two: <two?>"
+        assert (
+            await answered(engine, await engine.start("go"))
+            == "quiet:  / one: <one?> / two: <two?>"
+        )
 
 
 async def test_calls_that_are_made_anew_are_not_held(url: str) -> None:
@@ -348,7 +378,10 @@ async def test_calls_that_are_made_anew_are_not_held(url: str) -> None:
     async def node(state: MessagesState) -> dict[str, Any]:
         nonlocal count
         count += 1
-        made = [{"name": name, "args": {"what": "x"}, "id": f"{name}-{count}", "type": "tool_call"} for name in "qo"]
+        made = [
+            {"name": name, "args": {"what": "x"}, "id": f"{name}-{count}", "type": "tool_call"}
+            for name in "qo"
+        ]
         results = await asyncio.gather(quiet.ainvoke(made[0]), one.ainvoke(made[1]))
         return {"messages": [AIMessage(" / ".join(result.content for result in results))]}
 
@@ -407,16 +440,26 @@ async def test_tools_that_a_plain_function_calls_in_threads_are_ordered_as_well(
     graph = tools_of(*node.tools_by_name.values(), node=plain_node)
     async with opened(url, graph) as engine:
         for _ in range(10):
-            assert await answered(engine, await engine.start("go")) == "one: <one?> / two: <two?> / three: <three?>"
+            assert (
+                await answered(engine, await engine.start("go"))
+                == "one: <one?> / two: <two?> / three: <three?>"
+            )
 
 
-async def test_a_tool_that_a_coroutine_calls_without_waiting_does_not_stop_the_server(url: str) -> None:
-    one, two = (asks(name, *more, before=int, threads=True) for name, *more in (("one", "one?"), ("two",)))
+async def test_a_tool_that_a_coroutine_calls_without_waiting_does_not_stop_the_server(
+    url: str,
+) -> None:
+    one, two = (
+        asks(name, *more, before=int, threads=True) for name, *more in (("one", "one?"), ("two",))
+    )
 
     async def node(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
         asked: Any = state["messages"][-1]
         return {
-            "messages": [each.invoke(call, config) for each, call in zip((one, two), asked.tool_calls, strict=True)]
+            "messages": [
+                each.invoke(call, config)
+                for each, call in zip((one, two), asked.tool_calls, strict=True)
+            ]
         }
 
     async with opened(url, tools_of(one, two, node=node)) as engine:
@@ -474,7 +517,7 @@ async def test_an_answer_whose_tool_is_not_called_again_is_given_to_no_other(
         assert end.code == AnswerLost.code
 
 
-# -- an execution that ends -------------------------------------------------------------------------
+# -- an execution that ends ------------------------------------------------------------------------
 
 
 async def test_what_is_held_when_the_run_is_cancelled_never_begins(url: str) -> None:
@@ -508,7 +551,9 @@ async def test_what_is_held_when_the_run_is_cancelled_never_begins(url: str) -> 
     assert began == ["two"], "it ran beside the question, and was held behind the answer"
 
 
-async def test_held_calls_make_no_noise_in_the_log(url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_held_calls_make_no_noise_in_the_log(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     async with opened(url, tools_of(asks("one", "one?", "one!"), asks("two"))) as engine:
         assert await answered(engine, await engine.start("go")) == "one: <one?> <one!> / two: "

@@ -90,8 +90,14 @@ marks = st.sampled_from([", ", ". ", "; ", " – ", "\n", "! "])
 
 @UNHURRIED
 @given(yes, no, marks, fillers)
-def test_nothing_agrees_that_also_refuses(agrees: str, refuses: str, mark: str, more: list[str]) -> None:
-    for said in (f"{agrees}{mark}{refuses}", f"{agrees} but {refuses}", " ".join([*more, refuses, agrees])):
+def test_nothing_agrees_that_also_refuses(
+    agrees: str, refuses: str, mark: str, more: list[str]
+) -> None:
+    for said in (
+        f"{agrees}{mark}{refuses}",
+        f"{agrees} but {refuses}",
+        " ".join([*more, refuses, agrees]),
+    ):
         answer = consent(said)
         assert answer is None or not answer.agrees
 
@@ -103,7 +109,9 @@ def test_other_words_are_neither(text: str) -> None:
     assert consent(f"zebra {text}") is None
 
 
-@pytest.mark.parametrize("words", ["no ", "no, ", "yes ", "yes, ", "do not ", "but ", "n", "please "])
+@pytest.mark.parametrize(
+    "words", ["no ", "no, ", "yes ", "yes, ", "do not ", "but ", "n", "please "]
+)
 def test_a_long_text_is_read_in_no_time(words: str) -> None:
     began = time.process_time()
     consent(words * (32_000 // len(words)))

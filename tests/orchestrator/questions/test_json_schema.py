@@ -77,7 +77,9 @@ TYPES: list[Any] = [
     list[Animal],
 ]
 words = st.sampled_from(["", "a", "ab", "abc", "red", "yes", "cat", "dog", "A"])
-names = st.sampled_from(["count", "colour", "part", "more", "name", "sizes", "children", "kind", "lives", "x"])
+names = st.sampled_from(
+    ["count", "colour", "part", "more", "name", "sizes", "children", "kind", "lives", "x"]
+)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 5) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),

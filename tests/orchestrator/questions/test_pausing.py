@@ -1,4 +1,4 @@
-"""What graphs of every kind ask, and what becomes of the answers: interrupts, reviews of tool calls, breakpoints."""
+"""What graphs of every kind ask and how they get answers: interrupts, reviews, breakpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear
 from antiphon.orchestrator.events import Interrupt, InterruptAnswered, RunComplete, ToolComplete
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
 
-# -- reviews of tool calls --------------------------------------------------------------------------
+# -- reviews of tool calls -------------------------------------------------------------------------
 
 
 class Desk:
@@ -119,15 +119,22 @@ async def test_an_answer_that_decides_nothing_leaves_the_review_open(url: str, m
 
 
 async def test_several_calls_of_a_turn_are_decided_together(url: str) -> None:
-    desk, calls = Desk(), (call("mail", to="ada"), call("delete", 1, path="/"), call("mail", 2, to="bob"))
-    async with opened(url, desk.agent(*calls, mail=True, delete={"allowed_decisions": ["reject"]})) as engine:
+    desk, calls = (
+        Desk(),
+        (call("mail", to="ada"), call("delete", 1, path="/"), call("mail", 2, to="bob")),
+    )
+    async with opened(
+        url, desk.agent(*calls, mail=True, delete={"allowed_decisions": ["reject"]})
+    ) as engine:
         run = await engine.start("go")
         asked = await question_of(run)
         assert asked.options == ["reject"]
         assert "2. " in asked.question
         with pytest.raises(AnswerUnclear):
             await run.answer("yes")
-        await run.answer({"decisions": [{"type": "approve"}, {"type": "reject"}, {"type": "approve"}]})
+        await run.answer(
+            {"decisions": [{"type": "approve"}, {"type": "reject"}, {"type": "approve"}]}
+        )
         assert await run.text() == "done"
     assert sorted(desk.done) == ["mailed ada", "mailed bob"]
 
@@ -152,7 +159,9 @@ async def test_a_graph_that_asks_as_the_inbox_does_is_answered_as_the_inbox_woul
 
     async def asks(state: MessagesState) -> dict[str, Any]:
         action = {"action": "mail", "args": {"to": "ada"}}
-        response = interrupt([{"action_request": action, "config": config, "description": "Send it?"}])[0]
+        response = interrupt(
+            [{"action_request": action, "config": config, "description": "Send it?"}]
+        )[0]
         return {"messages": [AIMessage(f"{response['type']} {response['args']}")]}
 
     answers = {"yes": "accept None", "no": "ignore None", "make it short": "response make it short"}
@@ -164,7 +173,7 @@ async def test_a_graph_that_asks_as_the_inbox_does_is_answered_as_the_inbox_woul
             assert await run.text() == result
 
 
-# -- graphs of every kind ---------------------------------------------------------------------------
+# -- graphs of every kind --------------------------------------------------------------------------
 
 
 async def answer_all(run: Run) -> list[Any]:
@@ -193,7 +202,9 @@ async def test_parallel_sends_of_one_node_each_get_their_own_answer(url: str) ->
         return {"got": [f"{state['name']}={interrupt(state['name'])}"]}
 
     graph = StateGraph(Shared).add_node("asks", asks).add_node("join", join)
-    graph.add_conditional_edges(START, lambda state: [Send("asks", {"name": name}) for name in "abc"], ["asks"])
+    graph.add_conditional_edges(
+        START, lambda state: [Send("asks", {"name": name}) for name in "abc"], ["asks"]
+    )
     async with opened(url, graph.add_edge("asks", "join").compile(name="sends")) as engine:
         run = await engine.start("go")
         assert await answer_all(run) == ["a", "b", "c"]
@@ -233,7 +244,11 @@ async def test_an_agent_inside_a_tool_asks_through_it(url: str) -> None:
         """Ask somebody else."""
         return str((await inner.ainvoke({"messages": [("user", topic)]}))["messages"][-1].text)
 
-    agent = create_agent(Scripted(turns=[[tool_call("consult", "c-1", topic="x")], ["done"]]), [consult], name="agent")
+    agent = create_agent(
+        Scripted(turns=[[tool_call("consult", "c-1", topic="x")], ["done"]]),
+        [consult],
+        name="agent",
+    )
     async with opened(url, agent) as engine:
         run = await engine.start("go")
         assert (await question_of(run)).call_id == "c-1"
@@ -273,7 +288,7 @@ async def test_a_run_that_waits_can_be_cancelled(url: str) -> None:
         await question_of(again)
 
 
-# -- breakpoints ------------------------------------------------------------------------------------
+# -- breakpoints -----------------------------------------------------------------------------------
 
 
 class Letters:
@@ -294,7 +309,9 @@ class Letters:
         self.graph = self.builder.compile(name="letters", **stops)
 
 
-STOPS = pytest.mark.parametrize("stops", [{"interrupt_before": ["send"]}, {"interrupt_after": ["draft"]}])
+STOPS = pytest.mark.parametrize(
+    "stops", [{"interrupt_before": ["send"]}, {"interrupt_after": ["draft"]}]
+)
 
 
 async def stopped(engine: Engine) -> tuple[Run, Interrupt]:
@@ -307,8 +324,13 @@ async def test_a_breakpoint_shows_what_comes_next_and_the_draft(url: str, stops:
     async with opened(url, Letters(**stops).graph) as engine:
         run, asked = await stopped(engine)
         shown = (await engine.messages(run.thread_id))[-1].content
-    assert asked.value == {"next": ["send"], "state": {"messages": {"role": "ai", "content": "Dear Bob"}}}
-    assert shown == "Dear Bob\n\nThe graph has stopped before `send`. Shall it go on?", "the draft once"
+    assert asked.value == {
+        "next": ["send"],
+        "state": {"messages": {"role": "ai", "content": "Dear Bob"}},
+    }
+    assert shown == "Dear Bob\n\nThe graph has stopped before `send`. Shall it go on?", (
+        "the draft once"
+    )
 
 
 @STOPS
@@ -327,7 +349,9 @@ async def test_a_yes_goes_on_and_other_words_do_not(url: str, stops: Any) -> Non
 
 @STOPS
 @pytest.mark.parametrize("said", ["no, stop, do not send!", False])
-async def test_a_no_ends_the_run_and_nothing_more_is_executed(url: str, stops: Any, said: Any) -> None:
+async def test_a_no_ends_the_run_and_nothing_more_is_executed(
+    url: str, stops: Any, said: Any
+) -> None:
     letters = Letters(**stops)
     async with opened(url, letters.graph) as engine:
         run, _ = await stopped(engine)
@@ -339,20 +363,33 @@ async def test_a_no_ends_the_run_and_nothing_more_is_executed(url: str, stops: A
         assert again.id != run.id
         await question_of(again)
     assert letters.sent == []
-    assert messages[-2:] == ["no, stop, do not send!" if said else "false", "Stopped before `send`."]
+    assert messages[-2:] == [
+        "no, stop, do not send!" if said else "false",
+        "Stopped before `send`.",
+    ]
 
 
 async def test_the_tools_that_would_be_called_are_shown(url: str) -> None:
     async def model(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [AIMessage("", tool_calls=[{"name": "mail", "args": {"to": "bob"}, "id": "1"}])]}
+        return {
+            "messages": [
+                AIMessage("", tool_calls=[{"name": "mail", "args": {"to": "bob"}, "id": "1"}])
+            ]
+        }
 
     async def tools(state: MessagesState) -> dict[str, Any]:
         return {}
 
-    graph = StateGraph(MessagesState).add_sequence([("model", model), ("tools", tools)]).add_edge(START, "model")
+    graph = (
+        StateGraph(MessagesState)
+        .add_sequence([("model", model), ("tools", tools)])
+        .add_edge(START, "model")
+    )
     async with opened(url, graph.compile(name="tools", interrupt_before=["tools"])) as engine:
         _, asked = await stopped(engine)
-    assert asked.value["state"]["messages"]["tool_calls"] == [{"name": "mail", "args": {"to": "bob"}, "id": "1"}]
+    assert asked.value["state"]["messages"]["tool_calls"] == [
+        {"name": "mail", "args": {"to": "bob"}, "id": "1"}
+    ]
     assert asked.text.startswith('mail({"to":"bob"})\n\n')
 
 
@@ -360,7 +397,10 @@ async def test_a_breakpoint_inside_a_subgraph_shows_its_own_state(url: str) -> N
     letters = Letters(interrupt_before=["send"])
     async with opened(url, chain(outer=letters.graph)) as engine:
         run, asked = await stopped(engine)
-        assert asked.value == {"next": ["send"], "state": {"messages": {"role": "ai", "content": "Dear Bob"}}}
+        assert asked.value == {
+            "next": ["send"],
+            "state": {"messages": {"role": "ai", "content": "Dear Bob"}},
+        }
         await run.answer("no")
         assert await run.text() == "Stopped before `send`."
     assert letters.sent == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear, UnknownQuestion
 from antiphon.orchestrator.events import Interrupt, decode, encode
 from antiphon.orchestrator.questions.questions import (
-    Asked,
+    GraphQuestion,
     Reading,
     breakpoint_of,
     draft_of,
@@ -27,12 +27,12 @@ ONE, TWO, THREE = ("1" * 32, "2" * 32, "3" * 32)
 
 def asked(value: Any, **more: Any) -> Interrupt:
     """One question."""
-    return interrupt_of([Asked(ONE, value, **more)])
+    return interrupt_of([GraphQuestion(ONE, value, **more)])
 
 
 def both(first: Any = "pay Bob 10?", second: Any = "delete the database?") -> Interrupt:
     """Two questions."""
-    return interrupt_of([Asked(ONE, first), Asked(TWO, second)])
+    return interrupt_of([GraphQuestion(ONE, first), GraphQuestion(TWO, second)])
 
 
 def given_to_graph(event: Interrupt, said: Any) -> Any:
@@ -40,7 +40,7 @@ def given_to_graph(event: Interrupt, said: Any) -> Any:
     return read_answer(event, said).resume[event.id]
 
 
-# -- showing ----------------------------------------------------------------------------------------
+# -- showing ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,18 @@ def given_to_graph(event: Interrupt, said: Any) -> Any:
         ({}, {}, "{}"),
     ],
 )
-def test_a_question_is_shown_with_all_that_must_be_read(value: Any, question: Any, text: str) -> None:
+def test_a_question_is_shown_with_all_that_must_be_read(
+    value: Any, question: Any, text: str
+) -> None:
     event = asked(value)
     assert (event.question, event.text, event.value) == (question, text, value)
 
 
 def test_the_oldest_question_comes_first_and_all_are_known_by_their_ids() -> None:
-    event = both({"question": "pay Bob 10?", "options": ["yes"]}, {"question": "delete?", "schema": {"type": "null"}})
+    event = both(
+        {"question": "pay Bob 10?", "options": ["yes"]},
+        {"question": "delete?", "schema": {"type": "null"}},
+    )
     assert event.text == "pay Bob 10?\n\nAlso open:\n- delete?"
     assert [(one.id, one.question, one.options, one.schema) for one in event.open] == [
         (ONE, "pay Bob 10?", ["yes"], None),
@@ -78,7 +83,9 @@ def test_the_oldest_question_comes_first_and_all_are_known_by_their_ids() -> Non
 
 def test_a_schema_that_counts_is_told_from_one_that_is_a_hint() -> None:
     hint = asked({"question": "how many?", "schema": {"type": "integer"}})
-    strict = asked({"question": "how many?", "schema": {"type": "string"}}, schema={"type": "integer"})
+    strict = asked(
+        {"question": "how many?", "schema": {"type": "string"}}, schema={"type": "integer"}
+    )
     assert (hint.schema, hint.strict) == ({"type": "integer"}, False)
     assert (strict.schema, strict.strict) == ({"type": "integer"}, True)
 
@@ -92,14 +99,16 @@ def test_the_call_that_asks_is_kept() -> None:
 
 
 def test_a_question_that_is_asked_again_says_why() -> None:
-    event = interrupt_of([Asked(ONE, "sure?")], refused=True)
+    event = interrupt_of([GraphQuestion(ONE, "sure?")], refused=True)
     assert (event.reason, event.question) == ("answer_refused", "sure?")
     assert event.text == "The graph did not take that answer. Please answer again.\n\nsure?"
 
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -107,22 +116,30 @@ json = st.recursive(
 @UNHURRIED
 @given(st.lists(json, min_size=1, max_size=3))
 def test_any_value_is_kept_and_can_be_read_again(values: list[Any]) -> None:
-    event = interrupt_of([Asked(f"{index:032}", value) for index, value in enumerate(values)])
+    event = interrupt_of(
+        [GraphQuestion(f"{index:032}", value) for index, value in enumerate(values)]
+    )
     assert decode(encode(event)) == event
     assert event.text
     assert event.value == values[0]
     assert not event.questions or list(event.questions.values()) == values
 
 
-# -- breakpoints ------------------------------------------------------------------------------------
+# -- breakpoints -----------------------------------------------------------------------------------
 
-STOP = breakpoint_of("c-1", ["send"], {"messages": {"role": "ai", "content": "Dear Bob"}, "to": "bob", "tries": 2})
+STOP = breakpoint_of(
+    "c-1", ["send"], {"messages": {"role": "ai", "content": "Dear Bob"}, "to": "bob", "tries": 2}
+)
 
 
 def test_a_breakpoint_shows_what_comes_next_and_the_draft() -> None:
     assert (STOP.id, STOP.reason, STOP.options) == ("c-1", "breakpoint", ["yes", "no"])
     assert STOP.value["next"] == ["send"]
-    assert STOP.value["state"] == {"messages": {"role": "ai", "content": "Dear Bob"}, "to": "bob", "tries": 2}
+    assert STOP.value["state"] == {
+        "messages": {"role": "ai", "content": "Dear Bob"},
+        "to": "bob",
+        "tries": 2,
+    }
     assert STOP.question == "The graph has stopped before `send`. Shall it go on?"
     assert STOP.text == f"Dear Bob\n\nbob\n\n{STOP.question}"
 
@@ -130,7 +147,9 @@ def test_a_breakpoint_shows_what_comes_next_and_the_draft() -> None:
 def test_the_tools_that_a_message_calls_are_shown() -> None:
     call = {"name": "mail", "args": {"to": "bob"}, "id": "1"}
     message = {"role": "ai", "content": "", "tool_calls": [call]}
-    assert breakpoint_of("c", ["tools"], {"messages": message}).text.startswith('mail({"to":"bob"})\n\n')
+    assert breakpoint_of("c", ["tools"], {"messages": message}).text.startswith(
+        'mail({"to":"bob"})\n\n'
+    )
 
 
 def test_a_large_state_is_bounded() -> None:
@@ -140,14 +159,20 @@ def test_a_large_state_is_bounded() -> None:
     assert len(shown["key0"]) == 2001
     assert "list" not in shown
     assert draft_of("x" * 100_000)[:3] == "xxx"
-    message = {"role": "ai", "content": "x" * 9000, "tool_calls": [{"name": "mail", "args": {"to": "x" * 9000}}] * 99}
+    message = {
+        "role": "ai",
+        "content": "x" * 9000,
+        "tool_calls": [{"name": "mail", "args": {"to": "x" * 9000}}] * 99,
+    }
     shown = draft_of({"messages": message})["messages"]
     assert (len(shown["content"]), len(shown["tool_calls"])) == (2001, 10)
     assert shown["tool_calls"][0]["args"].startswith('{"to":"xxx')
     assert draft_of(["x" * 100_000]) is None
 
 
-@pytest.mark.parametrize("said", ["yes", "ok", "go on", "continue", "Continue.", True, "yes, please", "go ahead"])
+@pytest.mark.parametrize(
+    "said", ["yes", "ok", "go on", "continue", "Continue.", True, "yes, please", "go ahead"]
+)
 def test_a_yes_goes_on_from_a_breakpoint(said: Any) -> None:
     assert read_answer(STOP, said) == Reading("c-1", {})
 
@@ -157,7 +182,9 @@ def test_a_no_ends_the_run_at_a_breakpoint(said: Any) -> None:
     assert read_answer(STOP, said) == Reading("c-1", {}, stops=True)
 
 
-@pytest.mark.parametrize("said", ["yes but do not send", "maybe", "Who is Bob?", "", None, 1, 0, [], {}, {"a": "yes"}])
+@pytest.mark.parametrize(
+    "said", ["yes but do not send", "maybe", "Who is Bob?", "", None, 1, 0, [], {}, {"a": "yes"}]
+)
 def test_anything_else_does_neither(said: Any) -> None:
     with pytest.raises(AnswerUnclear):
         read_answer(STOP, said)
@@ -169,7 +196,7 @@ def test_the_run_says_what_it_stopped_before() -> None:
     assert stopped_text(breakpoint_of("c", [], {})) == "Stopped."
 
 
-# -- which question ---------------------------------------------------------------------------------
+# -- which question --------------------------------------------------------------------------------
 
 
 def test_an_answer_is_for_the_oldest_question() -> None:
@@ -205,7 +232,7 @@ def test_an_object_with_other_keys_is_the_answer_itself() -> None:
     assert read_answer(both(), {ONE: "nested"}, TWO) == Reading(TWO, {TWO: {ONE: "nested"}})
 
 
-# -- what the graph is given ------------------------------------------------------------------------
+# -- what the graph is given -----------------------------------------------------------------------
 
 
 @UNHURRIED
@@ -254,7 +281,9 @@ def test_the_text_of_an_option_is_that_option(options: list[Any], said: str, ans
         ({"enum": [1, 2]}, "2", 2),
     ],
 )
-def test_a_text_may_stand_for_what_the_schema_wants(schema: dict[str, Any], said: Any, answer: Any) -> None:
+def test_a_text_may_stand_for_what_the_schema_wants(
+    schema: dict[str, Any], said: Any, answer: Any
+) -> None:
     assert given_to_graph(asked("?", schema=schema), said) == answer
 
 
@@ -277,7 +306,7 @@ def test_an_answer_that_does_not_fit_is_refused(schema: dict[str, Any], said: An
 
 
 def test_nothing_is_answered_if_one_of_several_answers_does_not_fit() -> None:
-    event = interrupt_of([Asked(ONE, "?"), Asked(TWO, "?", {"type": "integer"})])
+    event = interrupt_of([GraphQuestion(ONE, "?"), GraphQuestion(TWO, "?", {"type": "integer"})])
     with pytest.raises(AnswerInvalid):
         read_answer(event, {ONE: "yes", TWO: "no"})
 

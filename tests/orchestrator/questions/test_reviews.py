@@ -23,13 +23,27 @@ def batch(*allowed: list[str], about: str = "") -> dict[str, Any]:
 
 def inbox(**config: bool) -> list[dict[str, Any]]:
     """What older graphs ask, as a list of one."""
-    allowed = {f"allow_{name}": config.get(name, False) for name in ("accept", "edit", "ignore", "respond")}
-    return [{"action_request": {"action": "mail", "args": {"to": "ada"}}, "config": allowed, "description": "Mail?"}]
+    allowed = {
+        f"allow_{name}": config.get(name, False) for name in ("accept", "edit", "ignore", "respond")
+    }
+    return [
+        {
+            "action_request": {"action": "mail", "args": {"to": "ada"}},
+            "config": allowed,
+            "description": "Mail?",
+        }
+    ]
 
 
 def single(*kinds: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the middleware asks about a call by itself, and the schema of the answer."""
-    value = {"type": "tool_approval", "tool_call_id": "1", "name": "mail", "args": {"to": "ada"}, "description": ""}
+    value = {
+        "type": "tool_approval",
+        "tool_call_id": "1",
+        "name": "mail",
+        "args": {"to": "ada"},
+        "description": "",
+    }
     parts = {kind: {"type": "object", "properties": {"type": {"const": kind}}} for kind in kinds}
     return value, {"$defs": parts, "oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}
 
@@ -61,14 +75,17 @@ def test_anything_else_is_no_review(value: Any) -> None:
     assert review_of(value) is None
 
 
-# -- what is shown ----------------------------------------------------------------------------------
+# -- what is shown ---------------------------------------------------------------------------------
 
 
 def test_the_call_is_shown_as_people_write_it() -> None:
     value = batch(ALL, about="Tool execution requires approval\n\nTool: mail\nArgs: {'to': 'ada'}")
     assert review(value).text == 'Tool execution requires approval\n\nmail(to="ada")'
     assert review(value).options == ALL
-    assert review(batch(ALL, about="Please look at it.")).text == 'Please look at it.\n\nmail(to="ada")'
+    assert (
+        review(batch(ALL, about="Please look at it.")).text
+        == 'Please look at it.\n\nmail(to="ada")'
+    )
     assert review(batch(ALL)).text == 'mail(to="ada")'
     assert review(inbox(accept=True)).text == 'Mail?\n\nmail(to="ada")'
     assert review(*single("approve")).text == 'mail(to="ada")'
@@ -103,7 +120,7 @@ def test_the_decisions_of_a_single_call_are_those_of_its_schema() -> None:
     assert review(value, None).options == ALL
 
 
-# -- what is answered -------------------------------------------------------------------------------
+# -- what is answered ------------------------------------------------------------------------------
 
 EDIT = {"type": "edit", "edited_action": {"name": "mail", "args": {"to": "bob"}}}
 
@@ -125,7 +142,10 @@ EDIT = {"type": "edit", "edited_action": {"name": "mail", "args": {"to": "bob"}}
         ('edit {"to": "bob"}', EDIT),
         ('edit: {"name": "mail", "args": {"to": "bob"}}', EDIT),
         ('{"type": "approve"}', {"type": "approve"}),
-        ('{"decisions": [{"type": "reject", "message": "no"}]}', {"type": "reject", "message": "no"}),
+        (
+            '{"decisions": [{"type": "reject", "message": "no"}]}',
+            {"type": "reject", "message": "no"},
+        ),
         ('[{"type": "approve"}]', {"type": "approve"}),
         ({"decisions": [EDIT]}, EDIT),
         ([EDIT], EDIT),
@@ -139,7 +159,9 @@ def test_an_answer_about_one_call(said: Any, decision: dict[str, Any]) -> None:
     assert review(*single(*ALL)).read(said) == decision
 
 
-@pytest.mark.parametrize("said", ["maybe", "yes but not now", "what is it?", "edit", "respond", "edit to bob", ""])
+@pytest.mark.parametrize(
+    "said", ["maybe", "yes but not now", "what is it?", "edit", "respond", "edit to bob", ""]
+)
 def test_words_that_decide_nothing_are_unclear(said: str) -> None:
     with pytest.raises(AnswerUnclear):
         review(batch(ALL)).read(said)
@@ -176,7 +198,11 @@ def test_an_object_that_is_no_decision_is_refused(said: Any) -> None:
 
 @pytest.mark.parametrize(
     ("allowed", "said"),
-    [(["reject"], {"type": "approve"}), (["approve"], {"type": "reject"}), (["approve"], "respond: x")],
+    [
+        (["reject"], {"type": "approve"}),
+        (["approve"], {"type": "reject"}),
+        (["approve"], "respond: x"),
+    ],
 )
 def test_a_decision_that_is_not_allowed_is_refused(allowed: list[str], said: Any) -> None:
     with pytest.raises(AnswerInvalid):
@@ -199,8 +225,12 @@ def test_where_only_a_response_is_allowed_any_words_are_one() -> None:
 def test_words_decide_about_all_of_several_calls() -> None:
     both = review(batch(ALL, ALL))
     assert both.read("yes") == {"decisions": [{"type": "approve"}] * 2}
-    assert both.read("no, too late") == {"decisions": [{"type": "reject", "message": "too late"}] * 2}
-    assert both.read([{"type": "approve"}, "reject"]) == {"decisions": [{"type": "approve"}, {"type": "reject"}]}
+    assert both.read("no, too late") == {
+        "decisions": [{"type": "reject", "message": "too late"}] * 2
+    }
+    assert both.read([{"type": "approve"}, "reject"]) == {
+        "decisions": [{"type": "approve"}, {"type": "reject"}]
+    }
     for wrong in ({"type": "approve"}, ["approve"], {"decisions": [EDIT]}):
         with pytest.raises(AnswerInvalid):
             both.read(wrong)
@@ -227,17 +257,27 @@ ANYTHING = {"accept": True, "edit": True, "ignore": True, "respond": True}
         ("make it friendlier", ANYTHING, {"type": "response", "args": "make it friendlier"}),
         ("yes", {"respond": True}, {"type": "response", "args": "yes"}),
         ("no", {"respond": True}, {"type": "response", "args": "no"}),
-        ('edit {"to": "bob"}', ANYTHING, {"type": "edit", "args": {"action": "mail", "args": {"to": "bob"}}}),
+        (
+            'edit {"to": "bob"}',
+            ANYTHING,
+            {"type": "edit", "args": {"action": "mail", "args": {"to": "bob"}}},
+        ),
         ([{"type": "response", "args": "hm"}], ANYTHING, {"type": "response", "args": "hm"}),
         ({"type": "accept", "args": None}, ANYTHING, {"type": "accept", "args": None}),
     ],
 )
-def test_an_answer_in_the_inbox_shape(said: Any, config: dict[str, bool], answer: dict[str, Any]) -> None:
+def test_an_answer_in_the_inbox_shape(
+    said: Any, config: dict[str, bool], answer: dict[str, Any]
+) -> None:
     assert review(inbox(**config)).read(said) == [answer]
-    assert review(inbox(**config)[0]).read(said) == answer, "a graph that asks with no list is answered by none"
+    assert review(inbox(**config)[0]).read(said) == answer, (
+        "a graph that asks with no list is answered by none"
+    )
 
 
-@pytest.mark.parametrize("said", [{"type": "approve"}, {"type": "response"}, {"type": "edit", "args": {}}, [], 5])
+@pytest.mark.parametrize(
+    "said", [{"type": "approve"}, {"type": "response"}, {"type": "edit", "args": {}}, [], 5]
+)
 def test_what_is_refused_in_the_inbox_shape(said: Any) -> None:
     with pytest.raises(AnswerInvalid):
         review(inbox(**ANYTHING)).read(said)

@@ -10,7 +10,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
 from antiphon.orchestrator.events import ToolGraph, ToolOrder
-from antiphon.orchestrator.questions.tool_turns import Call, Place, ToolTurns
+from antiphon.orchestrator.questions.tool_turns import Place, ToolCall, ToolTurns
 
 TASK = "tools:1"
 
@@ -28,14 +28,14 @@ class Turns(ToolTurns):
     def id(self, key: str) -> UUID:
         return self._ids.setdefault(key, uuid4())
 
-    def begin(self, *keys: str, outer: Call | None = None) -> Call:
+    def begin(self, *keys: str, outer: ToolCall | None = None) -> ToolCall:
         """Calls begin; returns the last one."""
         return [self.begins(self.id(key), Place(TASK, key, key, outer)) for key in keys][-1]
 
     def end(self, key: str, asks: bool = False) -> None:
         self.ends(self.id(key), GraphInterrupt((Interrupt("?"),)) if asks else None)
 
-    def holds(self, key: str, outer: Call | None = None) -> bool:
+    def holds(self, key: str, outer: ToolCall | None = None) -> bool:
         """Whether a call would have to wait now."""
         return any(not future.done() for future, _ in self.waits_for(Place(TASK, key, key, outer)))
 
@@ -51,10 +51,12 @@ class Turns(ToolTurns):
 
 def order(asked: str = "", beside: str = "", ended: str = "", graphs: str = "") -> ToolOrder:
     named = [ToolGraph(call=key, name="graph") for key in graphs]
-    return ToolOrder(task=TASK, asked=list(asked), beside=list(beside), ended=list(ended), graphs=named)
+    return ToolOrder(
+        task=TASK, asked=list(asked), beside=list(beside), ended=list(ended), graphs=named
+    )
 
 
-# -- calls ----------------------------------------------------------------------------------------------------------
+# -- calls -----------------------------------------------------------------------------------------
 
 
 def test_nothing_is_held_the_first_time() -> None:
@@ -85,7 +87,9 @@ def test_those_that_asked_come_first_one_after_the_other() -> None:
         (order("a", ended="c"), "ac", False),  # it ended before the other one began, perhaps
     ],
 )
-def test_a_call_waits_for_one_that_is_sure_to_come(before: ToolOrder, given: str, held: bool) -> None:
+def test_a_call_waits_for_one_that_is_sure_to_come(
+    before: ToolOrder, given: str, held: bool
+) -> None:
     turns = Turns(before, given)
     assert turns.holds("c") is held
     turns.begin("a")
@@ -133,7 +137,7 @@ def test_the_order_adds_up() -> None:
     assert turns.order(TASK, ["b"]) == order("ab", "bc", "da")
 
 
-# -- graphs that calls run ------------------------------------------------------------------------------------------
+# -- graphs that calls run -------------------------------------------------------------------------
 
 
 def test_the_numbers_of_graphs_are_recorded_when_they_are_taken() -> None:
@@ -143,7 +147,9 @@ def test_the_numbers_of_graphs_are_recorded_when_they_are_taken() -> None:
     turns.takes_number(two, f"{TASK}|node:1")
     turns.takes_number(one, f"{TASK}|1|node:2")
     turns.reads(turns.id("a"), f"{TASK}|1")
-    assert [recorded.graphs for recorded in turns.recorded] == [order(graphs=graphs).graphs for graphs in ("b", "ba")]
+    assert [recorded.graphs for recorded in turns.recorded] == [
+        order(graphs=graphs).graphs for graphs in ("b", "ba")
+    ]
 
 
 def test_one_call_alone_is_not_worth_recording() -> None:

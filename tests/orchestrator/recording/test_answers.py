@@ -1,4 +1,4 @@
-"""What is the answer: graphs as people write them, with a real chat model over a real HTTP endpoint.
+"""What is the answer: graphs as people write them, with a chat model over a real HTTP endpoint.
 
 Each graph is run once; what stands as shown, what is stored and what the run ends with must be one
 text, and the expected one.
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:Use
 
 
 def script(request: ModelRequest) -> Reply:
-    """What the model says depends on what it is asked last, and on the tools and schemas that it is given."""
+    """Reply by the last message, and by the tools and schemas of the request."""
     body = request.body
     messages = body["messages"]
     last = str(messages[-1]["content"])
@@ -50,7 +50,11 @@ def script(request: ModelRequest) -> Reply:
         return Reply(text=json.dumps(_structured(body, messages)))
     if messages[-1]["role"] == "tool":
         return Reply(text=_after_tools(tools, messages))
-    for name, arguments in (("look", {"what": "sky"}), ("research", {"topic": "x"}), ("Verdict", {"score": 5})):
+    for name, arguments in (
+        ("look", {"what": "sky"}),
+        ("research", {"topic": "x"}),
+        ("Verdict", {"score": 5}),
+    ):
         if name in tools:
             said = "Let me look." if name == "look" else ""
             return Reply(text=said, tool_calls=[{"name": name, "arguments": arguments}])
@@ -71,7 +75,9 @@ SAYINGS = {
 def _structured(body: dict[str, Any], messages: list[Any]) -> dict[str, Any]:
     if body["response_format"].get("json_schema", {}).get("name") == "Verdict":
         return {"score": 5}
-    worked = any(one.get("name") == "worker" or "work is done" in str(one["content"]) for one in messages)
+    worked = any(
+        one.get("name") == "worker" or "work is done" in str(one["content"]) for one in messages
+    )
     return {"next": "FINISH" if worked else "worker"}
 
 
@@ -83,7 +89,11 @@ def _after_tools(tools: list[str], messages: list[Any]) -> str:
 async def model() -> AsyncIterator[Model]:
     async with ModelServer(script) as server:
         yield ChatOpenAI(
-            model="m", base_url=server.base_url, api_key=SecretStr("x"), use_responses_api=False, stream_usage=True
+            model="m",
+            base_url=server.base_url,
+            api_key=SecretStr("x"),
+            use_responses_api=False,
+            stream_usage=True,
         )
 
 
@@ -133,7 +143,11 @@ async def told(url: str, graph: Any, message: str = "hello") -> list[AnyEvent]:
         events = await events_of(run)
         end = events[-1]
         if isinstance(end, RunComplete):
-            stored = [one.content for one in await engine.messages(run.thread_id) if one.role == "assistant"]
+            stored = [
+                one.content
+                for one in await engine.messages(run.thread_id)
+                if one.role == "assistant"
+            ]
             assert [end.text] == stored
             assert shown_answer(events) == end.text
     return events
@@ -149,7 +163,7 @@ def agents_of(events: list[AnyEvent]) -> list[str]:
     return [event.agent for event in of_type(events, AgentStart)]
 
 
-# -- routers, workers, judges, guards ---------------------------------------------------------------------------
+# -- routers, workers, judges, guards --------------------------------------------------------------
 
 
 def supervised(model: Model, signed: Callable[[str], Any]) -> Any:
@@ -173,7 +187,9 @@ def supervised(model: Model, signed: Callable[[str], Any]) -> Any:
         pytest.param(lambda text: HumanMessage(text, name="worker"), id="a named human message"),
     ],
 )
-async def test_the_workers_text_is_the_answer_and_the_routing_is_not(url: str, model: Model, signed: Any) -> None:
+async def test_the_workers_text_is_the_answer_and_the_routing_is_not(
+    url: str, model: Model, signed: Any
+) -> None:
     events = await told(url, supervised(model, signed))
     assert (events[-1].text, events[-1].primary_agent) == ("The work is done.", "worker")
     assert agents_of(events) == ["supervisor", "worker", "supervisor"]
@@ -189,13 +205,18 @@ class Judged(TypedDict, total=False):
 
 
 async def test_a_judges_verdict_is_not_the_answer(url: str, model: Model) -> None:
-    graph = linear(Judged, writes=asks(model, "draft", "answer"), judges=asks(model, "judge", "verdict"))
+    graph = linear(
+        Judged, writes=asks(model, "draft", "answer"), judges=asks(model, "judge", "verdict")
+    )
     assert await answer_of(url, graph) == ("A draft.", "writes")
 
 
 async def test_a_guards_word_before_the_answer_is_not_the_answer(url: str, model: Model) -> None:
     events = await told(
-        url, linear(Judged, guards=asks(model, "guard", "verdict"), writes=asks(model, "draft", "answer"))
+        url,
+        linear(
+            Judged, guards=asks(model, "guard", "verdict"), writes=asks(model, "draft", "answer")
+        ),
     )
     assert (events[-1].text, events[-1].primary_agent) == ("A draft.", "writes")
     assert of_type(events, AgentStart)[0].passing
@@ -227,8 +248,12 @@ async def test_of_loop_rounds_the_last_one_is_the_answer(url: str, model: Model)
     def more(state: MessagesState) -> str:
         return "criticises" if len(state["messages"]) < 5 else END
 
-    graph = StateGraph(MessagesState).add_node(writes).add_node(criticises).add_edge(START, "writes")
-    graph.add_conditional_edges("writes", more, ["criticises", END]).add_edge("criticises", "writes")
+    graph = (
+        StateGraph(MessagesState).add_node(writes).add_node(criticises).add_edge(START, "writes")
+    )
+    graph.add_conditional_edges("writes", more, ["criticises", END]).add_edge(
+        "criticises", "writes"
+    )
     events = await told(url, graph.compile())
     assert (events[-1].text, events[-1].primary_agent) == ("re round 3", "writes")
 
@@ -238,10 +263,14 @@ async def test_a_call_inside_an_edge_is_not_the_answer(url: str, model: Model) -
         await model.ainvoke("judge")
         return END
 
-    graph = StateGraph(MessagesState).add_node("writes", asks(model, "draft")).add_edge(START, "writes")
+    graph = (
+        StateGraph(MessagesState).add_node("writes", asks(model, "draft")).add_edge(START, "writes")
+    )
     events = await told(url, graph.add_conditional_edges("writes", chooses, [END]).compile())
     assert events[-1].text == "A draft."
-    assert {chunk.text for chunk in of_type(events, AgentChunk) if chunk.channel == "draft"} == {"PASS"}
+    assert {chunk.text for chunk in of_type(events, AgentChunk) if chunk.channel == "draft"} == {
+        "PASS"
+    }
 
 
 async def test_a_grader_in_the_same_node_is_not_the_answer(url: str, model: Model) -> None:
@@ -252,11 +281,13 @@ async def test_a_grader_in_the_same_node_is_not_the_answer(url: str, model: Mode
     assert await answer_of(url, linear(MessagesState, node=node)) == ("A draft.", "node")
 
 
-# -- several texts ----------------------------------------------------------------------------------------------
+# -- several texts ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [None, "sky_agent"])
-async def test_a_preamble_to_a_tool_stands_before_the_answer(url: str, model: Model, name: str | None) -> None:
+async def test_a_preamble_to_a_tool_stands_before_the_answer(
+    url: str, model: Model, name: str | None
+) -> None:
     events = await told(url, create_agent(model, [look], name=name))
     assert events[-1].text == "Let me look.\n\nThe sky is blue."
     assert events[-1].primary_agent == (name or "model")
@@ -289,12 +320,18 @@ async def test_of_a_map_reduce_the_reduction_is_the_answer(url: str, model: Mode
         return {"answer": " + ".join(sorted(state["parts"]))}
 
     graph = StateGraph(Mapped).add_node(maps).add_node(reduces).add_edge("maps", "reduces")
-    graph.add_conditional_edges(START, lambda state: [Send("maps", {"topic": one}) for one in "ab"], ["maps"])
+    graph.add_conditional_edges(
+        START, lambda state: [Send("maps", {"topic": one}) for one in "ab"], ["maps"]
+    )
     assert await answer_of(url, graph.compile()) == ("re part a + re part b", "reduces")
 
 
 async def test_of_parallel_answers_the_last_message_is_the_answer(url: str, model: Model) -> None:
-    graph = StateGraph(MessagesState).add_node("short", asks(model, "work")).add_node("deep", asks(model, "outline"))
+    graph = (
+        StateGraph(MessagesState)
+        .add_node("short", asks(model, "work"))
+        .add_node("deep", asks(model, "outline"))
+    )
     graph.add_node("deeper", asks(model, "polish")).add_edge(START, "short").add_edge(START, "deep")
     graph.add_edge("deep", "deeper").add_edge("short", END)
     assert await answer_of(url, graph.compile()) == ("The polished text.", "deeper")
@@ -307,13 +344,17 @@ class Both(TypedDict, total=False):
 
 
 async def test_parallel_texts_under_keys_stand_in_the_outputs_order(url: str, model: Model) -> None:
-    graph = StateGraph(Both).add_node("sums", asks(model, "draft", "summary")).add_edge(START, "sums")
+    graph = (
+        StateGraph(Both).add_node("sums", asks(model, "draft", "summary")).add_edge(START, "sums")
+    )
     graph.add_node("translates", asks(model, "polish", "translation")).add_edge(START, "translates")
     events = await told(url, graph.compile())
     assert events[-1].text == "A draft.\n\nThe polished text."
 
 
-async def test_a_preamble_of_another_agent_is_not_part_of_the_answer(url: str, model: Model) -> None:
+async def test_a_preamble_of_another_agent_is_not_part_of_the_answer(
+    url: str, model: Model
+) -> None:
     worker = create_agent(model, [look], name="worker")
 
     async def works(state: MessagesState) -> dict[str, Any]:
@@ -323,7 +364,7 @@ async def test_a_preamble_of_another_agent_is_not_part_of_the_answer(url: str, m
     assert await answer_of(url, graph) == ("The work is done.", "answers")
 
 
-# -- what a graph's output gives --------------------------------------------------------------------------------
+# -- what a graph's output gives -------------------------------------------------------------------
 
 
 async def test_a_tool_that_answers_directly_is_the_answer(url: str, model: Model) -> None:
@@ -331,7 +372,9 @@ async def test_a_tool_that_answers_directly_is_the_answer(url: str, model: Model
 
 
 @pytest.mark.parametrize("strategy", [ToolStrategy, ProviderStrategy])
-async def test_a_structured_response_is_shown_as_json(url: str, model: Model, strategy: Any) -> None:
+async def test_a_structured_response_is_shown_as_json(
+    url: str, model: Model, strategy: Any
+) -> None:
     text, _ = await answer_of(url, create_agent(model, [], response_format=strategy(Verdict)))
     assert json.loads(text) == {"score": 5}
 
@@ -347,7 +390,9 @@ async def test_an_output_schema_of_ones_own_gives_the_answer(url: str, model: Mo
     async def writes(state: State) -> dict[str, Any]:
         return {"notes": (await model.ainvoke("outline")).content, "summary": "In short: fine."}
 
-    graph = StateGraph(State, output_schema=Out).add_node(writes).add_edge(START, "writes").compile()
+    graph = (
+        StateGraph(State, output_schema=Out).add_node(writes).add_edge(START, "writes").compile()
+    )
     assert await answer_of(url, graph) == ("In short: fine.", "writes")
 
 
@@ -362,7 +407,9 @@ async def test_a_worker_before_a_node_without_a_model_answers(url: str, model: M
     async def counts(state: MessagesState) -> dict[str, Any]:
         return {}
 
-    assert await answer_of(url, linear(MessagesState, works=asks(model, "work"), counts=counts)) == (
+    assert await answer_of(
+        url, linear(MessagesState, works=asks(model, "work"), counts=counts)
+    ) == (
         "The work is done.",
         "works",
     )
@@ -381,7 +428,9 @@ async def test_an_object_is_shown_as_json(url: str) -> None:
     assert json.loads(text) == {"topic": "hello", "score": 5, "words": ["a"]}
 
 
-async def test_what_a_model_said_aside_does_not_stand_for_a_declared_output(url: str, model: Model) -> None:
+async def test_what_a_model_said_aside_does_not_stand_for_a_declared_output(
+    url: str, model: Model
+) -> None:
     class Score(TypedDict):
         score: int
 
@@ -392,7 +441,9 @@ async def test_what_a_model_said_aside_does_not_stand_for_a_declared_output(url:
     async def scores(state: State) -> dict[str, Any]:
         return {"thoughts": (await model.ainvoke("draft")).content, "score": 9}
 
-    graph = StateGraph(State, output_schema=Score).add_node(scores).add_edge(START, "scores").compile()
+    graph = (
+        StateGraph(State, output_schema=Score).add_node(scores).add_edge(START, "scores").compile()
+    )
     assert json.loads((await answer_of(url, graph))[0]) == {"score": 9}
 
 
@@ -424,9 +475,18 @@ async def test_a_run_without_an_answer_keeps_the_state_that_its_graph_has_reache
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        (AIMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]), "[image]"),
-        (AIMessage([{"type": "text", "text": "See: "}, {"type": "image", "base64": "AA=="}]), "See: "),
-        (AIMessage("", tool_calls=[{"name": "show", "args": {"x": 1}, "id": "c1"}]), 'show({"x":1})'),
+        (
+            AIMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]),
+            "[image]",
+        ),
+        (
+            AIMessage([{"type": "text", "text": "See: "}, {"type": "image", "base64": "AA=="}]),
+            "See: ",
+        ),
+        (
+            AIMessage("", tool_calls=[{"name": "show", "args": {"x": 1}, "id": "c1"}]),
+            'show({"x":1})',
+        ),
         ("plain", "plain"),
     ],
     ids=["an image", "text and image", "tools for the client", "a bare text"],
@@ -478,7 +538,9 @@ async def test_the_value_of_an_entrypoint_is_the_answer(url: str, value: Any, fi
     assert await answer_of(url, workflow) == ("plain text", "workflow")
 
 
-async def test_tasks_of_a_workflow_are_not_the_answer_unless_it_returns_them(url: str, model: Model) -> None:
+async def test_tasks_of_a_workflow_are_not_the_answer_unless_it_returns_them(
+    url: str, model: Model
+) -> None:
     @task
     async def plans(topic: str) -> str:
         return str((await model.ainvoke("outline")).content)
@@ -498,7 +560,12 @@ async def test_tasks_of_a_workflow_are_not_the_answer_unless_it_returns_them(url
 
 @pytest.mark.parametrize(
     "update",
-    [("ai", "hi"), [("assistant", "hi")], [{"role": "assistant", "content": "hi"}], AIMessage("hi")],
+    [
+        ("ai", "hi"),
+        [("assistant", "hi")],
+        [{"role": "assistant", "content": "hi"}],
+        AIMessage("hi"),
+    ],
     ids=str,
 )
 async def test_messages_in_every_form_are_messages(url: str, update: Any) -> None:
@@ -508,7 +575,7 @@ async def test_messages_in_every_form_are_messages(url: str, update: Any) -> Non
     assert await answer_of(url, linear(MessagesState, node=node)) == ("hi", "node")
 
 
-# -- agents -----------------------------------------------------------------------------------------------------
+# -- agents ----------------------------------------------------------------------------------------
 
 
 async def test_middleware_is_no_agent_and_hides_no_tokens(url: str, model: Model) -> None:
@@ -542,11 +609,38 @@ async def test_an_agent_inside_a_tool_drafts(url: str, model: Model) -> None:
     assert drafted == {"researcher"}
 
 
-async def test_a_hand_over_in_a_swarm_is_shown_with_what_was_said_before(url: str, model: Model) -> None:
+async def test_a_hook_that_ends_an_agent_answers_for_it_and_not_for_its_tools_agent(
+    url: str, model: Model
+) -> None:
+    inner = create_agent(model, [], name="researcher")
+
+    @tool
+    async def look(what: str) -> str:
+        """Look at something."""
+        await inner.ainvoke({"messages": [("user", "work")]})
+        return "a secret"
+
+    @before_model(can_jump_to=["end"])
+    def keeps_secrets(state: Any, runtime: Any) -> dict[str, Any] | None:
+        if "secret" not in str(state["messages"][-1].text):
+            return None
+        return {"messages": [AIMessage("I keep secrets.")], "jump_to": "end"}
+
+    graph = create_agent(model, [look], middleware=[keeps_secrets], name="boss")
+    events = await told(url, graph)
+    assert events[-1].text.endswith("I keep secrets.")
+    assert (agents_of(events)[:2], events[-1].primary_agent) == (["boss", "researcher"], "boss")
+
+
+async def test_a_hand_over_in_a_swarm_is_shown_with_what_was_said_before(
+    url: str, model: Model
+) -> None:
     async def alice(state: MessagesState) -> Command[Literal["bob"]]:
         call = {"name": "to_bob", "args": {}, "id": "c1", "type": "tool_call"}
         said = AIMessage("I ask Bob.", tool_calls=[call])
-        return Command(goto="bob", update={"messages": [said, ToolMessage("handed over", tool_call_id="c1")]})
+        return Command(
+            goto="bob", update={"messages": [said, ToolMessage("handed over", tool_call_id="c1")]}
+        )
 
     graph = StateGraph(MessagesState).add_node("alice", alice).add_node("bob", asks(model, "work"))
     events = await told(url, graph.add_edge(START, "alice").compile())
@@ -559,11 +653,16 @@ async def test_a_removed_message_is_not_the_answer(url: str, model: Model) -> No
         first = state["messages"][0]
         return {"messages": [RemoveMessage(id=str(first.id)), await model.ainvoke("work")]}
 
-    assert await answer_of(url, linear(MessagesState, trims=trims)) == ("The work is done.", "trims")
+    assert await answer_of(url, linear(MessagesState, trims=trims)) == (
+        "The work is done.",
+        "trims",
+    )
 
 
 @pytest.mark.parametrize("size", [10, 5_000_000])
-async def test_a_tools_output_is_its_own_words_and_bounded(url: str, model: Model, size: int) -> None:
+async def test_a_tools_output_is_its_own_words_and_bounded(
+    url: str, model: Model, size: int
+) -> None:
     @tool
     def look(what: str) -> Command[Any]:
         """Look at something."""
@@ -587,3 +686,26 @@ async def test_a_tools_output_is_its_own_words_and_bounded(url: str, model: Mode
     outputs = [done.output for done in of_type(events, ToolComplete)]
     assert outputs[0] == "saw it"
     assert len(outputs[1]) <= 70_000
+
+
+class Table:
+    """A value as numpy's arrays are: comparing it gives no yes or no."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+    __hash__ = object.__hash__
+
+
+async def test_values_that_cannot_be_compared_disturb_nothing(url: str) -> None:
+    class State(TypedDict, total=False):
+        question: str
+        table: Any
+        answer: str
+
+    graph = StateGraph(State)
+    graph.add_node("work", lambda state: {"table": Table(), "answer": "Two rows."})
+    graph.add_edge(START, "work")
+    async with opened(url, graph.compile(name="graph")) as engine:
+        run = await engine.start("How many?", inputs={"table": [1, 2]})
+        assert await run.text() == "Two rows."

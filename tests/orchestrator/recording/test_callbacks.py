@@ -1,4 +1,4 @@
-"""What LangGraph and LangChain call back, as exact sequences of events, for graphs of every shape."""
+"""LangGraph's and LangChain's callbacks as exact sequences of events, for graphs of all shapes."""
 
 from __future__ import annotations
 
@@ -80,17 +80,23 @@ async def says_hi(state: MessagesState) -> dict[str, Any]:
     return {"messages": [AIMessage("hi")]}
 
 
-# -- nodes ------------------------------------------------------------------------------------------------------
+# -- nodes -----------------------------------------------------------------------------------------
 
 
 async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str) -> None:
     async with opened(url, chain("plain", writer=saying("Hel", "lo"))) as engine:
         run = await engine.start("hi")
-        events = [event for event in await events_of(run) if not isinstance(event, AgentChunk | AgentTextEnd)]
+        events = [
+            event
+            for event in await events_of(run)
+            if not isinstance(event, AgentChunk | AgentTextEnd)
+        ]
     reply_id = events[0].reply_id
     assert events == [
         RunStart(input={"message": "hi"}, graph="plain", dialect="native", reply_id=reply_id),
-        MessageSaved(message=MessageBody(id=run.message_id, role="user", content="hi", author="local")),
+        MessageSaved(
+            message=MessageBody(id=run.message_id, role="user", content="hi", author="local")
+        ),
         Progress(value=0.0, stage="starting", message="Processing started"),
         AgentStart(span="1.1", agent="writer"),
         AgentComplete(
@@ -102,10 +108,18 @@ async def test_a_run_of_one_node_is_told_from_the_message_to_the_answer(url: str
             answered=True,
         ),
         MessageSaved(
-            message=MessageBody(id=reply_id, role="assistant", content="Hello", parent=run.message_id, author="writer")
+            message=MessageBody(
+                id=reply_id,
+                role="assistant",
+                content="Hello",
+                parent=run.message_id,
+                author="writer",
+            )
         ),
         Progress(value=1.0, stage="finishing", message="Done"),
-        RunComplete(message_id=reply_id, text="Hello", primary_agent="writer", execution_order=["writer"]),
+        RunComplete(
+            message_id=reply_id, text="Hello", primary_agent="writer", execution_order=["writer"]
+        ),
     ]
 
 
@@ -149,7 +163,9 @@ async def test_the_last_node_answers_however_it_is_reached(url: str) -> None:
     async def chooses(state: MessagesState) -> Command[str]:
         return Command(goto="writer")
 
-    graph = StateGraph(MessagesState).add_node("chooses", chooses).add_node("writer", saying("text"))
+    graph = (
+        StateGraph(MessagesState).add_node("chooses", chooses).add_node("writer", saying("text"))
+    )
     events = await run_of(url, graph.add_edge(START, "chooses").compile(name="commanded"))
     assert shown_answer(events) == events[-1].text == "text"
 
@@ -204,7 +220,8 @@ async def test_metadata_names_hides_and_places_a_node(url: str) -> None:
 async def test_texts_of_branches_that_stream_at_once_never_mix(url: str) -> None:
     first, second = asyncio.Event(), asyncio.Event()
     graph = side_by_side(
-        left=saying("L1 ", first, "L2 ", second, "L3"), right=saying("R1 ", first, "R2 ", second, "R3")
+        left=saying("L1 ", first, "L2 ", second, "L3"),
+        right=saying("R1 ", first, "R2 ", second, "R3"),
     )
     async with opened(url, graph) as engine:
         run = await engine.start("hello")
@@ -254,7 +271,12 @@ async def test_outputs_are_plain_and_bounded(url: str) -> None:
     async def large(state: State) -> dict[str, Any]:
         return {"found": "x" * OUTPUTS_LIMIT}
 
-    graph = StateGraph(State).add_sequence([small, large]).add_edge(START, "small").compile(name="outputs")
+    graph = (
+        StateGraph(State)
+        .add_sequence([small, large])
+        .add_edge(START, "small")
+        .compile(name="outputs")
+    )
     told = of_type(await run_of(url, graph), AgentComplete)
     assert [complete.outputs for complete in told[:2]] == [
         {"found": {"1": ["a"], "path": "<PosixPath>", "message": {"role": "ai", "content": "m"}}},
@@ -294,7 +316,7 @@ def test_a_value_that_contains_itself_can_be_told() -> None:
     assert encode(Custom(name="loop", value=plain(loop)))
 
 
-# -- agents made by create_agent --------------------------------------------------------------------------------
+# -- agents made by create_agent -------------------------------------------------------------------
 
 
 @tool
@@ -354,10 +376,18 @@ async def test_an_agent_as_the_whole_graph_is_one_span(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "graph", [pytest.param(lambda: chain(calc=adder()), id="as a node"), pytest.param(adder_inside, id="inside a node")]
+    "graph",
+    [
+        pytest.param(lambda: chain(calc=adder()), id="as a node"),
+        pytest.param(adder_inside, id="inside a node"),
+    ],
 )
 async def test_an_agent_in_a_node_is_a_span_in_the_nodes_span(url: str, graph: Any) -> None:
-    told = [event for event in about_agents(await run_of(url, graph())) if not isinstance(event, RunAttempt)]
+    told = [
+        event
+        for event in about_agents(await run_of(url, graph()))
+        if not isinstance(event, RunAttempt)
+    ]
     assert told == [
         AgentStart(span="1.1", agent="calc"),
         *told_of_adder("1.2", parent="1.1"),
@@ -370,7 +400,13 @@ async def test_a_tool_that_fails_is_told_without_its_message(url: str) -> None:
     assert about_agents(events)[2:] == [
         ToolStart(span="1.1", call_id="c1", name="broken", args={"a": 1}),
         ToolError(span="1.1", call_id="c1", name="broken", code="TOOL_FAILED"),
-        AgentError(span="1.1", agent="adder", code="AGENT_FAILED", message="An agent failed.", recoverable=False),
+        AgentError(
+            span="1.1",
+            agent="adder",
+            code="AGENT_FAILED",
+            message="An agent failed.",
+            recoverable=False,
+        ),
     ]
     assert b"secret" not in b"".join(map(encode, events))
 
@@ -392,7 +428,7 @@ async def test_a_tool_that_asks_a_human_has_not_failed(url: str) -> None:
     assert of_type(await run_of(url, agent), ToolError) == []
 
 
-# -- models -----------------------------------------------------------------------------------------------------
+# -- models ----------------------------------------------------------------------------------------
 
 
 async def test_tokens_are_seen_while_the_model_still_speaks(url: str) -> None:
@@ -406,7 +442,9 @@ async def test_tokens_are_seen_while_the_model_still_speaks(url: str) -> None:
 
 
 async def test_a_model_tagged_nostream_is_silent_but_counted(url: str) -> None:
-    used = AIMessageChunk("yes", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4})
+    used = AIMessageChunk(
+        "yes", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}
+    )
     silent = Scripted(turns=[[used]])
 
     async def judge(state: MessagesState) -> dict[str, Any]:
@@ -415,13 +453,17 @@ async def test_a_model_tagged_nostream_is_silent_but_counted(url: str) -> None:
 
     events = await run_of(url, chain(judge=judge, writer=saying("text")))
     assert spoken(events) == {"1.2": "text"}
-    assert of_type(events, AgentComplete)[0].usage == Usage(input_tokens=3, output_tokens=1, total_tokens=4)
+    assert of_type(events, AgentComplete)[0].usage == Usage(
+        input_tokens=3, output_tokens=1, total_tokens=4
+    )
 
 
 async def test_usage_and_finish_reason_add_up_over_the_calls_of_a_span(url: str) -> None:
     def end(reason: str) -> AIMessageChunk:
         counted = {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7}
-        return AIMessageChunk("", usage_metadata=counted, response_metadata={"finish_reason": reason})
+        return AIMessageChunk(
+            "", usage_metadata=counted, response_metadata={"finish_reason": reason}
+        )
 
     model = Scripted(turns=[["a", end("length")], ["b", end("stop")]])
 
@@ -451,7 +493,9 @@ async def test_reasoning_has_its_own_channel_and_is_no_part_of_the_text(url: str
 
 async def test_reasoning_in_the_same_piece_as_text_is_not_lost(url: str) -> None:
     events = await run_of(url, chain(node=saying(thinking("hm", "Yes"))))
-    assert [chunk.text for chunk in of_type(events, AgentChunk) if chunk.channel == "reasoning"] == ["hm"]
+    assert [
+        chunk.text for chunk in of_type(events, AgentChunk) if chunk.channel == "reasoning"
+    ] == ["hm"]
 
 
 async def test_text_in_content_blocks_streams_like_any_other(url: str) -> None:
@@ -470,7 +514,12 @@ async def test_a_model_asked_again_after_it_failed_supersedes_what_it_had_said(u
         AgentChunk(span="1.1", agent="node", text="half "),
         msgspec.structs.replace(no_answer(3, "node", ("1.1", 0)), reason="model_retry"),
         AgentChunk(span="1.1", agent="node", text="whole text", part=1),
-        AgentComplete(span="1.1", agent="node", text="whole text", usage=Usage(output_tokens=1, total_tokens=1)),
+        AgentComplete(
+            span="1.1",
+            agent="node",
+            text="whole text",
+            usage=Usage(output_tokens=1, total_tokens=1),
+        ),
     ]
 
 
@@ -503,7 +552,9 @@ class Blocking(BaseChatModel):
     def _generate(self, *args: Any, **options: Any) -> Any:
         raise NotImplementedError
 
-    def _stream(self, messages: list[BaseMessage], *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+    def _stream(
+        self, messages: list[BaseMessage], *args: Any, **options: Any
+    ) -> Iterator[ChatGenerationChunk]:
         for word in ("one ", "two ", "three ", "four"):
             yield ChatGenerationChunk(message=AIMessageChunk(word))
             if not self.hurry:
@@ -531,12 +582,14 @@ async def test_a_node_that_blocks_in_a_thread_is_recorded_in_the_loops_own(url: 
     def node(state: MessagesState) -> dict[str, Any]:
         return {"messages": [model.invoke(state["messages"])]}
 
-    async with opened(url, chain(node=node), observe=lambda name, value: threads.add(current_thread())) as engine:
+    async with opened(
+        url, chain(node=node), observe=lambda name, value: threads.add(current_thread())
+    ) as engine:
         await (await engine.start("hello")).wait()
     assert threads == {current_thread()}
 
 
-# -- what a graph itself says -----------------------------------------------------------------------------------
+# -- what a graph itself says ----------------------------------------------------------------------
 
 
 async def test_what_a_stream_writer_writes_is_recorded_by_its_type(url: str) -> None:
@@ -555,10 +608,16 @@ async def test_what_a_stream_writer_writes_is_recorded_by_its_type(url: str) -> 
     assert Progress(value=0.4, stage="generating", message="half way") in events
 
 
-async def test_dispatched_events_are_canonical_where_they_fit_and_custom_where_not(url: str) -> None:
+async def test_dispatched_events_are_canonical_where_they_fit_and_custom_where_not(
+    url: str,
+) -> None:
     async def node(state: MessagesState) -> dict[str, Any]:
-        await adispatch_custom_event("progress", {"value": 0.6, "stage": "generating", "message": "on"})
-        await adispatch_custom_event("progress", {"value": 0.2, "stage": "generating", "message": "back"})
+        await adispatch_custom_event(
+            "progress", {"value": 0.6, "stage": "generating", "message": "on"}
+        )
+        await adispatch_custom_event(
+            "progress", {"value": 0.2, "stage": "generating", "message": "back"}
+        )
         await adispatch_custom_event("progress", {"value": "much"})
         await adispatch_custom_event("run_complete", {"text": "not yours"})
         await adispatch_custom_event("agent_chunk", {"text": "spoken "})
@@ -578,17 +637,25 @@ async def test_dispatched_events_are_canonical_where_they_fit_and_custom_where_n
     assert events[-1].text == "spoken by hand"
 
 
-# -- failures ---------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 def failing(*pieces: str, error: Exception) -> Any:
     return asking(Scripted(turns=[[*pieces, error]] * 3))
 
 
-async def test_a_node_that_fails_ends_the_run_with_a_clean_error_and_the_text_so_far(url: str) -> None:
+async def test_a_node_that_fails_ends_the_run_with_a_clean_error_and_the_text_so_far(
+    url: str,
+) -> None:
     events = await run_of(url, chain(node=failing("half", error=ValueError("secret"))))
     assert about_agents(events)[2:] == [
-        AgentError(span="1.1", agent="node", code="AGENT_FAILED", message="An agent failed.", recoverable=False)
+        AgentError(
+            span="1.1",
+            agent="node",
+            code="AGENT_FAILED",
+            message="An agent failed.",
+            recoverable=False,
+        )
     ]
     partial = of_type(events, MessageSaved)[1].message
     assert (partial.content, partial.partial) == ("half", True)
@@ -606,11 +673,19 @@ async def test_a_node_retried_after_it_spoke_supersedes_its_first_text(url: str)
     model = Scripted(turns=[["half", ValueError("x")], ["whole ", "text"]])
     events = await run_of(url, chain(node=(asking(model), {"retry_policy": AT_ONCE})))
     superseded = of_type(events, RunAttempt)
-    assert [(event.reason, event.supersedes.spans) for event in superseded] == [("agent_failed", ["1.1"])]
+    assert [(event.reason, event.supersedes.spans) for event in superseded] == [
+        ("agent_failed", ["1.1"])
+    ]
     assert [event for event in about_agents(events) if not isinstance(event, RunAttempt)] == [
         AgentStart(span="1.1", agent="node"),
         AgentChunk(span="1.1", agent="node", text="half"),
-        AgentError(span="1.1", agent="node", code="AGENT_FAILED", message="An agent failed.", recoverable=True),
+        AgentError(
+            span="1.1",
+            agent="node",
+            code="AGENT_FAILED",
+            message="An agent failed.",
+            recoverable=True,
+        ),
         AgentStart(span="1.2", agent="node"),
         AgentChunk(span="1.2", agent="node", text="whole text"),
         AgentComplete(span="1.2", agent="node", text="whole text"),
@@ -620,27 +695,35 @@ async def test_a_node_retried_after_it_spoke_supersedes_its_first_text(url: str)
 
 async def test_a_drafting_node_retried_after_it_spoke_supersedes_its_first_draft(url: str) -> None:
     model = Scripted(turns=[["half", ValueError("x")], ["whole"]])
-    events = await run_of(url, chain(drafts=(asking(model), {"retry_policy": AT_ONCE}), writes=saying("answer")))
+    events = await run_of(
+        url, chain(drafts=(asking(model), {"retry_policy": AT_ONCE}), writes=saying("answer"))
+    )
     assert [event.reason for event in of_type(events, RunAttempt)] == ["agent_failed", NO_ANSWER]
     assert spoken(events) == {"1.1": "", "1.2": "", "1.3": "answer"}
 
 
 async def test_the_last_try_of_a_node_is_not_recoverable_and_its_text_stays(url: str) -> None:
     policy = RetryPolicy(max_attempts=2, initial_interval=0.0, jitter=False, retry_on=ValueError)
-    events = await run_of(url, chain(node=(failing("half", error=ValueError("x")), {"retry_policy": policy})))
+    events = await run_of(
+        url, chain(node=(failing("half", error=ValueError("x")), {"retry_policy": policy}))
+    )
     assert [error.recoverable for error in of_type(events, AgentError)] == [True, False]
     assert events[-1].partial_text == "half"
 
 
 async def test_an_error_that_no_policy_is_about_is_not_recoverable(url: str) -> None:
-    events = await run_of(url, chain(node=(failing("half", error=KeyError("x")), {"retry_policy": AT_ONCE})))
+    events = await run_of(
+        url, chain(node=(failing("half", error=KeyError("x")), {"retry_policy": AT_ONCE}))
+    )
     assert [error.recoverable for error in of_type(events, AgentError)] == [False]
     assert events[-1].partial_text == "half"
 
 
 async def test_a_failure_inside_a_retried_subgraph_is_recoverable(url: str) -> None:
     model = Scripted(turns=[[ValueError("x")], ["fine"]])
-    events = await run_of(url, chain(outer=(chain("inner", node=asking(model)), {"retry_policy": AT_ONCE})))
+    events = await run_of(
+        url, chain(outer=(chain("inner", node=asking(model)), {"retry_policy": AT_ONCE}))
+    )
     assert isinstance(events[-1], RunComplete)
     assert [error.recoverable for error in of_type(events, AgentError)] == [True, True]
 
@@ -650,7 +733,12 @@ async def test_a_node_with_an_error_handler_fails_recoverably(url: str) -> None:
         return Command(goto="rescue")
 
     graph = StateGraph(MessagesState)
-    graph.add_node("node", failing("half", error=ValueError("x")), error_handler=handled, destinations=("rescue",))
+    graph.add_node(
+        "node",
+        failing("half", error=ValueError("x")),
+        error_handler=handled,
+        destinations=("rescue",),
+    )
     graph.add_node("rescue", saying("saved"))
     graph.add_edge(START, "node")
     events = await run_of(url, graph.compile(name="rescued"))
@@ -668,12 +756,16 @@ async def test_a_branch_that_fails_cancels_the_others_and_ends_the_run_once(url:
 
         return side_by_side(name, left=saying("left ", spoke.set, asyncio.Event()), right=fails)
 
-    names = [f"graph{number}" for number in range(6)]  # the order of commits decides, so more than once
+    names = [
+        f"graph{number}" for number in range(6)
+    ]  # the order of commits decides, so more than once
     async with opened(url, *map(graph, names)) as engine:
         runs = [await engine.start("hello", graph=name) for name in names]
         for run in runs:
             completes = of_type(await events_of(run), AgentComplete)
-            assert [(event.agent, event.finish_reason) for event in completes] == [("left", "failed")]
+            assert [(event.agent, event.finish_reason) for event in completes] == [
+                ("left", "failed")
+            ]
             assert await run.status() == "failed"
 
 
@@ -697,13 +789,16 @@ async def test_a_graph_that_never_ends_is_stopped(url: str) -> None:
     async def again(state: MessagesState) -> Command[str]:
         return Command(goto="again")
 
-    events = await run_of(url, chain(again=(again, {"destinations": ("again",)})))
+    endless = chain(again=(again, {"destinations": ("again",)}))
+    events = await run_of(url, endless.with_config(recursion_limit=40))
     assert events[-1].code == "RECURSION_LIMIT"
 
 
 async def test_a_hand_over_to_the_parent_graph_is_no_interruption(url: str) -> None:
     async def hands_over(state: MessagesState) -> Command[str]:
-        return Command(graph=Command.PARENT, goto="other", update={"messages": [AIMessage("over to you")]})
+        return Command(
+            graph=Command.PARENT, goto="other", update={"messages": [AIMessage("over to you")]}
+        )
 
     graph = StateGraph(MessagesState)
     graph.add_node("inner", chain("sub", hands_over=hands_over), destinations=("other",))
@@ -714,7 +809,7 @@ async def test_a_hand_over_to_the_parent_graph_is_no_interruption(url: str) -> N
     assert {complete.finish_reason for complete in of_type(events, AgentComplete)} == {None}
 
 
-# -- reading an answer ------------------------------------------------------------------------------------------
+# -- reading an answer -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

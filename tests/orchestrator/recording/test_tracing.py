@@ -1,4 +1,4 @@
-"""A run's events as spans: what belongs below what, what is told when, and by whom after a crash."""
+"""A run's events as spans: their parents, when they are exported, and by whom after a crash."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.data.records import Run
+from antiphon.data.records import RunRecord
 from antiphon.orchestrator.events import (
     AgentComplete,
     AgentError,
@@ -43,8 +43,8 @@ RUN_ID = "0192f0c1-7b7a-7000-8000-000000000001"
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def record(attempt: int = 1, epoch: int = 1) -> Run:
-    return Run(
+def record(attempt: int = 1, epoch: int = 1) -> RunRecord:
+    return RunRecord(
         id=RUN_ID,
         thread_id="t",
         user_id="ada@example.com",
@@ -68,7 +68,7 @@ def record(attempt: int = 1, epoch: int = 1) -> Run:
     )
 
 
-def spans_of(run: Run | None = None) -> RunSpans:
+def spans_of(run: RunRecord | None = None) -> RunSpans:
     spans = RunSpans(run or record(), context_of(RUN_ID, None))
     spans.see(RunStart(input={"message": "hi"}, graph="team", dialect="chat", reply_id="r"), 5)
     return spans
@@ -117,11 +117,23 @@ def test_what_happens_inside_an_agent_lies_below_it_and_the_agent_below_the_run(
         (9, 21),
     ]
     assert {one.trace_id for one in (model, tool, inner, outer, run)} == {RUN_ID.replace("-", "")}
-    assert model.attributes == {"run_id": RUN_ID, "model": "m", "input_tokens": 3, "output_tokens": 4}
-    assert outer.attributes == {"run_id": RUN_ID, "agent": "specs", "role": "primary", "finish_reason": "stop"}
+    assert model.attributes == {
+        "run_id": RUN_ID,
+        "model": "m",
+        "input_tokens": 3,
+        "output_tokens": 4,
+    }
+    assert outer.attributes == {
+        "run_id": RUN_ID,
+        "agent": "specs",
+        "role": "primary",
+        "finish_reason": "stop",
+    }
     assert (run.attributes["status"], run.attributes["dialect"]) == ("completed", "chat")
     assert not any(
-        value == "hi" or "ada" in str(value) for one in (model, tool, run) for value in one.attributes.values()
+        value == "hi" or "ada" in str(value)
+        for one in (model, tool, run)
+        for value in one.attributes.values()
     )
 
 
@@ -139,7 +151,11 @@ def test_the_run_says_how_it_ended(event: Any, status: str, code: str | None) ->
     spans.begin(9, after_crash=False)
     spans.see(event, 10)
     run = only(spans.close(HANDED_BACK, 11))
-    assert (run.attributes["status"], run.attributes.get("code"), run.failed) == (status, code, code is not None)
+    assert (run.attributes["status"], run.attributes.get("code"), run.failed) == (
+        status,
+        code,
+        code is not None,
+    )
     assert "ada" not in str(run.attributes)
 
 
@@ -193,7 +209,12 @@ def test_after_a_crash_the_next_execution_tells_what_the_lost_one_could_not() ->
     fed(second, *past)
     unfinished, lost = second.begin(50, after_crash=True)
     assert (unfinished.name, unfinished.ended, unfinished.parent_id) == ("agent b", 12, lost.id)
-    assert (lost.attributes["status"], lost.attributes["attempt"], lost.ended, lost.failed) == ("lost", 1, 12, True)
+    assert (lost.attributes["status"], lost.attributes["attempt"], lost.ended, lost.failed) == (
+        "lost",
+        1,
+        12,
+        True,
+    )
     assert only(told).parent_id == lost.id, "the lost execution's own spans lie below it"
     superseded = Superseded(after=1, agents=["b"], spans=["1.2"])
     again = fed(
@@ -244,7 +265,9 @@ def test_a_trace_that_is_not_valid_is_none(header: str | None) -> None:
 
 
 def test_a_valid_one_is_taken_also_of_a_later_version() -> None:
-    assert context_of(RUN_ID, checked_traceparent(VALID)) == TraceContext(VALID[3:35], VALID[36:52], True)
+    assert context_of(RUN_ID, checked_traceparent(VALID)) == TraceContext(
+        VALID[3:35], VALID[36:52], True
+    )
     assert checked_traceparent("01" + VALID[2:] + "-more") == "01" + VALID[2:]
     assert not context_of(RUN_ID, VALID[:-1] + "2").sampled
 

@@ -46,18 +46,31 @@ def complete(span: str, **given: object) -> AgentComplete:
 
 
 def attempt(number: int, reason: str, *spans: str) -> RunAttempt:
-    return RunAttempt(attempt=number, reason=reason, supersedes=Superseded(after=0, agents=["a"], spans=list(spans)))
+    return RunAttempt(
+        attempt=number,
+        reason=reason,
+        supersedes=Superseded(after=0, agents=["a"], spans=list(spans)),
+    )
 
 
 def test_the_answer_is_what_stands_on_the_answer_channel() -> None:
     view = view_of(
-        chunk("1", "a "), chunk("2", "draft", "draft"), chunk("1", "hm", "reasoning"), chunk("3", "c"), chunk("1", "b ")
+        chunk("1", "a "),
+        chunk("2", "draft", "draft"),
+        chunk("1", "hm", "reasoning"),
+        chunk("3", "c"),
+        chunk("1", "b "),
     )
     assert view.answer == "a b \n\nc"
 
 
 def test_superseded_text_is_gone_and_what_is_said_anew_counts() -> None:
-    view = view_of(chunk("1", "half"), chunk("2", "stays "), attempt(1, "model_retry", "1"), chunk("1", "whole"))
+    view = view_of(
+        chunk("1", "half"),
+        chunk("2", "stays "),
+        attempt(1, "model_retry", "1"),
+        chunk("1", "whole"),
+    )
     assert view.answer == "stays \n\nwhole"
 
 
@@ -85,7 +98,10 @@ def test_a_recovery_closes_what_it_supersedes_but_a_retry_leaves_it_open() -> No
 
 def test_usage_is_summed_over_agents() -> None:
     usage = Usage(input_tokens=1, output_tokens=2, total_tokens=3)
-    assert view_of(complete("1", usage=usage), complete("2"), complete("3", usage=usage)).usage == usage + usage
+    assert (
+        view_of(complete("1", usage=usage), complete("2"), complete("3", usage=usage)).usage
+        == usage + usage
+    )
 
 
 def answered(id_: str = "q1", **given: object) -> InterruptAnswered:
@@ -115,22 +131,45 @@ def test_a_breakpoint_is_passed_by_a_yes_and_ends_the_run_by_a_no() -> None:
 
 
 def test_the_order_of_tool_calls_is_the_last_one_of_each_task() -> None:
-    orders = [ToolOrder(task=task, asked=list(calls)) for task, calls in (("t", "a"), ("u", "c"), ("t", "ab"))]
+    orders = [
+        ToolOrder(task=task, asked=list(calls))
+        for task, calls in (("t", "a"), ("u", "c"), ("t", "ab"))
+    ]
     view = view_of(*orders)
-    assert {task: order.asked for task, order in view.tool_order.items()} == {"t": ["a", "b"], "u": ["c"]}
+    assert {task: order.asked for task, order in view.tool_order.items()} == {
+        "t": ["a", "b"],
+        "u": ["c"],
+    }
+
+
+def test_a_text_that_no_agent_said_is_the_outermost_agents_that_began_last() -> None:
+    assert RunView().author_of("hi") == "graph"
+    inner = AgentStart(span="3", agent="inner", parent="2")
+    view = view_of(start("1", "first"), start("2", "outer"), inner, chunk("3", "said"))
+    assert (view.author_of("hi"), view.author_of("said")) == ("outer", "a")
 
 
 def test_cited_are_the_documents_that_the_text_names_in_its_order() -> None:
     hits = [Hit(id=f"{uri}#{n}", title=uri, uri=f"{uri}.md") for uri in "abc" for n in (0, 1)]
     view = view_of(Sources(query="?", hits=hits), Sources(query="!", hits=[Hit(id="d", title="d")]))
-    assert [hit.id for hit in view.cited("first [c.md], then [a.md] and [c.md], not b.md")] == ["c#0", "a#0"]
+    assert [hit.id for hit in view.cited("first [c.md], then [a.md] and [c.md], not b.md")] == [
+        "c#0",
+        "a#0",
+    ]
 
 
 events = st.one_of(
     st.builds(start, st.sampled_from("123")),
-    st.builds(chunk, st.sampled_from("123"), st.text(max_size=3), st.sampled_from(["answer", "draft"])),
+    st.builds(
+        chunk, st.sampled_from("123"), st.text(max_size=3), st.sampled_from(["answer", "draft"])
+    ),
     st.builds(complete, st.sampled_from("123")),
-    st.builds(attempt, st.integers(1, 3), st.sampled_from([RECOVERED, "node_retry"]), st.sampled_from("123")),
+    st.builds(
+        attempt,
+        st.integers(1, 3),
+        st.sampled_from([RECOVERED, "node_retry"]),
+        st.sampled_from("123"),
+    ),
 )
 
 
@@ -141,7 +180,10 @@ def test_the_view_does_not_depend_on_how_texts_are_cut(log: list[AnyEvent], at: 
     for event in log:
         if isinstance(event, AgentChunk) and event.text:
             middle = at % (len(event.text) + 1)
-            cut += [chunk(event.span, part, event.channel) for part in (event.text[:middle], event.text[middle:])]
+            cut += [
+                chunk(event.span, part, event.channel)
+                for part in (event.text[:middle], event.text[middle:])
+            ]
         else:
             cut.append(event)
     assert view_of(*cut).answer == view_of(*log).answer

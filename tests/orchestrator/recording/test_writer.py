@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antiphon.data import reads
 from antiphon.data.database import Database
 from antiphon.data.errors import Fenced
-from antiphon.data.records import CheckpointWrite, Message, Run
-from antiphon.orchestrator.engine.execution import body_of
+from antiphon.data.records import CheckpointWrite, Message, RunRecord
+from antiphon.orchestrator.engine.log import body_of
 from antiphon.orchestrator.events import (
     AgentChunk,
     AgentComplete,
@@ -32,7 +33,7 @@ from tests.orchestrator.support import UNHURRIED, accepted, logged, path_of, wri
 
 
 @pytest.fixture
-async def run(database: Database) -> Run:
+async def run(database: Database) -> RunRecord:
     return await accepted(database)
 
 
@@ -67,7 +68,7 @@ async def turns(count: int = 3) -> None:
 # -- into the log -----------------------------------------------------------------------------------------------
 
 
-async def test_what_is_emitted_is_stored_without_being_asked_for(database: Database, run: Run) -> None:
+async def test_what_is_emitted_is_stored_without_being_asked_for(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         with database.watch(run.thread_id) as watch:
             writer.emit(chunk("first"))
@@ -78,7 +79,7 @@ async def test_what_is_emitted_is_stored_without_being_asked_for(database: Datab
 
 
 async def test_pieces_that_come_during_a_commit_become_one_row_per_span(
-    database: Database, run: Run, lock: sqlite3.Connection
+    database: Database, run: RunRecord, lock: sqlite3.Connection
 ) -> None:
     async with writing(database, run) as writer:
         writer.emit(chunk("first"))
@@ -100,7 +101,7 @@ async def test_pieces_that_come_during_a_commit_become_one_row_per_span(
     ],
 )
 async def test_pieces_do_not_merge_over_anything_that_belongs_between(
-    database: Database, run: Run, between: AnyEvent
+    database: Database, run: RunRecord, between: AnyEvent
 ) -> None:
     events = [chunk("a"), between, chunk("b")]
     async with writing(database, run) as writer:
@@ -145,7 +146,7 @@ async def test_merging_changes_neither_texts_nor_their_place_among_other_events(
     assert [e for e in stored if isinstance(e, Custom)] == [e for e in events if isinstance(e, Custom)]
 
 
-async def test_progress_never_goes_back_and_never_beyond_one(database: Database, run: Run) -> None:
+async def test_progress_never_goes_back_and_never_beyond_one(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         for value in (0.2, -1.0, 0.1, 0.7, float("nan"), 4.0, 0.5):
             writer.emit(Progress(value=value, stage="generating", message="on"))
@@ -153,7 +154,7 @@ async def test_progress_never_goes_back_and_never_beyond_one(database: Database,
     assert [event.value for event in await logged(database, run)] == [0.2, 0.2, 0.2, 0.7, 0.7, 1.0, 1.0]  # type: ignore[union-attr]
 
 
-async def test_an_event_that_cannot_be_stored_is_refused_at_once(database: Database, run: Run) -> None:
+async def test_an_event_that_cannot_be_stored_is_refused_at_once(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         with pytest.raises(TypeError):
             writer.emit(Custom(name="odd", value=object()))
@@ -162,7 +163,7 @@ async def test_an_event_that_cannot_be_stored_is_refused_at_once(database: Datab
 
 
 async def test_draining_waits_only_while_too_much_is_uncommitted(
-    database: Database, run: Run, lock: sqlite3.Connection
+    database: Database, run: RunRecord, lock: sqlite3.Connection
 ) -> None:
     async with writing(database, run) as writer:
         writer.emit(chunk("little"))
@@ -179,7 +180,7 @@ async def test_draining_waits_only_while_too_much_is_uncommitted(
 
 
 async def test_what_was_not_committed_when_the_writer_closes_is_lost(
-    database: Database, run: Run, lock: sqlite3.Connection
+    database: Database, run: RunRecord, lock: sqlite3.Connection
 ) -> None:
     async with writing(database, run) as writer:
         writer.emit(chunk("never"))
@@ -190,7 +191,7 @@ async def test_what_was_not_committed_when_the_writer_closes_is_lost(
 # -- held back for a task's result ------------------------------------------------------------------------------
 
 
-async def test_a_held_event_is_stored_together_with_its_tasks_result(database: Database, run: Run) -> None:
+async def test_a_held_event_is_stored_together_with_its_tasks_result(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         writer.hold("left:1", complete("left"))
         writer.hold("right:2", complete("right"))
@@ -203,7 +204,7 @@ async def test_a_held_event_is_stored_together_with_its_tasks_result(database: D
         assert await logged(database, run) == [chunk("meanwhile"), complete("right"), complete("left")]
 
 
-async def test_what_is_held_inside_a_task_goes_before_the_task_itself(database: Database, run: Run) -> None:
+async def test_what_is_held_inside_a_task_goes_before_the_task_itself(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         writer.hold("outer:1|inner:2", complete("inner"))
         writer.hold("outer:1", complete("outer"))
@@ -211,14 +212,14 @@ async def test_what_is_held_inside_a_task_goes_before_the_task_itself(database: 
     assert await logged(database, run) == [complete("inner"), complete("outer")]
 
 
-async def test_what_is_still_held_goes_when_the_run_pauses(database: Database, run: Run) -> None:
+async def test_what_is_still_held_goes_when_the_run_pauses(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         writer.hold("left:1", complete("left"))
         await writer.pause(None, Interrupt(id="i", question="sure?"))
     assert await logged(database, run) == [complete("left"), Interrupt(id="i", question="sure?")]
 
 
-async def test_what_is_held_is_released_in_order(database: Database, run: Run) -> None:
+async def test_what_is_held_is_released_in_order(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         writer.hold("left:1", complete("left"))
         writer.emit(chunk("last words"))
@@ -230,7 +231,7 @@ async def test_what_is_held_is_released_in_order(database: Database, run: Run) -
 # -- the fence --------------------------------------------------------------------------------------------------
 
 
-async def test_a_writer_that_lost_its_run_stores_nothing_and_says_so(database: Database, run: Run) -> None:
+async def test_a_writer_that_lost_its_run_stores_nothing_and_says_so(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         lost = asyncio.Event()
         writer.on_error = lost.set
@@ -248,7 +249,7 @@ async def test_a_writer_that_lost_its_run_stores_nothing_and_says_so(database: D
 
 
 async def test_what_a_locked_database_delays_is_not_lost(
-    database: Database, run: Run, lock: sqlite3.Connection
+    database: Database, run: RunRecord, lock: sqlite3.Connection
 ) -> None:
     async with writing(database, run) as writer:
         writer.emit(chunk("late"))
@@ -261,7 +262,7 @@ async def test_what_a_locked_database_delays_is_not_lost(
 # -- the end ----------------------------------------------------------------------------------------------------
 
 
-def reply_to(run: Run) -> Message:
+def reply_to(run: RunRecord) -> Message:
     return Message(
         id=run.reply_message_id,
         thread_id=run.thread_id,
@@ -275,23 +276,23 @@ def reply_to(run: Run) -> Message:
     )
 
 
-async def finish(writer: RunWriter, run: Run) -> None:
+async def finish(writer: RunWriter, run: RunRecord) -> None:
     terminal = RunComplete(message_id=run.reply_message_id, text="hi")
     writer.emit(MessageSaved(message=body_of(reply_to(run))))
     await writer.finish("completed", reply_to(run), encode(terminal), terminal)
 
 
-async def test_the_end_is_stored_with_the_reply_and_the_status(database: Database, run: Run) -> None:
+async def test_the_end_is_stored_with_the_reply_and_the_status(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         await finish(writer, run)
-        stored = await database.run(run.id)
+        stored = await database.fetch(reads.run, run.id)
     assert stored is not None
     assert (stored.status, stored.result) == ("completed", encode((await logged(database, run))[-1]))
-    assert [message.content for message in await database.messages(run.thread_id)] == ["hello", "hi"]
+    assert [message.content for message in await database.fetch(reads.messages_of, run.thread_id)] == ["hello", "hi"]
 
 
 async def test_the_end_is_stored_at_once_even_while_a_flush_waits(
-    database: Database, run: Run, lock: sqlite3.Connection
+    database: Database, run: RunRecord, lock: sqlite3.Connection
 ) -> None:
     async with writing(database, run) as writer:
         writer.emit(chunk("being committed"))
@@ -302,16 +303,16 @@ async def test_the_end_is_stored_at_once_even_while_a_flush_waits(
         await turns()
         lock.execute("ROLLBACK")
         await asyncio.gather(flushing, finishing)
-        stored = await database.run(run.id)
+        stored = await database.fetch(reads.run, run.id)
     assert stored is not None
     assert stored.status == "completed"
 
 
-async def logged_types(database: Database, run: Run) -> list[str]:
+async def logged_types(database: Database, run: RunRecord) -> list[str]:
     return [event.type for event in await logged(database, run)]
 
 
-async def test_nothing_is_stored_behind_the_end(database: Database, run: Run) -> None:
+async def test_nothing_is_stored_behind_the_end(database: Database, run: RunRecord) -> None:
     async with writing(database, run) as writer:
         await finish(writer, run)
         writer.emit(chunk("stray"))
@@ -320,7 +321,7 @@ async def test_nothing_is_stored_behind_the_end(database: Database, run: Run) ->
     assert (await logged_types(database, run))[-1] == "run_complete"
 
 
-async def test_the_end_names_the_run_that_waits_next(database: Database, run: Run) -> None:
+async def test_the_end_names_the_run_that_waits_next(database: Database, run: RunRecord) -> None:
     waiting = [await accepted(database, thread_id=run.thread_id) for _ in range(2)]
     async with writing(database, run) as writer:
         terminal = RunComplete(message_id=run.reply_message_id, text="")

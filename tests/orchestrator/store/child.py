@@ -1,4 +1,4 @@
-"""A process that puts one item after the other, from its loop and from a thread, until it is killed.
+"""A process that puts one item after another, from its loop and a thread, until it is killed.
 
 `python -m tests.orchestrator.store.child DATABASE`
 It prints `NAMESPACE KEY` of an item once `put` has returned.

@@ -42,6 +42,7 @@ from antiphon.orchestrator.events import RunError, ToolComplete
 from antiphon.orchestrator.store import GraphStore, open_graph_store
 from antiphon.orchestrator.store.operations import BATCH_BYTES, BATCH_OPERATIONS, VALUE_BYTES
 from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
+from tests.support.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[3]
 HERE = ("memories", "ada")
@@ -53,7 +54,7 @@ async def store(database: Database) -> AsyncIterator[GraphStore]:
         yield opened_store
 
 
-# --------------------------------------------------------------------------------- every way to a store
+# -- every way to a store -------------------------------------------------------------------------
 
 
 def said(state: Any) -> str:
@@ -91,7 +92,9 @@ async def by_get_store_async(state: MessagesState) -> dict[str, Any]:
     return before(item)
 
 
-def by_parameter(state: MessagesState, config: RunnableConfig, *, store: BaseStore) -> dict[str, Any]:
+def by_parameter(
+    state: MessagesState, config: RunnableConfig, *, store: BaseStore
+) -> dict[str, Any]:
     assert config["configurable"]["thread_id"]
     [item] = store.search(HERE) or [None]
     store.put(HERE, "last", {"text": said(state)})
@@ -185,7 +188,9 @@ async def test_a_tool_finds_it_too(url: str, given: Any) -> None:
 
 
 async def test_all_graphs_and_threads_of_an_engine_share_one_store(url: str) -> None:
-    async with opened(url, chain("one", node=by_runtime), chain("two", node=by_get_store_async)) as engine:
+    async with opened(
+        url, chain("one", node=by_runtime), chain("two", node=by_get_store_async)
+    ) as engine:
         assert await (await engine.start("tea", graph="one")).text() == "before: nothing"
         assert await (await engine.start("milk", graph="two")).text() == "before: tea"
 
@@ -221,7 +226,10 @@ def letters(texts: list[str]) -> list[list[float]]:
 
 
 LISTING = {
-    "graphs": {"made": "./src/remembering/graph.py:make", "other": "./src/remembering/graph.py:make"},
+    "graphs": {
+        "made": "./src/remembering/graph.py:make",
+        "other": "./src/remembering/graph.py:make",
+    },
     "dependencies": ["."],
     "store": {
         "index": {"embed": "./src/remembering/embedding.py:embed", "dims": 2, "fields": ["text"]},
@@ -251,10 +259,17 @@ async def make(runtime: ServerRuntime):
 """
 
 
-async def test_a_langgraph_json_configures_the_store_with_an_embedder_of_the_project(url: str, tmp_path: Path) -> None:
+async def test_a_langgraph_json_configures_the_store_with_an_embedder_of_the_project(
+    url: str, tmp_path: Path
+) -> None:
     package = tmp_path / "project" / "src" / "remembering"
     package.mkdir(parents=True)
-    for name, text in (("__init__", ""), ("letters", "LETTERS = 'ab'"), ("embedding", EMBEDDING), ("graph", MAKE)):
+    for name, text in (
+        ("__init__", ""),
+        ("letters", "LETTERS = 'ab'"),
+        ("embedding", EMBEDDING),
+        ("graph", MAKE),
+    ):
         (package / f"{name}.py").write_text(text)
     listing = tmp_path / "project" / "langgraph.json"
     listing.write_text(json.dumps(LISTING))
@@ -269,11 +284,13 @@ async def test_a_wrong_configuration_is_said_at_the_start_and_leaves_nothing_ope
     with pytest.raises(ValueError, match="ttl"):
         async with opened(url, store={"ttl": {"default_ttl": "soon"}}):
             pass
-    left = {thread.name for thread in set(threading.enumerate()) - before}
-    assert "antiphon-writer" not in left
+    writers = [thread for thread in set(threading.enumerate()) - before if thread.name == "antiphon-writer"]
+    for writer in writers:
+        await asyncio.to_thread(writer.join, DEADLINE)  # a moment after the error, at most
+        assert not writer.is_alive()
 
 
-# ----------------------------------------------------------------------------------- threads and loops
+# -- threads and loops ----------------------------------------------------------------------------
 
 
 CALLS: dict[str, Callable[[GraphStore], Any]] = {
@@ -328,7 +345,9 @@ async def test_langchains_middleware_reads_it_on_the_event_loop(url: str) -> Non
     assert prompts == ["nothing", "tea"]
 
 
-async def test_an_asynchronous_embedder_cannot_be_waited_for_on_its_own_loop(database: Database) -> None:
+async def test_an_asynchronous_embedder_cannot_be_waited_for_on_its_own_loop(
+    database: Database,
+) -> None:
     async def embed(texts: list[str]) -> list[list[float]]:
         return letters(texts)
 
@@ -350,7 +369,9 @@ async def test_it_can_be_used_on_another_loop_in_either_way(store: GraphStore) -
 
 
 async def test_more_threads_than_the_pool_has_can_wait_for_it_at_once(database: Database) -> None:
-    """An embedder that is a plain function needs a thread itself where it is called from the loop."""
+    """An embedder that is a plain function needs a thread itself where it is called from the
+    loop.
+    """
     async with open_graph_store(database, {"index": {"embed": letters, "dims": 2}}) as store:
 
         def use(number: int) -> list[Any]:
@@ -366,14 +387,16 @@ async def test_an_embedder_that_is_asynchronous_serves_both_halves(database: Dat
         await asyncio.sleep(0)
         return letters(texts)
 
-    async with open_graph_store(database, {"index": {"embed": embed, "dims": 2, "fields": ["text"]}}) as store:
+    async with open_graph_store(
+        database, {"index": {"embed": embed, "dims": 2, "fields": ["text"]}}
+    ) as store:
         await store.aput(HERE, "a", {"text": "a"})
         await asyncio.to_thread(store.put, HERE, "b", {"text": "b"})
         found = await asyncio.to_thread(lambda: store.search(HERE, query="b"))
         assert [(one.key, round(one.score, 2)) for one in found] == [("b", 1.0), ("a", 0.0)]
 
 
-# --------------------------------------------------------------------------------------- what is asked
+# -- what is asked --------------------------------------------------------------------------------
 
 
 async def test_a_value_comes_back_as_json_and_is_nobodys_but_the_callers(store: GraphStore) -> None:
@@ -387,7 +410,9 @@ async def test_a_value_comes_back_as_json_and_is_nobodys_but_the_callers(store: 
         item.value.clear()
 
 
-async def put(store: GraphStore, value: Any, key: Any = "k", namespace: Any = HERE, **options: Any) -> None:
+async def put(
+    store: GraphStore, value: Any, key: Any = "k", namespace: Any = HERE, **options: Any
+) -> None:
     await store.aput(namespace, key, value, **options)
 
 
@@ -410,7 +435,10 @@ REFUSED: dict[str, Callable[[GraphStore], Any]] = {
     "an odd filter": lambda store: store.asearch(HERE, filter={"a": object()}),
     "too many operations": lambda store: store.abatch([GetOp(HERE, "k")] * (BATCH_OPERATIONS + 1)),
     "too much at once": lambda store: store.abatch(
-        [PutOp(HERE, str(n), {"a": "x" * (VALUE_BYTES - 99)}) for n in range(BATCH_BYTES // VALUE_BYTES + 1)]
+        [
+            PutOp(HERE, str(n), {"a": "x" * (VALUE_BYTES - 99)})
+            for n in range(BATCH_BYTES // VALUE_BYTES + 1)
+        ]
     ),
     "no operation": lambda store: store.abatch(["get"]),  # type: ignore[list-item]
     "no query": lambda store: store.asearch(HERE, query=7),
@@ -421,7 +449,9 @@ REFUSED: dict[str, Callable[[GraphStore], Any]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_what_cannot_be_kept_or_asked_is_refused_and_nothing_is_stored(store: GraphStore, what: str) -> None:
+async def test_what_cannot_be_kept_or_asked_is_refused_and_nothing_is_stored(
+    store: GraphStore, what: str
+) -> None:
     with pytest.raises(StoreRefused) as refused:
         await REFUSED[what](store)
     assert refused.value.message != StoreRefused.message, "it says what is wrong"
@@ -444,7 +474,9 @@ async def test_what_cannot_be_kept_or_asked_is_refused_and_nothing_is_stored(sto
         lambda store: store.abatch([SearchOp(("a.b",))]),
     ],
 )
-async def test_a_namespace_that_langgraph_refuses_is_refused_in_its_words(store: GraphStore, call: Any) -> None:
+async def test_a_namespace_that_langgraph_refuses_is_refused_in_its_words(
+    store: GraphStore, call: Any
+) -> None:
     with pytest.raises(InvalidNamespaceError):
         await call(store)
 
@@ -461,8 +493,12 @@ async def test_a_refusal_ends_the_run_with_its_code_and_its_sentence(url: str) -
     assert end.message == "value['tags'][0] is of type object, which no store can keep."
 
 
-async def test_a_search_reads_no_more_than_its_page_needs(store: GraphStore, database: Database) -> None:
-    database.submit(transactions.put_items, [ItemWrite(namespace=HERE, key="old", value=b"no JSON")], 1).result()
+async def test_a_search_reads_no_more_than_its_page_needs(
+    store: GraphStore, database: Database
+) -> None:
+    database.submit(
+        transactions.put_items, [ItemWrite(namespace=HERE, key="old", value=b"no JSON")], 1
+    ).result()
     for number in range(4):
         await store.aput(HERE, str(number), {"n": number})
     assert [item.key for item in await store.asearch(HERE, limit=2, offset=1)] == ["2", "1"]
@@ -472,7 +508,7 @@ async def test_a_search_reads_no_more_than_its_page_needs(store: GraphStore, dat
     ]
 
 
-# --------------------------------------------------------------------------------------- time to live
+# -- time to live ---------------------------------------------------------------------------------
 
 
 class Time:
@@ -486,7 +522,9 @@ class Time:
 
 
 @pytest.mark.parametrize("refreshes", [True, False])
-async def test_the_configured_time_to_live_holds_for_what_says_no_other(database: Database, refreshes: bool) -> None:
+async def test_the_configured_time_to_live_holds_for_what_says_no_other(
+    database: Database, refreshes: bool
+) -> None:
     time = Time()
     config = {"ttl": {"default_ttl": 10, "refresh_on_read": refreshes}}
     async with open_graph_store(database, config, clock=time) as store:
@@ -496,7 +534,9 @@ async def test_the_configured_time_to_live_holds_for_what_says_no_other(database
         time.minutes = 9
         assert [item.key for item in await store.asearch(HERE)] == ["ever", "default"]
         time.minutes = 18
-        assert [item.key for item in await store.asearch(HERE)] == (["ever", "default"] if refreshes else ["ever"])
+        assert [item.key for item in await store.asearch(HERE)] == (
+            ["ever", "default"] if refreshes else ["ever"]
+        )
         time.minutes = 1000
         assert await store.sweep() == 2
         assert await store.alist_namespaces() == [HERE]
@@ -512,7 +552,7 @@ async def test_what_ended_while_nobody_ran_is_deleted_at_the_start(database: Dat
         assert await store.sweep() == 0
 
 
-# -------------------------------------------------------------------------------------- faults and kills
+# -- faults and kills -----------------------------------------------------------------------------
 
 
 async def test_a_store_whose_database_is_closed_is_unavailable(url: str) -> None:

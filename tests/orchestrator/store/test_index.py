@@ -57,7 +57,7 @@ async def ranked(store: GraphStore, query: str) -> list[tuple[str, float | None]
     return [(item.key, item.score and round(item.score, 3)) for item in found]
 
 
-# -------------------------------------------------------------------------------------------- configuration
+# -- configuration --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ async def ranked(store: GraphStore, query: str) -> list[tuple[str, float | None]
         ({"index": {"embed": "openai:"}}, "is not provider:model or path.py:name"),
     ],
 )
-async def test_a_wrong_configuration_is_said_with_its_place(database: Database, config: Any, said: str) -> None:
+async def test_a_wrong_configuration_is_said_with_its_place(
+    database: Database, config: Any, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         async with open_graph_store(database, config):
             pass
@@ -102,7 +104,7 @@ def test_a_store_needs_no_configuration(nothing: Any) -> None:
     assert read_config(nothing) == StoreConfig()
 
 
-# -------------------------------------------------------------------------------------------------- indexing
+# -- indexing -------------------------------------------------------------------------------------
 
 
 async def test_the_whole_value_is_indexed_unless_fields_are_named(database: Database) -> None:
@@ -154,7 +156,9 @@ async def test_vectors_of_another_embedder_do_not_count(database: Database) -> N
         (lambda texts: [[float("nan"), 1.0]] * len(texts), "not finite"),
     ],
 )
-async def test_what_is_no_vector_is_refused_and_nothing_is_stored(database: Database, embed: Any, said: str) -> None:
+async def test_what_is_no_vector_is_refused_and_nothing_is_stored(
+    database: Database, embed: Any, said: str
+) -> None:
     async with indexed(database, embed) as store:
         with pytest.raises(StoreRefused, match=said):
             await store.aput(HERE, "k", {"text": "a"})
@@ -173,7 +177,7 @@ async def test_what_an_embedder_raises_is_raised_and_nothing_is_stored(database:
         assert await store.asearch(HERE) == []
 
 
-# ---------------------------------------------------------------------------------------- files and endpoints
+# -- files and endpoints --------------------------------------------------------------------------
 
 
 EMBEDDER = """
@@ -186,7 +190,9 @@ async def embed_later(texts):
 
 
 @pytest.mark.parametrize("name", ["embed", "embed_later"])
-async def test_an_embedder_is_loaded_from_a_file(database: Database, tmp_path: Path, name: str) -> None:
+async def test_an_embedder_is_loaded_from_a_file(
+    database: Database, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "embedder.py").write_text(EMBEDDER)
     async with indexed(database, f"{tmp_path}/embedder.py:{name}", ["text"]) as store:
         await store.aput(HERE, "k", {"text": "a"})
@@ -244,9 +250,12 @@ class Endpoint:
             for index, vector in enumerate(letters(request["input"]))
         ]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
-        body = json.dumps({"object": "list", "data": data, "model": request["model"], "usage": usage}).encode()
+        body = json.dumps(
+            {"object": "list", "data": data, "model": request["model"], "usage": usage}
+        ).encode()
         writer.write(
-            f"HTTP/1.1 {self.status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"HTTP/1.1 {self.status} X\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n"
             "connection: close\r\n\r\n".encode()
             + body
         )

@@ -1,4 +1,4 @@
-"""The store against LangGraph's own in memory: any order of putting, reading, ending and restarting.
+"""The store against LangGraph's own in memory: any order of putting, reading and restarting.
 
 Both give the same, except for the order of a search (ours: the last written first), namespaces
 without items and vectors of fields that are gone (which `Memory` forgets), paging past the scored
@@ -35,6 +35,7 @@ from langgraph.store.memory import InMemoryStore
 from antiphon.data import open_database
 from antiphon.orchestrator.store import GraphStore
 from antiphon.orchestrator.store.index import Index, read_config
+from tests.support.size import trials
 
 Place = tuple[tuple[str, ...], str]
 EVERYTHING = 10**6
@@ -46,10 +47,16 @@ KEY = st.sampled_from(["1", "2", "x.y", ""])
 WORD = st.sampled_from(["tea", "coffee", "milk", "rain", "snow"])
 WORDS = st.lists(WORD, min_size=1, max_size=3).map(" ".join)
 LEAF = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | WORDS
-TREE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("nt"), inner))
+TREE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("nt"), inner)
+)
 VALUE = st.fixed_dictionaries({}, optional={"n": LEAF, "t": WORDS, "d": TREE})
 CONDITION = (
-    LEAF | TREE | st.dictionaries(st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), LEAF, max_size=2)
+    LEAF
+    | TREE
+    | st.dictionaries(
+        st.sampled_from(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"]), LEAF, max_size=2
+    )
 )
 FILTER = st.none() | st.dictionaries(st.sampled_from("ntd"), CONDITION, max_size=2)
 LIMIT = st.sampled_from([9, 9, 2, 1, 0])
@@ -61,7 +68,9 @@ MINUTE = 60_000
 
 def letters(texts: list[str]) -> list[list[float]]:
     """How often some letters stand in a text, and its length."""
-    return [[1.0 + len(text), *(text.count(letter) for letter in "acefikmnorstw")] for text in texts]
+    return [
+        [1.0 + len(text), *(text.count(letter) for letter in "acefikmnorstw")] for text in texts
+    ]
 
 
 class Memory(InMemoryStore):
@@ -93,7 +102,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.updated: dict[Place, int] = {}
         self.lasting: dict[Place, tuple[int, int]] = {}
         self.ended: set[Place] = set()
-        self.config = read_config({"index": {"embed": letters, "dims": 14}} if self.indexed else None)
+        self.config = read_config(
+            {"index": {"embed": letters, "dims": 14}} if self.indexed else None
+        )
         self.memory = Memory(index={"embed": letters, "dims": 14} if self.indexed else None)
         self._open()
 
@@ -124,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
             return self.do(asyncio.to_thread(getattr(self.store, method), *given, **options))
         return self.do(getattr(self.store, f"a{method}")(*given, **options))
 
-    # -- the model's own: who was written when, and until when it is there ------------------------------------
+    # -- the model's own: who was written when, and until when it is there ------------------------
 
     def note_put(self, place: Place, ttl: int | None = None) -> None:
         self.writes += 1
@@ -159,7 +170,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert ours.created_at.timestamp() * 1000 == self.created[place]
         assert ours.updated_at.timestamp() * 1000 == self.updated[place]
 
-    # -- what may happen --------------------------------------------------------------------------------------
+    # -- what may happen --------------------------------------------------------------------------
 
     @rule(minutes=st.sampled_from([0.5, 1, 2]))
     def time_passes(self, minutes: float) -> None:
@@ -234,12 +245,16 @@ class StoreMachine(RuleBasedStateMachine):
         offset=OFFSET,
     )
     def search_by_query(self, prefix, query, wanted, limit, offset) -> None:
-        ours = self.ask(False, "search", prefix, query=query, filter=wanted, limit=limit, offset=offset)
+        ours = self.ask(
+            False, "search", prefix, query=query, filter=wanted, limit=limit, offset=offset
+        )
         self.note_read(ours, None)
         theirs = self.memory.search(prefix, query=query, filter=wanted, limit=EVERYTHING)
         score = {(item.namespace, item.key): self.score_of(item, query) for item in theirs}
         value = {(item.namespace, item.key): item for item in theirs}
-        expected = sorted((-math.inf if one is None else one for one in score.values()), reverse=True)
+        expected = sorted(
+            (-math.inf if one is None else one for one in score.values()), reverse=True
+        )
         given = [-math.inf if item.score is None else item.score for item in ours]
         assert given == pytest.approx(expected[offset : offset + limit], abs=1e-5)
         for item in ours:
@@ -278,7 +293,9 @@ class StoreMachine(RuleBasedStateMachine):
             "offset": offset,
         }
         self.memory.forget_empty()
-        assert self.ask(threaded, "list_namespaces", **wanted) == self.memory.list_namespaces(**wanted)
+        assert self.ask(threaded, "list_namespaces", **wanted) == self.memory.list_namespaces(
+            **wanted
+        )
 
     @rule(
         puts=st.lists(st.tuples(NAMESPACE, KEY, st.none() | VALUE), max_size=4),
@@ -287,7 +304,9 @@ class StoreMachine(RuleBasedStateMachine):
         threaded=st.booleans(),
     )
     def batch(self, puts, places, prefix, threaded) -> None:
-        """What reads comes before what writes, wherever it stands; the last of two writes counts."""
+        """What reads comes before what writes, wherever it stands; the last of two writes
+        counts.
+        """
         listing = ListNamespacesOp((MatchCondition("prefix", prefix),), None, EVERYTHING, 0)
         ops: list[Op] = [PutOp(*put, index=False) for put in puts]
         ops += [SearchOp(prefix, None, EVERYTHING, 0), listing]
@@ -348,7 +367,7 @@ class IndexedStoreMachine(StoreMachine):
 
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=trials(25, 10),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

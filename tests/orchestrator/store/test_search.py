@@ -63,7 +63,9 @@ def test_a_filter_wants_equality_or_operators(value: Any, wanted: Any, holds: bo
     assert matches(value, wanted) is holds
 
 
-@pytest.mark.parametrize("wanted", [{"$in": [1]}, {"a": {"$or": 1}}, [{"$regex": "x"}], {"$gt": 1, "b": 2}])
+@pytest.mark.parametrize(
+    "wanted", [{"$in": [1]}, {"a": {"$or": 1}}, [{"$regex": "x"}], {"$gt": 1, "b": 2}]
+)
 def test_an_unknown_operator_is_refused(wanted: Any) -> None:
     with pytest.raises(StoreRefused, match="no operator"):
         check_filter(wanted)
@@ -84,11 +86,15 @@ def test_an_unknown_operator_is_refused(wanted: Any) -> None:
         (("*", "*", "*", "*"), True, False),
     ],
 )
-def test_a_namespace_is_matched_label_by_label(path: tuple[str, ...], from_end: bool, holds: bool) -> None:
+def test_a_namespace_is_matched_label_by_label(
+    path: tuple[str, ...], from_end: bool, holds: bool
+) -> None:
     assert in_namespace(("a", "b", "c"), path, from_end) is holds
 
 
-def rows(*values: Any, vectors: list[list[list[float]]] | None = None) -> Iterator[tuple[Item, bytes]]:
+def rows(
+    *values: Any, vectors: list[list[list[float]]] | None = None
+) -> Iterator[tuple[Item, bytes]]:
     for number, value in enumerate(values):
         item = Item(
             namespace=("n",),
@@ -107,7 +113,10 @@ def found(
     offset: int = 0,
     limit: int = 10,
 ) -> Any:
-    return [(one.item.key, one.score) for one in search(rows(*values), wanted or {}, rank, offset, limit)]
+    return [
+        (one.item.key, one.score)
+        for one in search(rows(*values), wanted or {}, rank, offset, limit)
+    ]
 
 
 def test_without_a_query_the_order_is_that_of_the_rows() -> None:
@@ -145,7 +154,9 @@ def test_vectors_rank_by_the_nearest_one() -> None:
     assert by_vector(None) is None
 
 
-VECTOR = st.lists(st.floats(-1e6, 1e6).filter(lambda number: abs(number) > 1e-3), min_size=3, max_size=3)
+VECTOR = st.lists(
+    st.floats(-1e6, 1e6).filter(lambda number: abs(number) > 1e-3), min_size=3, max_size=3
+)
 
 
 @UNHURRIED
@@ -155,7 +166,11 @@ def test_a_score_is_the_cosine(query: list[float], other: list[float]) -> None:
     stored = packed([unit(other) or []])
     assert rank
     assert stored
-    cosine = sum(a * b for a, b in zip(query, other, strict=True)) / math.hypot(*query) / math.hypot(*other)
+    cosine = (
+        sum(a * b for a, b in zip(query, other, strict=True))
+        / math.hypot(*query)
+        / math.hypot(*other)
+    )
     assert rank({}, stored) == pytest.approx(cosine, abs=1e-5)
 
 

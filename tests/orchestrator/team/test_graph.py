@@ -1,4 +1,6 @@
-"""The built-in team: with the offline model over the shipped handbook, and with agents that fail."""
+"""The built-in team: with the offline model over the shipped handbook, and with agents that
+fail.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +55,26 @@ def worked(events: list[AnyEvent]) -> list[tuple[str, str]]:
     return [(start.agent, start.role) for start in of_type(events, AgentStart)]
 
 
-# -- the shipped team -------------------------------------------------------------------------------------------
+# -- the shipped team -----------------------------------------------------------------------------
 
 
-async def test_a_question_is_answered_with_the_figure_and_its_source(url: str, handbook: Retriever) -> None:
+async def test_a_question_is_answered_with_the_figure_and_its_source(
+    url: str, handbook: Retriever
+) -> None:
     events = await offline(url, handbook, POWER)
     end = events[-1]
     assert isinstance(end, RunComplete)
     assert end.text.startswith("Engine power: 81 kW")
     assert shown_answer(events) == end.text
-    assert worked(events) == [("classifier", "classifier"), ("retriever", "retriever"), ("specs", "primary")]
-    assert (end.primary_agent, end.execution_order) == ("specs", ["classifier", "retriever", "specs"])
+    assert worked(events) == [
+        ("classifier", "classifier"),
+        ("retriever", "retriever"),
+        ("specs", "primary"),
+    ]
+    assert (end.primary_agent, end.execution_order) == (
+        "specs",
+        ["classifier", "retriever", "specs"],
+    )
     assert end.sources
     assert all(f"[{hit.uri}]" in end.text and hit.snippet for hit in end.sources)
     found = {hit.uri for sources in of_type(events, Sources) for hit in sources.hits}
@@ -73,10 +84,18 @@ async def test_a_question_is_answered_with_the_figure_and_its_source(url: str, h
 
 async def test_progress_passes_through_every_stage_in_order(url: str, handbook: Retriever) -> None:
     stages = [event.stage for event in of_type(await offline(url, handbook, POWER), Progress)]
-    assert list(dict.fromkeys(stages)) == ["starting", "agent_routing", "rag_retrieval", "generating", "finishing"]
+    assert list(dict.fromkeys(stages)) == [
+        "starting",
+        "agent_routing",
+        "rag_retrieval",
+        "generating",
+        "finishing",
+    ]
 
 
-async def test_two_questions_go_to_two_specialists_and_are_combined(url: str, handbook: Retriever) -> None:
+async def test_two_questions_go_to_two_specialists_and_are_combined(
+    url: str, handbook: Retriever
+) -> None:
     events = await offline(url, handbook, f"{POWER} {OIL}")
     assert sorted(worked(events)) == [
         ("classifier", "classifier"),
@@ -85,7 +104,10 @@ async def test_two_questions_go_to_two_specialists_and_are_combined(url: str, ha
         ("specs", "supporting"),
         ("synthesis", "synthesis"),
     ]
-    told = {(event.source, event.target, event.kind): event.query for event in of_type(events, Interaction)}
+    told = {
+        (event.source, event.target, event.kind): event.query
+        for event in of_type(events, Interaction)
+    }
     assert told["classifier", "specs", "route"] == POWER
     assert told["specs", "maintenance", "consult"] == OIL
     assert told["maintenance", "specs", "return"] == OIL
@@ -100,14 +122,16 @@ async def test_off_topic_the_team_says_that_it_found_nothing(url: str, handbook:
     assert (end.text, end.sources) == (NOTHING, [])
 
 
-async def test_passages_that_the_reader_may_not_see_are_neither_told_nor_used(url: str, handbook: Retriever) -> None:
+async def test_passages_that_the_reader_may_not_see_are_neither_told_nor_used(
+    url: str, handbook: Retriever
+) -> None:
     question = "How many labour hours does the brake service take, and what margin is calculated?"
     for access, seen in ((("public",), False), (("public", "internal"), True)):
         events = await offline(url, handbook, question, access=access)
         assert (b"-internal-" in b"".join(map(encode, events))) is seen
 
 
-# -- how agents work together -----------------------------------------------------------------------------------
+# -- how agents work together ---------------------------------------------------------------------
 
 TOGETHER = {"primary": "specs", "supporting": ["maintenance", "troubleshooting"]}
 
@@ -123,7 +147,9 @@ TOGETHER = {"primary": "specs", "supporting": ["maintenance", "troubleshooting"]
         ("debate", [{"specs", "maintenance", "troubleshooting"}] * 2, "synthesis"),
     ],
 )
-async def test_each_mode_has_its_own_order(url: str, mode: str | None, turns: list[set[str]], writer: str) -> None:
+async def test_each_mode_has_its_own_order(
+    url: str, mode: str | None, turns: list[set[str]], writer: str
+) -> None:
     async with served_team(url, crew()) as (server, engine):
         events = await events_of(await begin(engine, POWER, mode=mode, **TOGETHER))
         asked = askers(server)
@@ -133,7 +159,9 @@ async def test_each_mode_has_its_own_order(url: str, mode: str | None, turns: li
     assert asked[-1] == writer
     assert (events[-1].text, events[-1].primary_agent) == (f"{writer} speaking.", writer)
     drafts = {name for turn in turns for name in turn}
-    assert all(f"{name} speaking." in systems[-1][1] for name in drafts), "the writer is given every draft"
+    assert all(f"{name} speaking." in systems[-1][1] for name in drafts), (
+        "the writer is given every draft"
+    )
     if len(turns) == 2:
         for name, system in systems[len(turns[0]) : -1]:
             assert all((f"{other} speaking." in system) == (other != name) for other in turns[0])
@@ -154,7 +182,9 @@ async def test_the_request_chooses_who_answers_without_asking_the_model(url: str
 
 
 async def test_chosen_support_helps_whoever_the_model_chooses(url: str) -> None:
-    script = crew(classifier=route("maintenance", "specs", parts={"maintenance": "a", "specs": "b"}))
+    script = crew(
+        classifier=route("maintenance", "specs", parts={"maintenance": "a", "specs": "b"})
+    )
     async with served_team(url, script) as (server, engine):
         await (await begin(engine, POWER, supporting=["troubleshooting", "maintenance"])).wait()
         assert askers(server) == ["classifier", "troubleshooting", "maintenance"]
@@ -176,7 +206,10 @@ async def test_each_specialist_is_asked_its_part_and_the_synthesis_everything(ur
 
 async def test_what_was_found_and_said_before_is_put_before_the_model(url: str) -> None:
     script = crew(classifier=route("specs"), specs=by_turn(["It is 81 kW.", "As I said."]))
-    async with served_team(url, script, retriever=Knowledge(engine="It delivers 81 kW.")) as (server, engine):
+    async with served_team(url, script, retriever=Knowledge(engine="It delivers 81 kW.")) as (
+        server,
+        engine,
+    ):
         run = await engine.start(POWER)
         await run.wait()
         await (await engine.start("Really?", thread_id=run.thread_id)).wait()
@@ -192,14 +225,29 @@ async def test_what_was_found_and_said_before_is_put_before_the_model(url: str) 
 async def test_a_team_of_ones_own_works_like_the_shipped_one(url: str, handbook: Retriever) -> None:
     team = Team(
         agents=(
-            Agent(name="birds", description="Birds.", prompt="You know birds.", examples=("How do birds sing?",)),
-            Agent(name="fish", description="Fish.", prompt="You know fish.", examples=("How do fish swim?",)),
+            Agent(
+                name="birds",
+                description="Birds.",
+                prompt="You know birds.",
+                examples=("How do birds sing?",),
+            ),
+            Agent(
+                name="fish",
+                description="Fish.",
+                prompt="You know fish.",
+                examples=("How do fish swim?",),
+            ),
         )
     )
     knowledge = Knowledge(fish="Fish swim with their fins. Birds sing in spring.")
-    async with opened(url, team=team, model=OfflineModel(seconds_per_word=0), retriever=knowledge) as engine:
+    async with opened(
+        url, team=team, model=OfflineModel(seconds_per_word=0), retriever=knowledge
+    ) as engine:
         events = await events_of(await engine.start("How do fish swim?"))
-    assert (events[-1].primary_agent, events[-1].text) == ("fish", "Fish swim with their fins. [fish.md]")
+    assert (events[-1].primary_agent, events[-1].text) == (
+        "fish",
+        "Fish swim with their fins. [fish.md]",
+    )
 
 
 def test_a_team_needs_agents_with_names_of_their_own() -> None:
@@ -209,7 +257,7 @@ def test_a_team_needs_agents_with_names_of_their_own() -> None:
             Team(agents=agents)
 
 
-# -- agents that fail -------------------------------------------------------------------------------------------
+# -- agents that fail -----------------------------------------------------------------------------
 
 DOWN = Reply(status=500, error="secret: node 7 is on fire", headers={"x-should-retry": "false"})
 CUT = Reply("It is ninety horses.", fail_after=2)
@@ -221,7 +269,9 @@ DIVIDED = route("specs", parts={"specs": "The power?", "maintenance": "The oil?"
     [(FAILS, "MODEL_REFUSED"), (DOWN, "MODEL_UNAVAILABLE"), (CUT, "MODEL_UNAVAILABLE")],
     ids=["refuses", "down", "cut"],
 )
-async def test_without_one_specialist_the_answer_says_what_is_missing(url: str, reply: Reply, code: str) -> None:
+async def test_without_one_specialist_the_answer_says_what_is_missing(
+    url: str, reply: Reply, code: str
+) -> None:
     async with served_team(url, crew(classifier=DIVIDED, maintenance=reply)) as (_, engine):
         events = await events_of(await engine.start("Power and oil, please"))
     [error] = of_type(events, AgentError)
@@ -231,7 +281,10 @@ async def test_without_one_specialist_the_answer_says_what_is_missing(url: str, 
 
 
 async def test_when_the_one_who_answers_fails_the_synthesis_answers(url: str) -> None:
-    async with served_team(url, crew(classifier=route("specs", "maintenance"), specs=CUT)) as (server, engine):
+    async with served_team(url, crew(classifier=route("specs", "maintenance"), specs=CUT)) as (
+        server,
+        engine,
+    ):
         events = await events_of(await engine.start(POWER))
         assert "maintenance speaking." in server.requests[-1].system
     assert isinstance(events[-1], RunComplete)
@@ -246,7 +299,9 @@ async def test_when_all_fail_the_run_ends_in_a_clean_error(url: str) -> None:
         run = await engine.start("Power and oil, please")
         events = await events_of(run)
         messages = [message.content for message in await engine.messages(run.thread_id)]
-    assert events[-1] == RunError(code="MODEL_UNAVAILABLE", message="The model reported an error.", retryable=True)
+    assert events[-1] == RunError(
+        code="MODEL_UNAVAILABLE", message="The model reported an error.", retryable=True
+    )
     assert b"secret" not in b"".join(map(encode, events))
     assert messages == ["Power and oil, please"]
 
@@ -254,7 +309,9 @@ async def test_when_all_fail_the_run_ends_in_a_clean_error(url: str) -> None:
 async def test_a_specialist_that_fails_in_the_second_round_keeps_its_first_draft(url: str) -> None:
     script = crew(maintenance=by_turn(["Every 15,000 km.", FAILS]))
     async with served_team(url, script) as (server, engine):
-        end = await (await begin(engine, POWER, primary="specs", supporting=["maintenance"], mode="debate")).wait()
+        end = await (
+            await begin(engine, POWER, primary="specs", supporting=["maintenance"], mode="debate")
+        ).wait()
         assert "Every 15,000 km." in server.requests[-1].system
     assert isinstance(end, RunComplete)
 
@@ -262,6 +319,10 @@ async def test_a_specialist_that_fails_in_the_second_round_keeps_its_first_draft
 async def test_every_agent_that_spoke_is_accounted_for(url: str) -> None:
     async with served_team(url, crew(classifier=DIVIDED)) as (_, engine):
         events = await events_of(await engine.start("Power and oil, please"))
-    used = {complete.agent: complete.usage for complete in of_type(events, AgentComplete) if complete.usage}
+    used = {
+        complete.agent: complete.usage
+        for complete in of_type(events, AgentComplete)
+        if complete.usage
+    }
     assert set(used) == {"classifier", "specs", "maintenance", "synthesis"}
     assert events[-1].usage.total_tokens == sum(usage.total_tokens for usage in used.values())

@@ -9,7 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from antiphon.orchestrator.team.agents import TEAM
-from antiphon.orchestrator.team.routing import Route, read_route, route_by_words, route_schema, split_questions
+from antiphon.orchestrator.team.routing import (
+    Route,
+    read_route,
+    route_by_words,
+    route_schema,
+    split_questions,
+)
 from antiphon.rag.words import words
 from tests.orchestrator.support import UNHURRIED
 from tests.support.model_server import minimal_instance
@@ -19,10 +25,21 @@ EXAMPLES = [(agent.name, question) for agent in TEAM for question in agent.examp
 
 clauses = st.sampled_from(
     [question for _, question in EXAMPLES]
-    + ["Thanks!", "and", "why?", "My cat likes tuna.", "und wie oft", "81 kW", "\n", "what is the weather like today"]
+    + [
+        "Thanks!",
+        "and",
+        "why?",
+        "My cat likes tuna.",
+        "und wie oft",
+        "81 kW",
+        "\n",
+        "what is the weather like today",
+    ]
 )
 messages = st.lists(clauses, min_size=1, max_size=5).flatmap(
-    lambda parts: st.sampled_from([" ", " and ", "\n", ", also "]).map(lambda glue: glue.join(parts))
+    lambda parts: st.sampled_from([" ", " and ", "\n", ", also "]).map(
+        lambda glue: glue.join(parts)
+    )
 )
 texts = messages | st.text(min_size=1)
 
@@ -66,7 +83,9 @@ def test_the_same_question_goes_the_same_way(message: str) -> None:
 
 
 def test_a_question_with_two_subjects_is_divided() -> None:
-    route = route_by_words("What is the engine power? How often must the brake fluid be replaced?", PROFILES)
+    route = route_by_words(
+        "What is the engine power? How often must the brake fluid be replaced?", PROFILES
+    )
     assert route.parts == {
         "specs": "What is the engine power?",
         "maintenance": "How often must the brake fluid be replaced?",
@@ -83,13 +102,23 @@ def test_questions_joined_by_and_are_divided_too() -> None:
 
 def test_a_question_about_nothing_goes_to_the_first_without_confidence() -> None:
     route = route_by_words("xyzzy", PROFILES)
-    assert (route.primary, route.confidence, route.supporting, route.parts) == ("specs", 0.0, (), {})
+    assert (route.primary, route.confidence, route.supporting, route.parts) == (
+        "specs",
+        0.0,
+        (),
+        {},
+    )
 
 
-# -- what a model answers ---------------------------------------------------------------------------------------
+# -- what a model answers -------------------------------------------------------------------------
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(TEAM.names),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(TEAM.names),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -99,7 +128,9 @@ answers = st.fixed_dictionaries(
         "supporting": st.lists(st.sampled_from(TEAM.names) | json_values, max_size=4) | json_values,
         "confidence": st.floats() | json_values,
         "parts": st.lists(
-            st.fixed_dictionaries({"agent": st.sampled_from(TEAM.names) | json_values, "question": json_values})
+            st.fixed_dictionaries(
+                {"agent": st.sampled_from(TEAM.names) | json_values, "question": json_values}
+            )
             | json_values,
             max_size=4,
         )
@@ -124,7 +155,9 @@ def test_an_enormous_confidence_does_not_fail() -> None:
     assert read_route({"primary": "specs", "confidence": 10**400}, TEAM.names) is not None
 
 
-@pytest.mark.parametrize("answer", [None, [], "specs", {}, {"primary": "nobody"}, {"primary": ["specs"]}])
+@pytest.mark.parametrize(
+    "answer", [None, [], "specs", {}, {"primary": "nobody"}, {"primary": ["specs"]}]
+)
 def test_an_answer_that_makes_no_sense_is_no_route(answer: Any) -> None:
     assert read_route(answer, TEAM.names) is None
 

@@ -1,4 +1,6 @@
-"""A project with a long-term memory by `runtime.store`, written by a tool, read before the model is asked."""
+"""A project with a long-term memory by `runtime.store`, written by a tool, read before the model
+is asked.
+"""
 
 from tests.graphs.example import Example, Turn, call
 

@@ -1,4 +1,6 @@
-"""What a new project looks like: one node, one text in its state, a `context_schema`, `package.module:graph`."""
+"""What a new project looks like: one node, one text in its state, a `context_schema`,
+`package.module:graph`.
+"""
 
 from tests.graphs.example import Example, Turn
 

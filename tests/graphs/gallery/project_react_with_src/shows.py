@@ -1,4 +1,6 @@
-"""A project with `src` layout: relative imports, `context_schema` with defaults, `env` before the import."""
+"""A project with `src` layout: relative imports, `context_schema` with defaults, `env` before the
+import.
+"""
 
 from tests.graphs.example import Example, Turn, call
 

@@ -1,4 +1,6 @@
-"""A package without `src`: `dependencies` names its folder, and its files import each other by its name."""
+"""A package without `src`: `dependencies` names its folder, and its files import each other by its
+name.
+"""
 
 from tests.graphs.example import Example, Turn, call
 

@@ -12,7 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.orchestrator.flows.definition import SIZE, VALUES, FlowInvalid, FlowProblem
-from antiphon.orchestrator.flows.language.text import from_json, from_text, from_yaml, located, to_json, to_yaml
+from antiphon.orchestrator.flows.language.text import (
+    from_json,
+    from_text,
+    from_yaml,
+    located,
+    to_json,
+    to_yaml,
+)
 from tests.orchestrator.support import UNHURRIED
 
 TREACHEROUS = [
@@ -128,7 +135,9 @@ TREACHEROUS = [
         "a:",
     ),
 ]
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(TREACHEROUS)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
+    TREACHEROUS
+)
 leaves = (
     st.none()
     | st.booleans()
@@ -138,7 +147,9 @@ leaves = (
     | texts
 )
 values = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
 )
 
 
@@ -150,7 +161,9 @@ def same(left: Any, right: Any) -> bool:
         return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
-    return left == right and (not isinstance(left, float) or math.copysign(1, left) == math.copysign(1, right))
+    return left == right and (
+        not isinstance(left, float) or math.copysign(1, left) == math.copysign(1, right)
+    )
 
 
 def problem_of(text: str | bytes) -> FlowProblem:
@@ -160,7 +173,7 @@ def problem_of(text: str | bytes) -> FlowProblem:
     return problem
 
 
-# ------------------------------------------------------------------------------------------------ there and back
+# ----------------------------------------------------------------------------------- there and back
 
 
 @UNHURRIED
@@ -181,7 +194,11 @@ def test_what_is_written_as_json_is_read_back_identically(value: Any) -> None:
 
 
 @UNHURRIED
-@given(st.dictionaries(texts.filter(lambda text: text not in ("<<", "=")), values, min_size=1, max_size=4))
+@given(
+    st.dictionaries(
+        texts.filter(lambda text: text not in ("<<", "=")), values, min_size=1, max_size=4
+    )
+)
 @example({text: text for text in TREACHEROUS})
 def test_a_definition_as_yaml_is_recognised_and_other_readers_read_the_same(value: Any) -> None:
     assert same(from_text(to_yaml(value)), value)
@@ -192,7 +209,7 @@ def test_texts_of_several_lines_are_written_as_blocks() -> None:
     assert to_yaml({"prompt": "First.\nSecond.\n"}) == "prompt: |\n  First.\n  Second.\n"
 
 
-# ------------------------------------------------------------------------------------------------ reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 @pytest.mark.parametrize(
@@ -257,7 +274,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "line", "column"), REFUSED.values(), ids=REFUSED)
-def test_what_readers_disagree_about_is_refused_with_its_place(text: str | bytes, line: int, column: int) -> None:
+def test_what_readers_disagree_about_is_refused_with_its_place(
+    text: str | bytes, line: int, column: int
+) -> None:
     problem = problem_of(text)
     assert problem.code in ("BAD_TEXT", "TOO_LARGE")
     assert (problem.line, problem.column) == (line, column)
@@ -272,7 +291,7 @@ def test_any_text_is_a_value_or_is_refused_with_its_line(text: str | bytes) -> N
         assert all(problem.line for problem in invalid.problems)
 
 
-# ------------------------------------------------------------------------------------------------ places
+# ------------------------------------------------------------------------------------------- places
 
 FLOW = {
     "name": "x",
@@ -296,8 +315,8 @@ FLOW = {
     ],
 )
 def test_a_problem_has_the_place_of_its_value_in_yaml(path: str, line: int, column: int) -> None:
-    [found] = located(to_yaml(FLOW), [FlowProblem(code="X", message="x", path=path)])
-    assert (found.line, found.column) == (line, column)
+    [problem] = located(to_yaml(FLOW), [FlowProblem(code="X", message="x", path=path)])
+    assert (problem.line, problem.column) == (line, column)
 
 
 @pytest.mark.parametrize(
@@ -309,10 +328,12 @@ def test_a_problem_has_the_place_of_its_value_in_yaml(path: str, line: int, colu
         ("\t", "/nodes/1", 8, 3),
     ],
 )
-def test_a_problem_has_the_place_of_its_value_in_json(indent: str, path: str, line: int, column: int) -> None:
+def test_a_problem_has_the_place_of_its_value_in_json(
+    indent: str, path: str, line: int, column: int
+) -> None:
     text = json.dumps(FLOW, indent=indent)
-    [found] = located(text.encode(), [FlowProblem(code="X", message="x", path=path)])
-    assert (found.line, found.column) == (line, column)
+    [problem] = located(text.encode(), [FlowProblem(code="X", message="x", path=path)])
+    assert (problem.line, problem.column) == (line, column)
 
 
 def test_a_text_that_cannot_be_followed_leaves_problems_as_they_are() -> None:
@@ -324,5 +345,5 @@ def test_a_text_that_cannot_be_followed_leaves_problems_as_they_are() -> None:
 @UNHURRIED
 @given(st.dictionaries(texts, values, min_size=1, max_size=3))
 def test_every_value_of_what_we_write_has_a_place(value: dict[str, Any]) -> None:
-    [found] = located(to_yaml(value), [FlowProblem(code="X", message="x", path="/nothing/here")])
-    assert (found.line, found.column) == (1, 1)
+    [problem] = located(to_yaml(value), [FlowProblem(code="X", message="x", path="/nothing/here")])
+    assert (problem.line, problem.column) == (1, 1)

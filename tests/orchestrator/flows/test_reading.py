@@ -1,4 +1,4 @@
-"""What can be read of a definition: every rule is broken by itself, and told with its code and its place."""
+"""Reading definitions: each broken rule is reported with its code and its place."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 
 from antiphon.orchestrator.flows.check import check
 from antiphon.orchestrator.flows.definition import (
-    ALIASES,
     BOUNDS,
-    CONFIGS,
     DEPTH,
     EDGES,
     ERRORS,
@@ -19,9 +17,10 @@ from antiphon.orchestrator.flows.definition import (
     VALUES,
     FlowInvalid,
     pointer,
-    read_flow,
 )
-from tests.orchestrator.flows.support import SPECIALISTS, flow, node, problems_of, told
+from antiphon.orchestrator.flows.kinds import KINDS
+from antiphon.orchestrator.flows.reading import read_flow
+from tests.orchestrator.flows.support import SPECIALISTS, codes_and_paths, flow, node, problems_of
 
 
 def deep(levels: int) -> Any:
@@ -70,20 +69,44 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "an id that is a number": (nodes({"id": 1, "type": "agent"}), "BAD_ID", "/nodes/3/id"),
     "an id with a slash": (nodes({"id": "a/b", "type": "agent"}), "BAD_ID", "/nodes/3/id"),
     "an id with a line break": (nodes({"id": "a\n", "type": "agent"}), "BAD_ID", "/nodes/3/id"),
-    "an id with a letter of another alphabet": (nodes({"id": "é", "type": "agent"}), "BAD_ID", "/nodes/3/id"),
+    "an id with a letter of another alphabet": (
+        nodes({"id": "é", "type": "agent"}),
+        "BAD_ID",
+        "/nodes/3/id",
+    ),
     "an id that is too long": (nodes({"id": "a" * 65, "type": "agent"}), "BAD_ID", "/nodes/3/id"),
     "an empty id": (nodes({"id": "", "type": "agent"}), "BAD_ID", "/nodes/3/id"),
     "a node without a type": (nodes({"id": "x"}), "UNKNOWN_TYPE", "/nodes/3/type"),
     "an unknown type": (nodes({"id": "x", "type": "python"}), "UNKNOWN_TYPE", "/nodes/3/type"),
     "a type that is a list": (nodes({"id": "x", "type": []}), "UNKNOWN_TYPE", "/nodes/3/type"),
-    "a type of Python's": (nodes({"id": "x", "type": "__class__"}), "UNKNOWN_TYPE", "/nodes/3/type"),
-    "a node's name that is a list": (nodes({"id": "x", "type": "agent", "name": []}), "WRONG_TYPE", "/nodes/3/name"),
+    "a type of Python's": (
+        nodes({"id": "x", "type": "__class__"}),
+        "UNKNOWN_TYPE",
+        "/nodes/3/type",
+    ),
+    "a node's name that is a list": (
+        nodes({"id": "x", "type": "agent", "name": []}),
+        "WRONG_TYPE",
+        "/nodes/3/name",
+    ),
     "a duplicate id": (nodes({"id": "a", "type": "parallel"}), "DUPLICATE_ID", "/nodes/3/id"),
-    "a configuration that is a list": (flow(o={"type": "output", "config": []}), "BAD_CONFIG", "/nodes/2/config"),
-    "a configuration that is false": (flow(o={"type": "output", "config": False}), "BAD_CONFIG", "/nodes/2/config"),
+    "a configuration that is a list": (
+        flow(o={"type": "output", "config": []}),
+        "BAD_CONFIG",
+        "/nodes/2/config",
+    ),
+    "a configuration that is false": (
+        flow(o={"type": "output", "config": False}),
+        "BAD_CONFIG",
+        "/nodes/2/config",
+    ),
     "a misspelt setting": (with_config(promt="x"), "BAD_CONFIG", "/nodes/1/config"),
     "a setting of Python's": (with_config(__class__="x"), "BAD_CONFIG", "/nodes/1/config"),
-    "a setting of the wrong type": (with_config(question=1), "BAD_CONFIG", "/nodes/1/config/question"),
+    "a setting of the wrong type": (
+        with_config(question=1),
+        "BAD_CONFIG",
+        "/nodes/1/config/question",
+    ),
     "a fraction of a token": (with_config(tokens=1.5), "BAD_CONFIG", "/nodes/1/config/tokens"),
     "a truth for a number": (with_config(tokens=True), "BAD_CONFIG", "/nodes/1/config/tokens"),
     "a text for a number": (with_config(seconds="5"), "BAD_CONFIG", "/nodes/1/config/seconds"),
@@ -105,8 +128,16 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "/nodes/1/config/classes/0/examples/1",
     ),
     "an edge that is a list": (edges([]), "WRONG_TYPE", "/edges/2"),
-    "an edge from nowhere": (edges({"source": "x", "target": "o"}), "UNKNOWN_NODE", "/edges/2/source"),
-    "an edge to nowhere": (edges({"source": "i", "target": "__end__"}), "UNKNOWN_NODE", "/edges/2/target"),
+    "an edge from nowhere": (
+        edges({"source": "x", "target": "o"}),
+        "UNKNOWN_NODE",
+        "/edges/2/source",
+    ),
+    "an edge to nowhere": (
+        edges({"source": "i", "target": "__end__"}),
+        "UNKNOWN_NODE",
+        "/edges/2/target",
+    ),
     "an edge to a number": (edges({"source": "i", "target": 1}), "UNKNOWN_NODE", "/edges/2/target"),
     "a condition that is true": (
         edges({"source": "i", "target": "o", "condition": True}),
@@ -117,8 +148,8 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize(("raw", "code", "path"), WRONG.values(), ids=WRONG)
-def test_what_cannot_be_read_is_told_with_its_place(raw: Any, code: str, path: str) -> None:
-    assert told(raw) == [(code, path)]
+def test_what_cannot_be_read_is_reported_with_its_place(raw: Any, code: str, path: str) -> None:
+    assert codes_and_paths(raw) == [(code, path)]
 
 
 @pytest.mark.parametrize(("field", "bounds"), BOUNDS.items(), ids=BOUNDS)
@@ -139,10 +170,10 @@ def test_numbers_have_bounds(field: str, bounds: tuple[float, float], outside: i
     )
 
 
-def test_everything_that_is_wrong_is_told_at_once_in_its_order() -> None:
+def test_all_problems_are_reported_at_once_in_their_order() -> None:
     raw = nodes(*({"id": f"x{number}", "type": "y"} for number in range(12))) | {"name": 1}
     raw["edges"] = [{"source": "x", "target": "y"}]
-    assert told(raw) == [
+    assert codes_and_paths(raw) == [
         ("UNKNOWN_NODE", "/edges/0/source"),
         ("UNKNOWN_NODE", "/edges/0/target"),
         ("WRONG_TYPE", "/name"),
@@ -150,42 +181,60 @@ def test_everything_that_is_wrong_is_told_at_once_in_its_order() -> None:
     ]
 
 
-def test_no_more_is_told_than_people_read() -> None:
+def test_no_more_problems_are_reported_than_people_read() -> None:
     assert len(problems_of({"nodes": [1] * NODES, "edges": [1] * EDGES})) == ERRORS
 
 
 def test_a_message_does_not_grow_with_what_is_wrong() -> None:
-    for raw in (with_config(**{"k" * 10_000: 1}), with_config(agent="x" * 10_000), nodes({"id": "x" * 10_000})):
+    for raw in (
+        with_config(**{"k" * 10_000: 1}),
+        with_config(agent="x" * 10_000),
+        nodes({"id": "x" * 10_000}),
+    ):
         [problem] = problems_of(raw)
         assert len(problem.message) < 300
 
 
 def test_the_error_itself_names_the_first_problems() -> None:
     with pytest.raises(FlowInvalid, match=r"/nodes: This must be a list\."):
-        check({}, SPECIALISTS)
+        check({}, KINDS, SPECIALISTS)
 
 
 def test_what_the_editor_keeps_is_not_looked_at() -> None:
     raw = flow()
     raw["viewport"] = {"x": 1.5, "zoom": None}
-    raw["nodes"][1] |= {"position": {"x": 1, "y": 2}, "data": {"label": "A"}, "config": {"prompt": "x"}}
+    raw["nodes"][1] |= {
+        "position": {"x": 1, "y": 2},
+        "data": {"label": "A"},
+        "config": {"prompt": "x"},
+    }
     raw["edges"][0] |= {"id": "e1", "animated": True, "condition": None}
-    check(raw)
+    check(raw, KINDS)
 
 
 CONFIGURED = {"approval": {"question": "?"}, "step": {"goal": "!"}}
 
 
-@pytest.mark.parametrize(("alias", "type_"), ALIASES.items())
+ALIASES = [(alias, type_) for type_, kind in KINDS.items() for alias in kind.aliases]
+
+
+@pytest.mark.parametrize(("alias", "type_"), ALIASES)
 def test_types_have_other_names(alias: str, type_: str) -> None:
-    found, problems = read_flow({"nodes": [{"id": "x", "type": alias, "config": CONFIGURED.get(type_)}]})
+    raw = {"nodes": [{"id": "x", "type": alias, "config": CONFIGURED.get(type_)}]}
+    flow, problems = read_flow(raw, KINDS)
     assert problems == []
-    assert found.nodes["x"].type == type_
-    assert isinstance(found.nodes["x"].config, CONFIGS[type_])
+    assert flow.nodes["x"].type == type_
+    assert isinstance(flow.nodes["x"].config, KINDS[type_].config)
 
 
 def test_a_node_without_a_name_is_called_by_its_id() -> None:
-    plan = check(flow(a={"type": "agent", "config": {"prompt": "x"}, "name": ""}, o={"type": "output", "name": "End"}))
+    plan = check(
+        flow(
+            a={"type": "agent", "config": {"prompt": "x"}, "name": ""},
+            o={"type": "output", "name": "End"},
+        ),
+        KINDS,
+    )
     assert [node.name for node in plan.flow.nodes.values()] == ["i", "a", "End"]
 
 
