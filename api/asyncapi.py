@@ -26,8 +26,8 @@ SECURITY: dict[str, Schema] = {
         "type": "httpApiKey",
         "in": "header",
         "name": "Sec-WebSocket-Protocol",
-        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the first is selected."
-        " A token that is offered alone is selected itself, so it stands in the answer's headers.",
+        "description": "For browsers: offer `chat.v1` and `bearer.<JWT>`; the first is selected. A"
+        " token that is offered alone is selected itself, so it stands in the answer's headers.",
     },
     "token": {
         "type": "httpApiKey",
@@ -39,7 +39,7 @@ SECURITY: dict[str, Schema] = {
         "type": "httpApiKey",
         "in": "query",
         "name": "ticket",
-        "description": "A single-use ticket of `POST /auth/ws-ticket`: no token stands in an address.",
+        "description": "A single-use ticket of `POST /auth/ws-ticket`: no token in an address.",
     },
 }
 QUERY: Schema = {
@@ -49,7 +49,7 @@ QUERY: Schema = {
         "ticket": {"type": "string", "description": "A single-use ticket."},
         "last_seq": {
             "type": "string",
-            "description": "The `seq` of the last frame that the client has, where the connection has an id.",
+            "description": "The `seq` of the client's last frame, if the connection has an id.",
         },
     },
 }
@@ -70,7 +70,10 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def asyncapi(channels: Iterable[Channel], dialects: Mapping[str, Dialect]) -> Schema:
-    """The document. Messages are components, named by their classes; channels call them by their `type`."""
+    """Return the document.
+
+    Messages are components, named by their classes; channels call them by their `type`.
+    """
     channels = list(channels)
     spoken = [dialects[name] for name in dict.fromkeys(channel.dialect for channel in channels)]
     frames = list(
@@ -133,7 +136,7 @@ def _operations(channel: Channel, dialect: Dialect) -> Iterable[tuple[str, Schem
 
 
 def _keys(dialect: Dialect, side: str) -> dict[str, type[msgspec.Struct]]:
-    """The messages of one direction; a type may be on both."""
+    """Return the messages of one direction; a type may be on both."""
     frames = dialect.sends if side == "send" else dialect.asks
     return {f"{side}_{name_of(frame)}": frame for frame in frames}
 
@@ -150,13 +153,13 @@ def _message(frame: type[msgspec.Struct], payload: Schema) -> Schema:
 def _plain(schema: Any) -> Any:
     """AsyncAPI's discriminator is a property's name only."""
     if isinstance(schema, list):
-        return [_plain(one) for one in schema]
+        return [_plain(inner) for inner in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _plain(value) for key, value in schema.items()}
-    if isinstance(found.get("discriminator"), dict) and "oneOf" in found:
-        found["discriminator"] = found["discriminator"]["propertyName"]
-    return found
+    plain = {key: _plain(value) for key, value in schema.items()}
+    if isinstance(plain.get("discriminator"), dict) and "oneOf" in plain:
+        plain["discriminator"] = plain["discriminator"]["propertyName"]
+    return plain
 
 
 def _description() -> str:
@@ -164,10 +167,11 @@ def _description() -> str:
     for code, answer in CODES.items():
         if answer.close is not None:
             closes.setdefault(answer.close, []).append(f"`{code}`")
-    told = OTHER_CLOSES | {close: ", ".join(codes) for close, codes in closes.items()}
+    reasons = OTHER_CLOSES | {close: ", ".join(codes) for close, codes in closes.items()}
     return (
-        "The WebSockets of this server, a channel each; frames are JSON texts. A client logs in by any of the security"
-        " schemes, or by the dialect's own first frame; where authentication is off, it need not."
-        " What is wrong with a frame is told in a frame, and the connection stays open; otherwise it closes with:\n\n"
-        + "\n".join(f"- {close}: {text}" for close, text in sorted(told.items()))
+        "The WebSockets of this server, a channel each; frames are JSON texts. A client logs in"
+        " by any of the security schemes, or by the dialect's own first frame; with authentication"
+        " off, it need not. What is wrong with a frame is reported in a frame, and the connection"
+        " stays open; otherwise it closes with:\n\n"
+        + "\n".join(f"- {close}: {text}" for close, text in sorted(reasons.items()))
     )

@@ -5,4 +5,4 @@ from __future__ import annotations
 CHUNK_WORDS_LIMIT = 1000
 """Words that a token may be made to have at most."""
 CHUNK_DELAY_LIMIT = 1000
-"""Milliseconds that may be asked for between two tokens."""
+"""Milliseconds between two tokens at most."""

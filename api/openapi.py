@@ -1,7 +1,8 @@
-"""The OpenAPI document: Litestar tells the routes and their parameters, the structs what goes over the wire.
+"""The OpenAPI document: routes and parameters from Litestar, what goes over the wire from structs.
 
-What a handler takes decides how it may refuse; its dialect decides in which words. `text/event-stream` is a stream of
-the dialect's frames. A route says more by `responses=`, and by `refuses` in its `opt`: statuses that its body leads to.
+What a handler takes decides how it may refuse; its dialect decides in which words.
+`text/event-stream` is a stream of the dialect's frames. A route adds `responses=`, and in its `opt`
+`refuses` (statuses that its body leads to), `body` and `query` (classes that it reads by itself).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ JSON = "application/json"
 STREAM = ResponseSpec(
     dict, description="The events of the run, to its end.", media_type=sse.MEDIA_TYPE
 )
-"""What a route declares that streams only on request."""
+"""The response of a route that streams only on request."""
 ALWAYS = {403, 429, 500, 503}
-"""The door, the limits, and what is our own fault."""
+"""The guard, the limits, and errors of the server."""
 REFUSALS: dict[str, set[int]] = {
     "principal": {401},
     "key": {400, 422},
@@ -79,7 +80,7 @@ def _cached(request: Request[Any, Any, Any], document: Schema) -> Schema:
 
 
 def document_of(app: Litestar) -> Schema:
-    """The document of an application that need not run."""
+    """Return the document of an application that need not run."""
     made: Schema = decode_json(
         encode_json(completed(app.openapi_schema.to_schema(), app.routes, DIALECTS))
     )
@@ -87,12 +88,12 @@ def document_of(app: Litestar) -> Schema:
 
 
 def dialect_of(opt: Mapping[str, Any]) -> str:
-    """The vocabulary of a handler, by its `opt`."""
+    """Return the vocabulary of a handler, by its `opt`."""
     return str(opt.get("dialect", "native"))
 
 
 def opts_at(routes: Iterable[BaseRoute], path: str) -> list[Mapping[str, Any]]:
-    """What handlers at a path say of themselves; literal paths stand before those with parameters."""
+    """Return the `opt` of the handlers at a path; literal paths before those with parameters."""
     fitting = [
         route
         for route in routes
@@ -109,7 +110,10 @@ def opts_at(routes: Iterable[BaseRoute], path: str) -> list[Mapping[str, Any]]:
 def completed(
     document: Schema, routes: Iterable[BaseRoute], dialects: Mapping[str, Dialect]
 ) -> Schema:
-    """Litestar's document with exact bodies: every frame of every dialect, every answer and refusal of every route."""
+    """Return Litestar's document with exact bodies.
+
+    It has every frame of every dialect, and every answer and refusal of every route.
+    """
     schemas = _Schemas()
     for dialect in dialects.values():
         for frame in (*dialect.sends, *dialect.asks):
@@ -135,19 +139,22 @@ def completed(
 
 
 class _Schemas:
-    """Places for schemas, which are all made at once: only then do types of one name get names of their own."""
+    """Places for schemas, which are all made at once.
+
+    Only then do types of one name get names of their own.
+    """
 
     def __init__(self) -> None:
         self._places: list[tuple[Schema, Any]] = []
 
     def of(self, kind: Any) -> Schema:
-        """A place for a type's schema, empty until `fill`."""
+        """Return a place for a type's schema, empty until `fill`."""
         place: Schema = {}
         self._places.append((place, kind))
         return place
 
     def fill(self) -> dict[str, Schema]:
-        """Fill all places; returns the components."""
+        """Fill all places; return the components."""
         schemas, components = schemas_of([kind for _, kind in self._places])
         for (place, _), schema in zip(self._places, schemas, strict=True):
             place.update(schema)
@@ -155,7 +162,7 @@ class _Schemas:
 
 
 class _Route:
-    """What a handler tells about itself."""
+    """What the document needs to know of a handler."""
 
     def __init__(
         self,
@@ -202,7 +209,7 @@ def _operation(operation: Schema, route: _Route, schemas: _Schemas) -> Schema:
 
 
 def _parameters(route: _Route, schemas: _Schemas) -> Iterator[Schema]:
-    """Yield parameters that no handler takes by itself: fields in the query, headers without effect."""
+    """Yield parameters that no handler takes: fields in the query, headers without effect."""
     query = route.handler.opt.get("query")
     if query and route.body is not None:
         for field in msgspec.structs.fields(route.body):
@@ -213,11 +220,11 @@ def _parameters(route: _Route, schemas: _Schemas) -> Iterator[Schema]:
         yield {"name": name, "in": "header", "schema": {"type": "string"}, "description": about}
 
 
-def _responses(told: Schema, route: _Route, schemas: _Schemas) -> Schema:
+def _responses(drafted: Schema, route: _Route, schemas: _Schemas) -> Schema:
     status = str(route.handler.status_code)
-    responses: Schema = {status: _answer(told[status], route, route.gives, schemas)}
+    responses: Schema = {status: _answer(drafted[status], route, route.gives, schemas)}
     for code, spec in (route.handler.responses or {}).items():
-        responses[str(code)] = _answer(told[str(code)], route, spec.data_container, schemas)
+        responses[str(code)] = _answer(drafted[str(code)], route, spec.data_container, schemas)
     for code in sorted(route.refusals - {int(known) for known in responses}):
         content = {JSON: {"schema": schemas.of(route.problem)}}
         responses[str(code)] = {
@@ -228,9 +235,9 @@ def _responses(told: Schema, route: _Route, schemas: _Schemas) -> Schema:
     return responses
 
 
-def _answer(told: Schema, route: _Route, kind: Any, schemas: _Schemas) -> Schema:
-    """A response as Litestar tells it, with an exact schema for JSON and for streams."""
-    content = dict(told.get("content", {}))
+def _answer(drafted: Schema, route: _Route, kind: Any, schemas: _Schemas) -> Schema:
+    """Return Litestar's response with an exact schema for JSON and for streams."""
+    content = dict(drafted.get("content", {}))
     if JSON in content:
         content[JSON] = {"schema": schemas.of(kind)}
     if sse.MEDIA_TYPE in content:
@@ -238,12 +245,12 @@ def _answer(told: Schema, route: _Route, kind: Any, schemas: _Schemas) -> Schema
             "schema": event_schema(route.dialect, schemas.of(payload_type(route.dialect)))
         }
     return (
-        {"description": told["description"], "content": content}
+        {"description": drafted["description"], "content": content}
         if content
-        else {"description": told["description"]}
+        else {"description": drafted["description"]}
     )
 
 
 def _codes(status: int) -> str:
-    """The error codes that may stand behind a status."""
+    """Return the error codes of a status."""
     return ", ".join(f"`{code}`" for code, answer in CODES.items() if answer.status == status)

@@ -6,7 +6,10 @@ import msgspec
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller. `access` are the labels of documents that they may see; `expires_at` is in seconds, None for never."""
+    """A caller. `access` are the labels of documents that they may see.
+
+    `expires_at` is in seconds since the epoch, None for never.
+    """
 
     id: str
     email: str | None = None
@@ -18,4 +21,4 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LOCAL = Principal(id="local", email="local@localhost", name="Local user")
-"""Everybody, where authentication is off (on loopback only)."""
+"""Every caller if authentication is off (on loopback only)."""

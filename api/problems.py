@@ -1,4 +1,4 @@
-"""Errors on the wire. Their tree and the table of their codes are in `orchestrator/errors.py`. Pure."""
+"""Errors on the wire. Their tree and their codes are in `orchestrator/errors.py`. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CODES = {code: entry for code, entry in errors.CODES.items() if entry.refuses}
 
 
 class Problem(AntiphonError):
-    """An error that is known by its code, not by a class of its own."""
+    """An error with a code instead of a class of its own."""
 
     def __init__(
         self,
@@ -33,5 +33,5 @@ class Problem(AntiphonError):
 
     @property
     def status(self) -> int:
-        """The HTTP status: that of the code, unless told otherwise."""
+        """The HTTP status: that of the code, unless another one was given."""
         return self._status or CODES.get(self.code, CODES["INTERNAL"]).status

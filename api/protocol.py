@@ -114,9 +114,12 @@ class PatientProtocol(_PatientWriter, HttpToolsProtocol):
     def _give_up(self, answer: bytes) -> None:
         self._arrived()
         transport: Any = self.transport
-        if not transport.is_closing():
-            transport.write(answer)
-            transport.close()
+        if transport.is_closing():
+            return
+        cycle = self.cycle
+        if self._in_headers or cycle is None or not cycle.response_started:
+            transport.write(answer)  # a request that has its answer, as 401, gets no second one
+        transport.close()
 
 
 class PatientSocket(_PatientWriter, WebSocketsSansIOProtocol):

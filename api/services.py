@@ -1,4 +1,4 @@
-"""What routes are given: the engine, the gatekeeper, the settings. Made once per application."""
+"""What routes work with: the engine, authentication, the settings. Made once per application."""
 
 from __future__ import annotations
 
@@ -37,16 +37,19 @@ log = logging.getLogger("antiphon.access")
 TICKET_SECONDS = 30
 UUID_LENGTH = 36
 TICK_SECONDS = 2.0
-"""How often an open stream looks whether its reader may still read."""
+"""How often an open stream checks that its reader may still read."""
 REVOCATION_SECONDS = 1.0
 POSITIONS = 10_000
-"""WebSocket connections whose place is remembered for a reconnection; the oldest go first."""
+"""WebSocket connections whose place is kept for a reconnection; the oldest are dropped."""
 
 
 @dataclass
 class Services:
-    """The parts that every route may need. `positions` says what a WebSocket connection had seen when it broke;
-    the database says so where that was before this process."""
+    """The parts that every route may need.
+
+    `positions` are the places up to which WebSocket connections were served before they broke;
+    those of earlier processes are in the database.
+    """
 
     engine: Engine
     authenticator: Authenticator
@@ -60,7 +63,7 @@ class Services:
 
     @property
     def flows(self) -> FlowLibrary:
-        """The users' flows. Raises `NotFound` where the engine serves none."""
+        """The users' flows. Raises `NotFound` if the engine serves none."""
         if self.engine.flows is None:
             raise NotFound
         return self.engine.flows
@@ -79,11 +82,14 @@ class Services:
                 await self.engine.database.write(transactions.remember, key, *noted)
 
     async def position(self, key: tuple[str, str, str]) -> tuple[str, float] | None:
-        """The run that a connection was last shown, and up to where as far as anybody knows."""
+        """Return the run that a connection was shown last, and up to where; None if unknown."""
         return self.positions.get(key) or await self.engine.database.fetch(reads.position, key)
 
     async def start(self, request: Request, by: Principal) -> Run:
-        """Accept a client's message. Raises what `Engine.accept` raises, and `Problem` RATE_LIMITED."""
+        """Accept a client's message.
+
+        Raises what `Engine.accept` raises, and `Problem` RATE_LIMITED.
+        """
         if self.limits.counts_runs:
             self.limits.runs(await self.engine.active_runs(by.id))
         if self.settings.user_tokens_per_day is not None:
@@ -98,16 +104,21 @@ class Services:
     async def start_requested(
         self, http: HttpRequest[Any, Any, Any], request: Request, by: Principal
     ) -> Run:
-        """Accept a message that came over HTTP: headers may name a key and a trace. Raises as `start` does."""
+        """Accept a message that came over HTTP, with the key and the trace of its headers.
+
+        Raises what `start` raises.
+        """
         key = idempotency_key(http) or request.idempotency_key
         trace = http.headers.get("traceparent")
         return await self.start(replace(request, idempotency_key=key, traceparent=trace), by)
 
     async def thread_called(self, name: str, principal: Principal, dialect: str) -> Thread:
-        """The thread that `start` would find by a client's name for it. Raises `NotFound`."""
+        """Return the thread that `start` finds by a client's name for it. Raises `NotFound`."""
         read_name(name, "session_id")
         thread = await self._own_thread(name, principal)
-        thread = thread or await self.engine.database.fetch(reads.named_thread, principal.id, dialect, name)
+        thread = thread or await self.engine.database.fetch(
+            reads.named_thread, principal.id, dialect, name
+        )
         if thread is None:
             raise NotFound
         return thread
@@ -119,11 +130,15 @@ class Services:
         return replies[-1] if replies else None
 
     async def _own_thread(self, name: str, principal: Principal) -> Thread | None:
-        thread = await self.engine.database.fetch(reads.thread, name) if len(name) == UUID_LENGTH else None
+        thread = (
+            await self.engine.database.fetch(reads.thread, name)
+            if len(name) == UUID_LENGTH
+            else None
+        )
         return thread if thread is not None and may(principal.id, thread) else None
 
     async def issue_ticket(self, principal: Principal) -> str:
-        """A ticket that opens one WebSocket within `TICKET_SECONDS` in a principal's name."""
+        """Return a ticket that opens one WebSocket within `TICKET_SECONDS` for a principal."""
         ticket = secrets.token_urlsafe(32)
         now = self.clock()
         holder = msgspec.json.encode(principal)
@@ -133,7 +148,7 @@ class Services:
         return ticket
 
     async def redeem_ticket(self, ticket: str) -> Principal:
-        """Whose ticket it is; it is used up. Raises `Problem` AUTH_INVALID."""
+        """Redeem a single-use ticket and return its principal. Raises `Problem` AUTH_INVALID."""
         holder = await self.engine.database.write(
             transactions.redeem_ticket, _digest(ticket), self.clock()
         )
@@ -145,7 +160,9 @@ class Services:
         """Keep the authenticator's list of revocations up to date, for ever."""
         while True:
             try:
-                self.authenticator.note_revocations(await self.engine.database.fetch(reads.revocations))
+                self.authenticator.note_revocations(
+                    await self.engine.database.fetch(reads.revocations)
+                )
             except Exception:
                 log.exception("revocations could not be read, and will be again")
             await asyncio.sleep(REVOCATION_SECONDS)
@@ -155,8 +172,8 @@ class Services:
     ) -> tuple[Run, Cursor] | None:
         """Return the run and the place that a request resumes; None if it begins something.
 
-        `Last-Event-ID` counts more than `?last_event_id=`. Raises `NotFound` if the path's thread is
-        not the caller's, `Problem` CURSOR_GONE if the cursor is of no run in the path's conversation.
+        `Last-Event-ID` counts more than `?last_event_id=`. Raises `NotFound` if the path's thread
+        is not the caller's, `Problem` CURSOR_GONE if the cursor is of no run in the conversation.
         """
         text = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
         if not text:
@@ -185,12 +202,15 @@ def _digest(ticket: str) -> bytes:
 
 
 def start_of(run: Run) -> Cursor:
-    """Where the stream of a message begins: at the run's start, or behind the question that the message answered."""
+    """Return where the stream of a message begins.
+
+    That is the run's start, or the question that the message answered.
+    """
     return START._replace(seq=run.answered)
 
 
 def as_problem(error: Exception) -> Problem:
-    """Any error as something to tell the client. What the client cannot mend is logged."""
+    """Return any error as one for the client. What the client cannot mend is logged."""
     if isinstance(error, Problem):
         return error
     if not isinstance(error, AntiphonError):
@@ -204,7 +224,7 @@ KEY_LIMIT = 255
 
 
 def idempotency_key(request: HttpRequest[Any, Any, Any]) -> str | None:
-    """The request's `Idempotency-Key`. Raises `Problem` where it is unreasonable."""
+    """Return the request's `Idempotency-Key`. Raises `Problem` BAD_REQUEST by its length."""
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= KEY_LIMIT:
         raise Problem("BAD_REQUEST", f"Idempotency-Key must have 1 to {KEY_LIMIT} characters.")

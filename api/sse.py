@@ -1,7 +1,7 @@
 """Server-sent events as bytes. Pure.
 
-LF only, `event:` and `id:` before one `data:` line, and the three line separators that some clients split at are
-escaped: naive readers that take the stream line by line stay right.
+LF only, `event:` and `id:` before one `data:` line, and the three line separators that some clients
+split at are escaped, so that readers work that take the stream line by line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OPEN = b": open\n\n"
 """Sent at once, so that headers pass through proxies."""
 HEARTBEAT = b": hb\n"
 RETRY = b"retry: 2000\n"
-"""Goes with the first event: how long an EventSource waits before it reconnects, in milliseconds."""
+"""Goes with the first event: milliseconds after which an EventSource reconnects."""
 
 _SEPARATORS = (
     (b"\xe2\x80\xa8", b"\\u2028"),
@@ -26,7 +26,7 @@ _SEPARATORS = (
 
 
 def encode(data: bytes, cursor: str, event: str | None = None) -> bytes:
-    """One event. `data` is JSON on one line; `event` and `cursor` come from us and hold no line break."""
+    """Return one event. `data` is one line; `event` and `cursor` are ours, without line breaks."""
     for raw, escaped in _SEPARATORS:
         if raw in data:
             data = data.replace(raw, escaped)

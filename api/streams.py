@@ -57,7 +57,7 @@ async def check_cursor(engine: Engine, thread_id: str, cursor: Cursor, user: str
 
 
 class Framer:
-    """Turns recorded events into the frames after a cursor. Runs mixed in a thread have a fold each."""
+    """Turns recorded events into the frames after a cursor, with a fold for each run."""
 
     def __init__(self, dialect: Dialect, after: Cursor) -> None:
         self._dialect = dialect
@@ -88,7 +88,7 @@ def run_frames(
 
 
 async def _run_frames(run: Run, framer: Framer, tick: float) -> AsyncGenerator[Frames | None]:
-    """The fold begins at the run's start, wherever the client goes on."""
+    """Yield frames from the run's start on: the fold needs what came before the cursor."""
     async for batch in run.batches(tick=tick):
         yield framer.frames(batch) if batch else None
 
@@ -96,7 +96,7 @@ async def _run_frames(run: Run, framer: Framer, tick: float) -> AsyncGenerator[F
 async def _first_turn(
     frames: AsyncGenerator[Frames | None], dialect: Dialect
 ) -> AsyncGenerator[Frames | None]:
-    """What follows a question belongs to the next message."""
+    """Yield frames up to the end of a turn: what follows a question is the next message's."""
     async with aclosing(frames):
         async for batch in frames:
             ends = [k for k, (_, frame) in enumerate(batch or ()) if dialect.ends_turn(frame.data)]
@@ -123,9 +123,9 @@ async def sse_body(
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of an SSE response.
 
-    Several events that are there at once go out together, but for those with a pause. Every `ticks`-th
-    tick is a heartbeat; at each tick, and before each piece, the reader must still be allowed to read.
-    While the server is `in_a_hurry`, there are no pauses.
+    Several events that are there at once go out together, but for those with a pause. Every
+    `ticks`-th tick is a heartbeat; at each tick, and before each piece, the reader must still be
+    allowed to read. While the server is `in_a_hurry`, there are no pauses.
     """
     yield sse.OPEN
     first = True

@@ -1,4 +1,7 @@
-"""Writes docs/frames.md out of the registry: every frame of every vocabulary, and which event gives which frames."""
+"""Writes docs/frames.md out of the registry:
+
+every frame of every vocabulary, and which event gives which frames.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def page() -> str:
     every = [frame for dialect in DIALECTS.values() for frame in (*dialect.sends, *dialect.asks)]
     _, schemas = schemas_of(every)
     dialects = [line for dialect in DIALECTS.values() for line in _dialect(dialect, schemas)]
-    parts = {name: schemas[name] for name in sorted(set(schemas) - {frame.__name__ for frame in every})}
+    parts = {
+        name: schemas[name] for name in sorted(set(schemas) - {frame.__name__ for frame in every})
+    }
     return "\n".join([HEAD, *_matrix(), "", *dialects, *_parts(parts)]).rstrip("\n") + "\n"
 
 
@@ -39,7 +44,9 @@ def _matrix() -> Iterator[str]:
     given = {name: _given(dialect) for name, dialect in DIALECTS.items()}
     for event in EVENT_TYPES:
         tag = str(event.__struct_config__.tag)
-        cells = (", ".join(f"`{one}`" for one in given[name].get(tag, ())) or "–" for name in DIALECTS)
+        cells = (
+            ", ".join(f"`{one}`" for one in given[name].get(tag, ())) or "–" for name in DIALECTS
+        )
         yield f"| `{tag}` | {' | '.join(cells)} |"
 
 
@@ -49,7 +56,9 @@ def _given(dialect: Dialect) -> dict[str, list[str]]:
     for events in FIXED.values():
         fold = dialect.fold()
         for one in recorded(events):
-            found.setdefault(one.event.type, []).extend(tag(type(frame.data)) or "" for frame in fold.feed(one))
+            found.setdefault(one.event.type, []).extend(
+                tag(type(frame.data)) or "" for frame in fold.feed(one)
+            )
     return {event: list(dict.fromkeys(types)) for event, types in found.items()}
 
 
@@ -59,7 +68,10 @@ def _dialect(dialect: Dialect, schemas: dict[str, Schema]) -> Iterator[str]:
     if text := cleandoc(type(dialect).__doc__ or ""):
         yield text
         yield ""
-    for title, frames in (("the server sends", dialect.sends), ("the client sends, on a WebSocket", dialect.asks)):
+    for title, frames in (
+        ("the server sends", dialect.sends),
+        ("the client sends, on a WebSocket", dialect.asks),
+    ):
         if frames:
             yield f"### {dialect.name}: {title}"
             yield ""
@@ -95,7 +107,11 @@ def _fields(schema: Schema) -> Iterator[str]:
 def _need(name: str, field: Schema, required: Sequence[str]) -> str:
     if name in required:
         return "required"
-    return f"default `{json.dumps(field['default'], ensure_ascii=False)}`" if "default" in field else "may be missing"
+    return (
+        f"default `{json.dumps(field['default'], ensure_ascii=False)}`"
+        if "default" in field
+        else "may be missing"
+    )
 
 
 def _type(schema: Any) -> str:

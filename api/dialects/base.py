@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from antiphon.api.dialects.shown import News, ShownText
-from antiphon.api.dialects.words import Ask, Command, Message, Received, read_frame
+from antiphon.api.dialects.words import Ask, ClientMessage, Command, Received, read_frame
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.data import records
@@ -200,7 +200,7 @@ def iso(at: int) -> str:
 # -- doors -----------------------------------------------------------------------------------------
 
 
-class Door(msgspec.Struct, frozen=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A route of a vocabulary, which `api/routes/doors.py` makes. Parameters of its path mean:
 
     `{thread_id}` and `{session_id}` the conversation, by our name or by the client's own;
@@ -212,11 +212,11 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
     """Its description in the documents."""
 
 
-class Stream(Door, frozen=True, kw_only=True):
+class Stream(Endpoint, frozen=True, kw_only=True):
     """POST a message; the response is an SSE stream of the run's frames."""
 
     body: Any
-    """A `Message` class, perhaps with `Annotated` documentation."""
+    """A `ClientMessage` class, perhaps with `Annotated` documentation."""
     defaults: Mapping[str, str] = {}
     """Fields of the body that may stand in the query; by each, the setting that holds otherwise."""
 
@@ -229,7 +229,7 @@ class Wait(Stream, frozen=True, kw_only=True):
     """An answer that reports an error, by status 502."""
 
 
-class Talk(Door, frozen=True, kw_only=True):
+class Talk(Endpoint, frozen=True, kw_only=True):
     """A WebSocket."""
 
     closes_when_idle: bool = False
@@ -252,7 +252,7 @@ class Turn(NamedTuple):
         return list(self.frames.values())[-1] if self.frames else None
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class TurnPaths(msgspec.Struct, frozen=True, kw_only=True):
     """How a client reads a turn by appending, by paths `<type>.<field>.…` in its frames."""
 
     piece: str
@@ -286,10 +286,10 @@ class Dialect(ABC):
     """Frames with which a turn may end."""
     raw: tuple[str, ...] = ()
     """Texts that are sent as they stand, each at the end of a turn."""
-    reading: Reading | None = None
+    reading: TurnPaths | None = None
     """None if appending is not enough to read a turn."""
 
-    doors: tuple[Door, ...] = ()
+    doors: tuple[Endpoint, ...] = ()
     asks: tuple[type[Received], ...] = ()
     """All that it understands on a WebSocket; empty if it has none."""
     replies: tuple[type[msgspec.Struct], ...] = ()
@@ -322,7 +322,7 @@ class Dialect(ABC):
         """Return an error, as a WebSocket frame and as the body of an HTTP response."""
 
     def named(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """Return a WebSocket frame under its declared `type`, if clients use another one or none."""
+        """Return a WebSocket frame under its declared `type`, if clients use another or none."""
         return frame
 
     def read(self, frame: dict[str, Any]) -> Command:
@@ -332,7 +332,7 @@ class Dialect(ABC):
             return replace(command, request=replace(command.request, dialect=self.name))
         return command
 
-    def request(self, message: Message) -> Request:
+    def request(self, message: ClientMessage) -> Request:
         """Return the body of an HTTP request in the engine's terms. Raises `Problem`."""
         return replace(message.request(), dialect=self.name)
 

@@ -16,10 +16,10 @@ from antiphon.api.dialects.base import (
     Dialect,
     Fold,
     Questions,
-    Reading,
     Sent,
     Talk,
     Turn,
+    TurnPaths,
     Wait,
     iso,
 )
@@ -27,9 +27,9 @@ from antiphon.api.dialects.shown import News
 from antiphon.api.dialects.words import (
     ClientAuth,
     ClientCancel,
+    ClientMessage,
     ClientPing,
     ClientResume,
-    Message,
     Name,
     Text,
 )
@@ -207,7 +207,7 @@ class ChatFold(Fold):
 # -- what clients send -----------------------------------------------------------------------------
 
 
-class ChatRequest(Message, frozen=True, kw_only=True):
+class ChatRequest(ClientMessage, frozen=True, kw_only=True):
     """A message. `session_id` is the client's own name for the conversation.
 
     `customer_id` has no effect: who asks, the token alone says.
@@ -254,7 +254,7 @@ class Chat(Dialect):
             *TOOL_EVENTS,
         }
     )
-    reading = Reading(
+    reading = TurnPaths(
         piece="token.token",
         whole="complete.response",
         question="complete.metadata.interrupt",

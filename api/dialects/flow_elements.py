@@ -1,4 +1,4 @@
-"""What the flow vocabulary keeps of the elements of a run: their names, their order, what each gave."""
+"""What the flow vocabulary keeps of a run's elements: names, order, what each gave."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Elements:
         return self._by_span[self._asking[-1]].element_id if self._asking else ""
 
     def see(self, event: ev.AnyEvent) -> None:
-        """Take up what an interaction or a search says of an element."""
+        """Note what an interaction or a search adds to an element."""
         match event:
             case ev.Interaction(kind="route"):
                 self._chosen[event.source] = event.target

@@ -43,10 +43,10 @@ from antiphon.api.dialects.words import (
     ClientAuth,
     ClientCancel,
     ClientDisconnect,
+    ClientMessage,
     ClientPing,
     ClientResume,
     Command,
-    Message,
     Name,
     Text,
 )
@@ -96,12 +96,10 @@ class FlowFold(Fold):
         match event:
             case ev.RunStart():
                 self._begin(event, recorded)
-                status = _status("Preparing the flow…", "preparing")
-                return [status, self._flow_started(recorded.at)]
+                return self._flow_started(recorded.at, "Preparing the flow…", "preparing")
             case ev.InterruptAnswered():
                 self._elements.begin_anew()
-                status = _status("Going on with your answer…", "executing")
-                return [status, self._flow_started(recorded.at)]
+                return self._flow_started(recorded.at, "Going on with your answer…", "executing")
             case ev.AgentStart():
                 element = self._elements.begin(event)
                 return [ElementStarted(ElementData(**self._fields(element)))]
@@ -138,10 +136,10 @@ class FlowFold(Fold):
         self._verbose = bool(options.get("verbose"))
         self._state = "preparing"
 
-    def _flow_started(self, at: int) -> FlowStarted:
+    def _flow_started(self, at: int, message: str, state: State) -> list[FlowFrame]:
         self._started = at
         started = StartedData(flow_id=self._flow_id, agent_id=self._agent_id, start_time=at / 1000)
-        return FlowStarted(started)
+        return [_status(message, state), FlowStarted(started)]
 
     def _progress(self, event: ev.Progress) -> list[FlowFrame]:
         """Return a status for each new state, each at most once in a row."""
@@ -233,7 +231,7 @@ class HistoryItem(msgspec.Struct, frozen=True):
     content: str
 
 
-class FlowMessage(Message, frozen=True, kw_only=True, tag="message"):
+class FlowMessage(ClientMessage, frozen=True, kw_only=True, tag="message"):
     """A message; the `type` may be left out. The first one may log in, by `token`.
 
     `user_id` is the client's name for itself, for servers with auth off. `initial_inputs` are
@@ -297,7 +295,7 @@ class Flows(Dialect):
         r"(final_output flow_completed |flow_error )|flow_error "
     )
     silent = frozenset({"message_saved", "interaction", "sources", "custom", *TOOL_EVENTS})
-    reading = base.Reading(
+    reading = base.TurnPaths(
         piece="llm_chunk.data.content",
         whole="flow_completed.data.final_output.text_output",
         question="flow_completed.data.interrupt",

@@ -36,9 +36,9 @@ from antiphon.api.dialects.words import (
     ClientAuth,
     ClientCancel,
     ClientDisconnect,
+    ClientMessage,
     ClientPing,
     ClientResume,
-    Message,
     Mode,
     Name,
     Names,
@@ -189,7 +189,7 @@ class TeamContextOptions(msgspec.Struct, frozen=True):
     stream_supporting: bool | None = None
 
 
-class MultiAgentRequest(Message, frozen=True, kw_only=True):
+class MultiAgentRequest(ClientMessage, frozen=True, kw_only=True):
     """A question for the team; `message` and `content` are other names of `query`.
 
     `session_id` may stand here or in `context`. `product_id` and `user_id` have no effect: who
@@ -223,7 +223,7 @@ class MultiAgentRequest(Message, frozen=True, kw_only=True):
 Query = Annotated[MultiAgentRequest, needs("query", "message", "content")]
 
 
-class TeamRequest(Message, frozen=True, kw_only=True, tag="multi_agent_request"):
+class TeamRequest(ClientMessage, frozen=True, kw_only=True, tag="multi_agent_request"):
     """Ask the team. The `type` may be `request` or `message` as well, or be left out."""
 
     ask: Query = msgspec.field(name="request")
@@ -276,7 +276,7 @@ class MultiAgent(Dialect):
             *TOOL_EVENTS,
         }
     )
-    reading = base.Reading(
+    reading = base.TurnPaths(
         piece="agent_chunk.chunk",
         whole="complete.response",
         question="complete.metadata.interrupt",

@@ -18,10 +18,10 @@ from antiphon.api.dialects.words import (
     ClientAuth,
     ClientCancel,
     ClientDisconnect,
+    ClientMessage,
     ClientPing,
     Command,
     Id,
-    Message,
     Mode,
     Name,
     Names,
@@ -159,7 +159,7 @@ class RunConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, Any] | None = None
 
 
-class RunRequest(Message, frozen=True, kw_only=True):
+class RunRequest(ClientMessage, frozen=True, kw_only=True):
     """A message. `inputs` are values for the graph's other inputs, `context` for its schema."""
 
     text_field = "message"

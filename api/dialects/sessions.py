@@ -18,15 +18,15 @@ from antiphon.api.dialects.base import (
     TOOL_EVENTS,
     Dialect,
     Fold,
-    Reading,
     Sent,
     Stream,
     Turn,
+    TurnPaths,
     Wait,
     iso,
 )
 from antiphon.api.dialects.shown import News
-from antiphon.api.dialects.words import Message, Text
+from antiphon.api.dialects.words import ClientMessage, Text
 from antiphon.api.problems import Problem
 from antiphon.data import records
 from antiphon.orchestrator import events as ev
@@ -177,7 +177,7 @@ class SessionsFold(Fold):
 # -- what clients send -----------------------------------------------------------------------------
 
 
-class MessageRequest(Message, frozen=True, kw_only=True):
+class MessageRequest(ClientMessage, frozen=True, kw_only=True):
     """A message. `chunk_words` and `delay_ms` set the size and the pace of tokens.
 
     0 words sends the answer as it comes. The body counts more than the query, and that more than
@@ -223,7 +223,7 @@ class Sessions(Dialect):
             *TOOL_EVENTS,
         }
     )
-    reading = Reading(piece="token.content")
+    reading = TurnPaths(piece="token.content")
     one_turn = True
     bad_request = 422
     response_headers = HEADERS

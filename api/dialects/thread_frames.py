@@ -145,7 +145,7 @@ class ThreadsWorkflowComplete(ThreadsFrame, frozen=True, tag="workflow_complete"
 
 
 class ThreadsError(ThreadsFrame, frozen=True, tag="error"):
-    """There is no whole answer. What was shown is kept, as a partial message of the conversation."""
+    """There is no whole answer. What was shown is kept, as a partial stored message."""
 
     data: ThreadsFailure
 

@@ -24,9 +24,9 @@ from antiphon.api.dialects.base import (
     Dialect,
     Fold,
     Question,
-    Reading,
     Stream,
     Turn,
+    TurnPaths,
     Wait,
     attempt_message,
     iso,
@@ -53,7 +53,7 @@ from antiphon.api.dialects.thread_frames import (
     ThreadsWorkflowComplete,
     ThreadsWorkflowStatus,
 )
-from antiphon.api.dialects.words import Message, Text
+from antiphon.api.dialects.words import ClientMessage, Text
 from antiphon.api.problems import Problem
 from antiphon.data import records
 from antiphon.orchestrator import events as ev
@@ -215,7 +215,7 @@ def _done(success: bool) -> ThreadsDone:
 # -- what clients send -----------------------------------------------------------------------------
 
 
-class NewMessage(Message, frozen=True, kw_only=True):
+class NewMessage(ClientMessage, frozen=True, kw_only=True):
     """A message of the user."""
 
     text_field = "content"
@@ -253,7 +253,7 @@ class Threads(Dialect):
         r"(ai_response (workflow_complete )?|error )done |error done "
     )
     silent = frozenset({"sources", "custom", *TOOL_EVENTS})
-    reading = Reading(
+    reading = TurnPaths(
         piece="ai_response.data.content",
         whole="ai_response.data.accumulated",
         question="ai_response.data.interrupt",
@@ -286,7 +286,7 @@ class Threads(Dialect):
         return ThreadsProblem(problem.message, problem.code)
 
     def answer(self, turn: Turn) -> msgspec.Struct | None:
-        """Return the stored message, with its question if it asks. Raises `Problem` if it failed."""
+        """Return the stored message, with its question, if any. Raises `Problem` if it failed."""
         if not isinstance(turn.last, ThreadsDone):
             return None
         if not turn.last.data.success:

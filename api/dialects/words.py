@@ -1,7 +1,7 @@
 """What clients may send: declared once, as classes, and read by these declarations only. Pure.
 
-A `Received` class is a frame of a WebSocket, known by its `type`; a `Message` class is the body of
-an HTTP request as well. What `/schema` shows and what is accepted are therefore one thing.
+A `Received` class is a frame of a WebSocket, known by its `type`; a `ClientMessage` class is the
+body of an HTTP request as well. What `/schema` shows and what is accepted are one thing.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError
 
 
-class Message(Received, frozen=True, kw_only=True):
+class ClientMessage(Received, frozen=True, kw_only=True):
     """Base of messages to be answered, as frames and as bodies of HTTP requests."""
 
     def request(self) -> Request:

@@ -1,4 +1,4 @@
-"""`GET /schema/asyncapi.json`: the WebSockets, as OpenAPI tells the rest."""
+"""`GET /schema/asyncapi.json`: the WebSockets, as OpenAPI shows the rest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def asyncapi_document(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 def channels(routes: Iterable[BaseRoute]) -> list[Channel]:
-    """The WebSockets among an application's routes."""
+    """Return the WebSockets among an application's routes."""
     return [
         Channel(
             name=route.route_handler.handler_name,

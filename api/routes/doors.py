@@ -19,8 +19,8 @@ from litestar.types import ControllerRouterHandler
 from msgspec.structs import replace
 
 from antiphon.api import sse
-from antiphon.api.dialects.base import Dialect, Door, Stream, Talk, Turn, Wait
-from antiphon.api.dialects.words import Message, read_body, read_name, read_object
+from antiphon.api.dialects.base import Dialect, Endpoint, Stream, Talk, Turn, Wait
+from antiphon.api.dialects.words import ClientMessage, read_body, read_name, read_object
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
 from antiphon.api.routes.flows import executing
@@ -37,7 +37,7 @@ Http = HttpRequest[Any, Any, Any]
 Decorator = Callable[[Callable[..., Any]], ControllerRouterHandler]
 
 
-def handler(dialect: Dialect, door: Door) -> ControllerRouterHandler:
+def handler(dialect: Dialect, door: Endpoint) -> ControllerRouterHandler:
     """Return the route handler of a dialect's door."""
     path = re.sub(r"{(\w+)}", r"{\1:str}", door.path)
     return MAKERS[type(door)](path, dialect, door)
@@ -126,8 +126,11 @@ async def _start(
 
 
 def _completed(
-    message: Message, defaults: Mapping[str, str], query: Mapping[str, Any], settings: Settings
-) -> Message:
+    message: ClientMessage,
+    defaults: Mapping[str, str],
+    query: Mapping[str, Any],
+    settings: Settings,
+) -> ClientMessage:
     """Fill fields that the body leaves out from the query, else from the settings."""
     values = {field: getattr(settings, setting) for field, setting in defaults.items()}
     values |= {field: query[field] for field in defaults if field in query}
@@ -145,7 +148,7 @@ def _placed(asked: Request, place: Mapping[str, str]) -> Request:
     return asked
 
 
-MAKERS: dict[type[Door], Callable[..., ControllerRouterHandler]] = {
+MAKERS: dict[type[Endpoint], Callable[..., ControllerRouterHandler]] = {
     Stream: _stream,
     Wait: _wait,
     Talk: _talk,

@@ -26,15 +26,15 @@ from antiphon.orchestrator.request import Request as AskedRequest
 FLOWS = DIALECTS["flows"]
 YAML = "application/yaml"
 DEFINED = {"dialect": "native", "refuses": (400, 413, 422)}
-"""Routes that take a definition: the body is read as a text, to tell the line and column of what is wrong."""
+"""Routes that take a definition: its text is read, to report the line and column of an error."""
 OPT = {"dialect": "native"}
 
 
 def executing(socket: WebSocket[Any, Any, Any], services: Services) -> Adapt:
     """Return what makes a flow, or a graph of the server's, answer the messages of a WebSocket.
 
-    `?verbose=1` shows all elements' texts. A client without a session talks in one thread for as long
-    as it is connected.
+    `?verbose=1` shows all elements' texts. A client without a session talks in one thread for as
+    long as it is connected.
     """
     agent_id: str = socket.path_params["agent_id"]
     options: dict[str, Any] = {"agent_id": agent_id}
@@ -56,7 +56,10 @@ def executing(socket: WebSocket[Any, Any, Any], services: Services) -> Adapt:
 
 
 class FlowInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow of the caller's. `draft` and `published` are numbers of revisions; times are ms since the epoch."""
+    """A flow of the caller's. `draft` and `published` are numbers of revisions.
+
+    Times are ms since the epoch.
+    """
 
     agent_id: str
     draft: int
@@ -100,15 +103,18 @@ async def create_flow(
 ) -> FlowInfo:
     """Store a definition, JSON or YAML, as the draft of a new flow; or of `?agent_id=`."""
     body = await request.body()
-    if not agent_id and (given := idempotency_key(request)):
-        agent_id = same_id("flow", principal.id, given)
+    if not agent_id and (key_given := idempotency_key(request)):
+        agent_id = same_id("flow", principal.id, key_given)
         if earlier := await _earlier(services.flows, agent_id, principal.id, body):
             return _info(earlier)
     return _info(await services.flows.save(body, principal.id, agent_id))
 
 
 async def _earlier(flows: FlowLibrary, agent_id: str, user: str, body: bytes) -> FlowRecord | None:
-    """The flow that the same request has made before. Raises `Problem` where it was another one."""
+    """Return the flow that the same request has made before, or None.
+
+    Raises `Problem` IDEMPOTENCY_CONFLICT if the request was another one.
+    """
     try:
         flow, definition = (
             await flows.record(agent_id, user),
@@ -155,7 +161,7 @@ async def read_flow(
     format: FromQuery[Literal["json", "yaml"]] = "json",
     published: FromQuery[bool] = False,
 ) -> Response[str]:
-    """A flow's definition as it was given: the draft, or what is published; `?format=yaml` for YAML.
+    """A flow's definition as it was given: the draft, or what is published, as JSON or YAML.
 
     The built-in team is the flow `team`, to be copied.
     """

@@ -64,7 +64,10 @@ class RunFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run stands. `text` is the answer, or what there was of it when the run ended; times are in ms."""
+    """Where a run stands. `text` is the answer, or what there was of it when the run ended.
+
+    Times are in ms since the epoch.
+    """
 
     id: str
     run_id: str
@@ -126,7 +129,10 @@ async def start_run(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
 ) -> Response[Any]:
-    """Store a message and begin to answer it. With `Accept: text/event-stream`, the run's events are the response."""
+    """Store a message and begin to answer it.
+
+    With `Accept: text/event-stream`, the run's events are the response.
+    """
     if _wants_stream(request):
         services.limits.check_connections(principal.id)
     if resumed := await services.resumed(request, principal, NATIVE.name):
@@ -186,9 +192,9 @@ async def run_events(
     after: FromQuery[str | None] = None,
     last_event_id: LastEventId = None,
 ) -> Response[Any]:
-    """A run's events as SSE, from its start or behind `Last-Event-ID` or `?after=`.
+    """A run's events as SSE, from its start or after `Last-Event-ID` or `?after=`.
 
-    204 when there is nothing left, or nothing before somebody answers the run's question.
+    204 when there is nothing left, or nothing before the run's question is answered.
     """
     services.limits.check_connections(principal.id)
     record = await services.engine.record(run_id, principal.id)
@@ -224,7 +230,7 @@ async def cancel_run(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
 ) -> Stopped:
-    """Stop a run. What was said so far is kept. A run that has ended stays as it is."""
+    """Stop a run. The text so far is kept. A run that has ended stays as it is."""
     await services.engine.cancel(run_id, principal.id)
     return Stopped(
         run_id=run_id, status=(await services.engine.record(run_id, principal.id)).status
@@ -245,7 +251,10 @@ async def resume_run(
     principal: NamedDependency[Principal],
     key: IdempotencyKey = None,
 ) -> Response[Any]:
-    """Answer a question that a run waits with. With `Accept: text/event-stream`, what follows is the response."""
+    """Answer a question that a run waits with.
+
+    With `Accept: text/event-stream`, what follows is the response.
+    """
     if _wants_stream(request):
         services.limits.check_connections(principal.id)
     run = await services.engine.answer(

@@ -119,7 +119,7 @@ def _problem(error: Exception) -> Problem:
 
 
 def _what_is_wrong(error: ValidationException) -> str:
-    """Return which field is wrong and why, in the validator's own words; nothing internal is in them."""
+    """Return which field is wrong and why, in the validator's words: nothing internal is shown."""
     listed = error.extra if isinstance(error.extra, list) else []
     extra = [entry for entry in listed if isinstance(entry, dict)]
     if [entry.get("message") for entry in extra] == ["'data'"]:

@@ -27,7 +27,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation, by its client's own name where it has one."""
+    """A conversation, by its client's own name if it has one."""
 
     id: str
     title: str | None
@@ -36,7 +36,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OneSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A session, under both names that clients look for it."""
+    """A session, under both names by which clients look for it."""
 
     data: Session
     session: Session
@@ -81,9 +81,9 @@ async def create_session(
     data: JSONBody[SessionRequest | None] = None,
 ) -> OneSession:
     """A new session. A client that sends a message under a name of its own needs none."""
-    wanted = data or SessionRequest()
-    graph = f"flow:{wanted.agent_id}" if wanted.agent_id else None
-    thread = await services.engine.create_thread(principal.id, wanted.title, graph=graph)
+    settings = data or SessionRequest()
+    graph = f"flow:{settings.agent_id}" if settings.agent_id else None
+    thread = await services.engine.create_thread(principal.id, settings.title, graph=graph)
     return _one(_session(thread, thread.id), "The session was made.")
 
 

@@ -1,4 +1,7 @@
-"""What the frames of a run must be like: the order that each vocabulary declares, and what its texts add up to."""
+"""What the frames of a run must be like:
+
+the order that each vocabulary declares, and what its texts add up to.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from antiphon.api.dialects import DIALECTS
-from antiphon.api.dialects.base import Dialect, Reading
+from antiphon.api.dialects.base import Dialect, TurnPaths
 
 Frames = Sequence[dict[str, Any]]
 STEPS = ["starting", "agent_routing", "rag_retrieval", "generating"]
@@ -43,16 +46,18 @@ def turns(dialect: Dialect, frames: Sequence[Any]) -> Iterator[Sequence[Any]]:
         begin = end
 
 
-def _check_text(reading: Reading, turn: Frames) -> None:
+def _check_text(reading: TurnPaths, turn: Frames) -> None:
     whole, question = last_at(reading.whole, turn), last_at(reading.question, turn)
     failed = any("error" in frame["type"] for frame in turn)
     if whole is not None and not failed and (reading.asks_in_pieces or question is None):
         assert pieces(reading, turn) == whole
 
 
-def pieces(reading: Reading, frames: Frames) -> str:
+def pieces(reading: TurnPaths, frames: Frames) -> str:
     """What a client has that appends every piece of the answer."""
-    own = [frame for frame in frames if reading.aside is None or inner(frame, reading.aside) is None]
+    own = [
+        frame for frame in frames if reading.aside is None or inner(frame, reading.aside) is None
+    ]
     return "".join(at(reading.piece, frame) or "" for frame in own)
 
 
@@ -74,7 +79,7 @@ def inner(value: Any, fields: str) -> Any:
     return value
 
 
-# ------------------------------------------------------------------------------------- what order alone does not say
+# -- what order alone does not say -----------------------------------------------------------------
 
 
 def _more_native(frames: Frames, superseded: bool) -> None:
@@ -129,7 +134,9 @@ def _more_chat(frames: Frames, superseded: bool) -> None:
 
 
 def _more_multi_agent(frames: Frames, superseded: bool) -> None:
-    """Progress first and never back, 1.0 before `complete`, which is not empty and repeats the interactions."""
+    """Progress first and never back, 1.0 before `complete`, which is not empty and repeats the
+    interactions.
+    """
     assert frames[0]["type"] == "progress"
     values = [frame["progress"] for frame in frames if frame["type"] == "progress"]
     assert values == sorted(values)
@@ -153,7 +160,9 @@ def _more_multi_agent(frames: Frames, superseded: bool) -> None:
 def _check_complete(before: Frames, last: dict[str, Any], superseded: bool) -> None:
     assert last["response"]
     shown = [
-        (frame["from_agent"], frame["to_agent"], frame["query"]) for frame in before if frame["type"] == "interaction"
+        (frame["from_agent"], frame["to_agent"], frame["query"])
+        for frame in before
+        if frame["type"] == "interaction"
     ]
     repeated = [(one["from_agent"], one["to_agent"], one["query"]) for one in last["interactions"]]
     assert repeated[len(repeated) - len(shown) :] == shown
@@ -168,7 +177,9 @@ def _check_complete(before: Frames, last: dict[str, Any], superseded: bool) -> N
 
 
 def _more_flows(frames: Frames, superseded: bool) -> None:
-    """Elements start before they complete; the output is said twice, and its elements are in the order."""
+    """Elements start before they complete; the output is said twice, and its elements are in the
+    order.
+    """
     open_elements: list[str] = []
     said = ""
     for frame in frames:

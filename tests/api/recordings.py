@@ -1,4 +1,7 @@
-"""Runs as they were really recorded, one of each kind: by an engine, the team, a model server, a killed process."""
+"""Runs as they were really recorded, one of each kind:
+
+by an engine, the team, a model server, a killed process.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ async def _plain(studio: Studio) -> Run:
 
 async def _second_turn(studio: Studio) -> Run:
     first = await studio.finished(await studio.engine.start("record: first turn"))
-    return await studio.finished(await studio.engine.start("record: second turn", thread_id=first.thread_id))
+    return await studio.finished(
+        await studio.engine.start("record: second turn", thread_id=first.thread_id)
+    )
 
 
 async def _multi_part(studio: Studio) -> Run:
@@ -72,7 +77,9 @@ async def _multi_part(studio: Studio) -> Run:
 async def _failing_specialist(studio: Studio) -> Run:
     question = studio.teller.answer("record: one fails", "What is left.")
     studio.teller.answer(question, REFUSED, agent="maintenance specialist")
-    return await studio.finished(await begin(studio.engine, question, primary="specs", supporting=["maintenance"]))
+    return await studio.finished(
+        await begin(studio.engine, question, primary="specs", supporting=["maintenance"])
+    )
 
 
 async def _failing_primary(studio: Studio) -> Run:
@@ -84,18 +91,24 @@ async def _failing_primary(studio: Studio) -> Run:
 
 
 async def _retry_that_diverges(studio: Studio) -> Run:
-    question = studio.teller.answer("record: retry", Reply("One two three four", fail_after=3), "One two, then seven.")
+    question = studio.teller.answer(
+        "record: retry", Reply("One two three four", fail_after=3), "One two, then seven."
+    )
     return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _retry_that_repeats(studio: Studio) -> Run:
-    question = studio.teller.answer("record: repeat", Reply("One two three four", fail_after=3), "One two three four.")
+    question = studio.teller.answer(
+        "record: repeat", Reply("One two three four", fail_after=3), "One two three four."
+    )
     return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
 async def _cancelled(studio: Studio) -> Run:
     gate = threading.Event()
-    question = studio.teller.answer("record: cancel", Reply("Stop me if you can", gate=gate, gate_at=3))
+    question = studio.teller.answer(
+        "record: cancel", Reply("Stop me if you can", gate=gate, gate_at=3)
+    )
     run = await begin(studio.engine, question, primary="specs")
     await studio.until_text(run)
     await studio.engine.cancel(run.id)
@@ -106,7 +119,9 @@ async def _cancelled(studio: Studio) -> Run:
 
 async def _cancelled_in_the_queue(studio: Studio) -> Run:
     gate = threading.Event()
-    question = studio.teller.answer("record: before", Reply("Let the next one wait", gate=gate, gate_at=1))
+    question = studio.teller.answer(
+        "record: before", Reply("Let the next one wait", gate=gate, gate_at=1)
+    )
     before = await begin(studio.engine, question, primary="specs")
     waiting = await studio.engine.start("record: never begun", thread_id=before.thread_id)
     await studio.engine.cancel(waiting.id)
@@ -121,7 +136,9 @@ async def _error(studio: Studio) -> Run:
 
 
 async def _error_after_text(studio: Studio) -> Run:
-    question = studio.teller.answer("record: late error", Reply("Half an answer is", fail_after=2), REFUSED)
+    question = studio.teller.answer(
+        "record: late error", Reply("Half an answer is", fail_after=2), REFUSED
+    )
     return await studio.finished(await begin(studio.engine, question, primary="specs"))
 
 
@@ -155,7 +172,10 @@ KINDS: dict[str, Recorder] = {
     "interrupt_and_answer": _interrupt_and_answer,
     "open_question": _open_question,
 }
-CRASHES = {"crash_that_diverges": "One two, then seven.", "crash_that_repeats": "One two three four five."}
+CRASHES = {
+    "crash_that_diverges": "One two, then seven.",
+    "crash_that_repeats": "One two three four five.",
+}
 EVERY_KIND = [*KINDS, *CRASHES]
 SUPERSEDED = {"failing_primary", "retry_that_diverges", "error_after_text", "crash_that_diverges"}
 """Kinds in which text that was shown was replaced by another one."""
@@ -178,12 +198,20 @@ async def _record_kinds(folder: Path, teller: Teller) -> dict[str, list[Recorded
 
 
 def _crash(folder: Path, teller: Teller) -> dict[str, str]:
-    """kill -9 a server while it shows answers. Returns the runs, which go on elsewhere with their second text."""
+    """kill -9 a server while it shows answers.
+
+    Returns the runs, which go on elsewhere with their second text.
+    """
     gate = threading.Event()
     runs: dict[str, str] = {}
-    with server_process(folder, model_environment(teller)) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        server_process(folder, model_environment(teller)) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
         for kind, second_text in CRASHES.items():
-            question = teller.answer(f"record: {kind}", Reply("One two three four", gate=gate, gate_at=3), second_text)
+            question = teller.answer(
+                f"record: {kind}", Reply("One two three four", gate=gate, gate_at=3), second_text
+            )
             body = {"message": question, "agents": {"primary": "specs"}}
             runs[kind] = client.post("/api/v1/runs", json=body).json()["run_id"]
             _until_shown(client, runs[kind], "One two three ")
@@ -204,15 +232,21 @@ def _until_shown(client: httpx.Client, run_id: str, text: str) -> None:
     raise AssertionError("the stream ended")
 
 
-async def _recovered(folder: Path, teller: Teller, runs: dict[str, str]) -> dict[str, list[Recorded]]:
+async def _recovered(
+    folder: Path, teller: Teller, runs: dict[str, str]
+) -> dict[str, list[Recorded]]:
     async with _engine(folder, teller) as engine:
-        return {kind: [one async for one in await engine.run(run_id)] for kind, run_id in runs.items()}
+        return {
+            kind: [one async for one in await engine.run(run_id)] for kind, run_id in runs.items()
+        }
 
 
 @asynccontextmanager
 async def _engine(folder: Path, teller: Teller, **given: Any) -> AsyncIterator[Engine]:
     settings = model_settings(teller)
-    model: Any = chat_model(settings["model"], api_key=settings["openai_api_key"], base_url=settings["openai_base_url"])
+    model: Any = chat_model(
+        settings["model"], api_key=settings["openai_api_key"], base_url=settings["openai_base_url"]
+    )
     async with open_engine(f"sqlite:///{folder / 'log.db'}", model=model, **given) as engine:
         yield engine
     await model.root_async_client.close()

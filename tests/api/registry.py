@@ -20,7 +20,9 @@ def check_frame(path: str, text: str) -> None:
     dialect = TABLE[_dialect(path)]
     if text in dialect.raw:
         return
-    with suppress(RecursionError):  # a client's own value may be nested as deep as the store takes it
+    with suppress(
+        RecursionError
+    ):  # a client's own value may be nested as deep as the store takes it
         _decoder(dialect.name).decode(text)
 
 

@@ -31,7 +31,12 @@ class State(BaseModel):
 async def tell(state: State, config: RunnableConfig, runtime: Runtime[Context]) -> dict[str, Any]:
     """Answer with all that is known."""
     configurable = config["configurable"]
-    told = [state.messages[-1].text, state.size, runtime.context.knob, *map(configurable.get, NAMES)]
+    told = [
+        state.messages[-1].text,
+        state.size,
+        runtime.context.knob,
+        *map(configurable.get, NAMES),
+    ]
     return {"messages": [AIMessage(repr(told))]}
 
 

@@ -35,11 +35,15 @@ def document() -> dict[str, Any]:
     return asyncapi(CHANNELS, DIALECTS)
 
 
-def test_the_document_is_valid(document: dict[str, Any], validator: jsonschema.Draft7Validator) -> None:
+def test_the_document_is_valid(
+    document: dict[str, Any], validator: jsonschema.Draft7Validator
+) -> None:
     validator.validate(document)
 
 
-def test_a_document_with_a_mistake_is_not(document: dict[str, Any], validator: jsonschema.Draft7Validator) -> None:
+def test_a_document_with_a_mistake_is_not(
+    document: dict[str, Any], validator: jsonschema.Draft7Validator
+) -> None:
     assert not validator.is_valid(document | {"operations": {"x": {"action": "shout"}}})
 
 
@@ -74,11 +78,15 @@ def test_every_frame_of_a_channel_is_told(document: dict[str, Any], channel: Cha
 
 @pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.address)
 @pytest.mark.parametrize("run", FIXED)
-def test_what_is_sent_fits_its_message(document: dict[str, Any], channel: Channel, run: str) -> None:
+def test_what_is_sent_fits_its_message(
+    document: dict[str, Any], channel: Channel, run: str
+) -> None:
     messages = document["channels"][channel.name]["messages"]
     for frame in data_of(DIALECTS[channel.dialect], recorded(FIXED[run])):
         name = messages[f"send_{frame['type']}"]["$ref"].rpartition("/")[2]
-        schema = document["components"]["messages"][name]["payload"] | {"components": document["components"]}
+        schema = document["components"]["messages"][name]["payload"] | {
+            "components": document["components"]
+        }
         jsonschema.Draft7Validator(schema).validate(frame)
 
 
@@ -109,7 +117,9 @@ class _Voting:
     asks = ()
 
 
-def test_a_choice_within_a_frame_is_told_in_asyncapis_way(validator: jsonschema.Draft7Validator) -> None:
+def test_a_choice_within_a_frame_is_told_in_asyncapis_way(
+    validator: jsonschema.Draft7Validator,
+) -> None:
     channel = Channel(name="votes", address="/votes/{id}", dialect="voting", description="Votes.")
     document = asyncapi([channel], {"voting": _Voting()})  # type: ignore[dict-item]
     validator.validate(document)

@@ -1,4 +1,7 @@
-"""Whatever is sent, to whatever route: the answer is in the client's own words, and the server lives on."""
+"""Whatever is sent, to whatever route:
+
+the answer is in the client's own words, and the server lives on.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,12 @@ POSTS = {
 BAD_REQUEST = {"sessions": 422}
 """By which status a vocabulary's clients know a bad request, where it is not 400."""
 FLOW = "/api/chat/execute/team"
-SOCKETS = {"/api/v1/ws": "native", "/ws/chat": "chat", "/api/streaming/ws/c-1": "multi_agent", FLOW: "flows"}
+SOCKETS = {
+    "/api/v1/ws": "native",
+    "/ws/chat": "chat",
+    "/api/streaming/ws/c-1": "multi_agent",
+    FLOW: "flows",
+}
 JSON = {"content-type": "application/json"}
 DEEP = b'{"message":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BODIES: dict[str, tuple[bytes, set[str]]] = {
@@ -46,7 +54,10 @@ BODIES: dict[str, tuple[bytes, set[str]]] = {
     "cut": (b'{"message":"x"', {"INVALID_JSON"}),
     "two": (b"{}{}", {"INVALID_JSON"}),
     "not UTF-8": (b'{"message":"\xff\xfe"}', {"INVALID_JSON", "BAD_REQUEST"}),
-    "lone surrogate": (b'{"message":"\\ud800","query":"\\ud800","answer":"\\ud800"}', {"INVALID_JSON", "BAD_REQUEST"}),
+    "lone surrogate": (
+        b'{"message":"\\ud800","query":"\\ud800","answer":"\\ud800"}',
+        {"INVALID_JSON", "BAD_REQUEST"},
+    ),
     "encoded surrogate": (b'{"message":"\xed\xa0\x80"}', {"INVALID_JSON", "BAD_REQUEST"}),
     "nested deep": (DEEP, {"INVALID_JSON", "BAD_REQUEST"}),
     "only brackets": (b"[" * 100_000, {"INVALID_JSON", "BAD_REQUEST"}),
@@ -104,17 +115,21 @@ def quiet(live: LiveServer, guarded: LiveServer) -> Iterator[None]:
     for server, start in zip((live, guarded), begun, strict=True):
         log = server.log[start:]
         errors = re.findall(r"^(?:ERROR|CRITICAL).*", log, re.MULTILINE)
-        assert not [line for line in errors if "Invalid UTF-8 sequence received" not in line]  # uvicorn says so itself
+        assert not [
+            line for line in errors if "Invalid UTF-8 sequence received" not in line
+        ]  # uvicorn says so itself
         for secret in (SECRET, API_KEY, "eyJhbGciOi"):
             assert secret not in log
 
 
-# --------------------------------------------------------------------------------------------------------- HTTP
+# -- HTTP ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_bad_body_is_told_in_the_routes_own_words(client: httpx.AsyncClient, path: str, name: str) -> None:
+async def test_a_bad_body_is_told_in_the_routes_own_words(
+    client: httpx.AsyncClient, path: str, name: str
+) -> None:
     body, codes = BODIES[name]
     if "resume" in path and name in ("wrong types", "NaN", "huge number", "nested deep"):
         body = body.replace(b'"message"', b'"answer"')
@@ -148,10 +163,15 @@ async def test_a_body_without_end_is_cut(client: httpx.AsyncClient, path: str) -
 
 @pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "image/png", ""]
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "image/png", ""],
 )
-async def test_another_content_type_is_read_as_json_or_refused(client: httpx.AsyncClient, path: str, kind: str) -> None:
-    response = await client.post(path.format(run=new_id()), content=b"a=1", headers={"content-type": kind})
+async def test_another_content_type_is_read_as_json_or_refused(
+    client: httpx.AsyncClient, path: str, kind: str
+) -> None:
+    response = await client.post(
+        path.format(run=new_id()), content=b"a=1", headers={"content-type": kind}
+    )
     assert response.status_code in (BAD_REQUEST.get(POSTS[path], 400), 415)
     check_words(response.json(), POSTS[path])
 
@@ -167,7 +187,8 @@ def test_no_bytes_break_a_route(live: LiveServer, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/api/v1", "/api/v1/runs/a/b", "/%00", "/%ff", "/%2e%2e/%2e%2e/etc/passwd"]
+    "path",
+    ["/", "/nothing", "/api/v1", "/api/v1/runs/a/b", "/%00", "/%ff", "/%2e%2e/%2e%2e/etc/passwd"],
 )
 async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
@@ -178,25 +199,37 @@ async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient, path: str
 
 @pytest.mark.parametrize("path", [path for path in POSTS if "{run}" not in path])
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
-async def test_another_method_is_not_allowed(client: httpx.AsyncClient, path: str, method: str) -> None:
+async def test_another_method_is_not_allowed(
+    client: httpx.AsyncClient, path: str, method: str
+) -> None:
     response = await client.request(method, path)
     assert (response.status_code, response.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/chat", "/api/multi-agent/process"])
-async def test_another_method_is_told_in_the_routes_own_words(client: httpx.AsyncClient, path: str) -> None:
+async def test_another_method_is_told_in_the_routes_own_words(
+    client: httpx.AsyncClient, path: str
+) -> None:
     check_words((await client.get(path)).json(), POSTS[path])
 
 
-async def test_another_method_is_told_so_also_where_the_path_names_something(client: httpx.AsyncClient) -> None:
-    for method, path in (("PUT", "/sessions"), ("PUT", "/sessions/s-1"), ("GET", "/sessions/s-1/messages/stream")):
+async def test_another_method_is_told_so_also_where_the_path_names_something(
+    client: httpx.AsyncClient,
+) -> None:
+    for method, path in (
+        ("PUT", "/sessions"),
+        ("PUT", "/sessions/s-1"),
+        ("GET", "/sessions/s-1/messages/stream"),
+    ):
         response = await client.request(method, path)
         assert response.status_code == 405
         check_words(response.json(), "sessions")
 
 
 @pytest.mark.parametrize("path", SOCKETS)
-async def test_a_request_to_a_socket_is_told_in_its_own_words(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_request_to_a_socket_is_told_in_its_own_words(
+    client: httpx.AsyncClient, path: str
+) -> None:
     check_words((await client.get(path)).json(), SOCKETS[path])
 
 
@@ -210,13 +243,17 @@ async def test_405_says_which_methods_there_are(client: httpx.AsyncClient) -> No
     "run", ["x", "..", "%00", "%ff", "a" * 5000, "01900000-0000-7000-8000-000000000000", "ü", "'--"]
 )
 async def test_a_run_of_any_name_is_not_found(client: httpx.AsyncClient, run: str) -> None:
-    for path in (f"/api/v1/runs/{run}", f"/api/v1/runs/{run}/events", f"/api/v1/threads/{run}/messages"):
+    for path in (
+        f"/api/v1/runs/{run}",
+        f"/api/v1/runs/{run}/events",
+        f"/api/v1/threads/{run}/messages",
+    ):
         response = await client.get(path)
         assert response.status_code == 404
         assert response.json()["code"] == "NOT_FOUND"
 
 
-# --------------------------------------------------------------------------------------- who asks, and for what
+# -- who asks, and for what ------------------------------------------------------------------------
 
 
 def routes_with(settings_: Settings, parameter: str) -> list[tuple[str, str]]:
@@ -225,7 +262,9 @@ def routes_with(settings_: Settings, parameter: str) -> list[tuple[str, str]]:
     for route in create_app(settings_).routes:
         if f"{{{parameter}:" in route.path:
             path = re.sub(r"\{\w+:\w+\}", "{id}", route.path)
-            found += [(method, path) for method in sorted(getattr(route, "methods", set()) - {"OPTIONS"})]
+            found += [
+                (method, path) for method in sorted(getattr(route, "methods", set()) - {"OPTIONS"})
+            ]
     return found
 
 
@@ -234,17 +273,29 @@ def without_time(body: Any) -> Any:
 
 
 @pytest.mark.parametrize("parameter", ["run_id", "thread_id"])
-async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer, parameter: str) -> None:
+async def test_what_is_somebody_elses_is_as_good_as_missing(
+    guarded: LiveServer, parameter: str
+) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
-        blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "mine alone"}, headers=bearer("ada"))
+        blocks = await sse_all(
+            client, "POST", "/api/v1/runs", json={"message": "mine alone"}, headers=bearer("ada")
+        )
         mine = blocks[0].data[parameter]
         routes = routes_with(guarded.settings, parameter)
         assert len(routes) >= 3
         for method, path in routes:
-            for headers in ({}, SSE, {"last-event-id": blocks[3].id}, {"idempotency-key": str(uuid4())}):
+            for headers in (
+                {},
+                SSE,
+                {"last-event-id": blocks[3].id},
+                {"idempotency-key": str(uuid4())},
+            ):
                 answers = [
                     await client.request(
-                        method, path.format(id=one), json={"answer": "x", "content": "x"}, headers=bearer("eve") | headers
+                        method,
+                        path.format(id=one),
+                        json={"answer": "x", "content": "x"},
+                        headers=bearer("eve") | headers,
                     )
                     for one in (mine, new_id())
                 ]
@@ -256,13 +307,20 @@ async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer,
 
 
 @pytest.mark.parametrize("path", ["/api/v1/runs", "/api/streaming/multi-agent/stream"])
-async def test_somebody_elses_thread_or_cursor_cannot_be_used(guarded: LiveServer, path: str) -> None:
+async def test_somebody_elses_thread_or_cursor_cannot_be_used(
+    guarded: LiveServer, path: str
+) -> None:
     async with httpx.AsyncClient(
         base_url=guarded.url, trust_env=False, timeout=DEADLINE, headers=bearer("eve")
     ) as client:
-        blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "x"}, headers=bearer("ada"))
+        blocks = await sse_all(
+            client, "POST", "/api/v1/runs", json={"message": "x"}, headers=bearer("ada")
+        )
         answers = []
-        for run, thread in ((blocks[0].id, blocks[0].data["thread_id"]), (f"{new_id()}:1.0", new_id())):
+        for run, thread in (
+            (blocks[0].id, blocks[0].data["thread_id"]),
+            (f"{new_id()}:1.0", new_id()),
+        ):
             resumed = await client.post(path, json={"message": "x"}, headers={"last-event-id": run})
             assert (resumed.status_code, resumed.json()["code"]) == (410, "CURSOR_GONE")
             began = await client.post("/api/v1/runs", json={"message": "x", "thread_id": thread})
@@ -274,9 +332,13 @@ async def test_somebody_elses_thread_or_cursor_cannot_be_used(guarded: LiveServe
 
 
 @pytest.mark.parametrize("path", SOCKETS)
-async def test_a_socket_does_not_say_whether_somebody_elses_run_exists(guarded: LiveServer, path: str) -> None:
+async def test_a_socket_does_not_say_whether_somebody_elses_run_exists(
+    guarded: LiveServer, path: str
+) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
-        blocks = await sse_all(client, "POST", "/api/v1/runs", json={"message": "x"}, headers=bearer("ada"))
+        blocks = await sse_all(
+            client, "POST", "/api/v1/runs", json={"message": "x"}, headers=bearer("ada")
+        )
     async with socket(f"{guarded.ws}{path}?token={token('eve')}") as opened:
         if path != "/api/v1/ws":
             await opened.frame()
@@ -286,7 +348,9 @@ async def test_a_socket_does_not_say_whether_somebody_elses_run_exists(guarded: 
         if path == "/api/v1/ws":
             kinds.append({"type": "answer", "answer": 1})
         for kind in kinds:
-            answers = [await opened.ask(**kind, run_id=run) for run in (blocks[0].data["run_id"], new_id())]
+            answers = [
+                await opened.ask(**kind, run_id=run) for run in (blocks[0].data["run_id"], new_id())
+            ]
             assert without_time(answers[0]) == without_time(answers[1])
             assert code_of(answers[0]) == "NOT_FOUND"
         if path == "/api/v1/ws":
@@ -300,21 +364,33 @@ BAD_LOGINS = {
     "basic": {"authorization": "Basic YWRhOmFkYQ=="},
     "empty": {"authorization": ""},
     "bearer alone": {"authorization": "Bearer"},
-} | {name: {"authorization": f"Bearer {one}"} for name, one in FORGED.items() if one.isascii() and one.isprintable()}
+} | {
+    name: {"authorization": f"Bearer {one}"}
+    for name, one in FORGED.items()
+    if one.isascii() and one.isprintable()
+}
 
 
 @pytest.mark.parametrize("name", BAD_LOGINS)
-async def test_a_bad_login_is_refused_by_every_route_in_its_own_words(guarded: LiveServer, name: str) -> None:
+async def test_a_bad_login_is_refused_by_every_route_in_its_own_words(
+    guarded: LiveServer, name: str
+) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
         for path, dialect in POSTS.items():
             response = await client.post(
-                path.format(run=new_id()), json={"message": "x", "answer": 1}, headers=BAD_LOGINS[name]
+                path.format(run=new_id()),
+                json={"message": "x", "answer": 1},
+                headers=BAD_LOGINS[name],
             )
             assert response.status_code == 401
             assert response.json()["code"] in ("AUTH_REQUIRED", "AUTH_INVALID")
             assert response.headers["www-authenticate"].startswith("Bearer")
             check_words(response.json(), dialect)
-        for path in ("/api/v1/threads", f"/api/v1/runs/{new_id()}", f"/api/v1/threads/{new_id()}/events"):
+        for path in (
+            "/api/v1/threads",
+            f"/api/v1/runs/{new_id()}",
+            f"/api/v1/threads/{new_id()}/events",
+        ):
             assert (await client.get(path, headers=BAD_LOGINS[name])).status_code == 401
 
 
@@ -325,7 +401,9 @@ async def test_every_route_but_a_few_asks_for_a_login(guarded: LiveServer) -> No
             path = re.sub(r"\{\w+:\w+\}", new_id(), route.path)
             for method in sorted(getattr(route, "methods", set()) - {"OPTIONS", "HEAD"}):
                 if path not in open_to_all and not path.startswith("/schema"):
-                    response = await client.request(method, path, json={"message": "x", "answer": 1})
+                    response = await client.request(
+                        method, path, json={"message": "x", "answer": 1}
+                    )
                     assert response.status_code == 401, (method, path)
 
 
@@ -334,13 +412,19 @@ async def test_identity_comes_from_the_token_alone(guarded: LiveServer) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False, timeout=DEADLINE) as client:
         user = f"eve-{uuid4()}"
         chat = {"message": "x", "customer_id": "ada", "user_id": "ada"}
-        assert (await client.post("/api/v1/chat", json=chat, headers=bearer(user))).status_code == 200
+        assert (
+            await client.post("/api/v1/chat", json=chat, headers=bearer(user))
+        ).status_code == 200
         stream = {"query": "x", "user_id": "ada"}
-        await sse_all(client, "POST", "/api/streaming/multi-agent/stream", json=stream, headers=bearer(user))
-        assert len((await client.get("/api/v1/threads", headers=bearer(user))).json()["threads"]) == 2
+        await sse_all(
+            client, "POST", "/api/streaming/multi-agent/stream", json=stream, headers=bearer(user)
+        )
+        assert (
+            len((await client.get("/api/v1/threads", headers=bearer(user))).json()["threads"]) == 2
+        )
 
 
-# -------------------------------------------------------------------------------------------------------- sockets
+# -- sockets ---------------------------------------------------------------------------------------
 
 
 async def greeted(opened: Socket, path: str) -> None:
@@ -366,8 +450,14 @@ FRAMES: dict[str, tuple[str | bytes, str]] = {
     "message missing": ('{"type":"message"}', "EMPTY_MESSAGE"),
     "resume nothing": ('{"type":"resume"}', "BAD_REQUEST"),
     "resume a number": ('{"type":"resume","run_id":5}', "BAD_REQUEST"),
-    "resume a negative place": ('{"type":"resume","run_id":"r","after":-1,"last_seq":-1}', "BAD_REQUEST"),
-    "resume a text as place": ('{"type":"resume","run_id":"r","after":"1","last_seq":"1"}', "BAD_REQUEST"),
+    "resume a negative place": (
+        '{"type":"resume","run_id":"r","after":-1,"last_seq":-1}',
+        "BAD_REQUEST",
+    ),
+    "resume a text as place": (
+        '{"type":"resume","run_id":"r","after":"1","last_seq":"1"}',
+        "BAD_REQUEST",
+    ),
     "resume a NUL": ('{"type":"resume","run_id":"\\u0000"}', "BAD_REQUEST"),
     "resume nobody": ('{"type":"resume","run_id":"nobody"}', "NOT_FOUND"),
     "resume a long name": ('{"type":"resume","run_id":"' + "x" * 200 + '"}', "BAD_REQUEST"),
@@ -384,7 +474,9 @@ async def test_a_bad_frame_is_told_and_the_socket_stays_open(live: LiveServer, p
             assert code_of(answer) == code, name
             check_words(answer, SOCKETS[path])
         await opened.send(type="message", message="still there")
-        assert (await opened.until("complete", "run_complete", "flow_completed"))[-1]["type"] != "error"
+        assert (await opened.until("complete", "run_complete", "flow_completed"))[-1][
+            "type"
+        ] != "error"
 
 
 @pytest.mark.parametrize("path", SOCKETS)
@@ -402,7 +494,11 @@ async def test_a_frame_that_is_too_large_closes_with_1009(live: LiveServer, path
 async def test_frames_that_break_the_protocol_close_only_their_socket(
     live: LiveServer, client: httpx.AsyncClient, path: str
 ) -> None:
-    for raw in (b"\xff\xff\xff\xff", b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", b"\x81\x82\0\0\0\0\xff\xff"):
+    for raw in (
+        b"\xff\xff\xff\xff",
+        b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        b"\x81\x82\0\0\0\0\xff\xff",
+    ):
         async with socket(live.ws + path) as opened:
             opened.connection.transport.write(raw)
             assert await opened.closed() in (1002, 1006, 1007, 1009)
@@ -427,7 +523,9 @@ def test_no_frames_break_a_socket(live: LiveServer, frames: list[str | bytes]) -
 
 
 @pytest.mark.parametrize("path", SOCKETS)
-async def test_nothing_but_a_login_is_heard_before_the_login(guarded: LiveServer, path: str) -> None:
+async def test_nothing_but_a_login_is_heard_before_the_login(
+    guarded: LiveServer, path: str
+) -> None:
     async with socket(guarded.ws + path) as opened:
         for frame in (
             {"type": "message", "message": "x"},
@@ -441,7 +539,9 @@ async def test_nothing_but_a_login_is_heard_before_the_login(guarded: LiveServer
 
 @pytest.mark.parametrize("path", SOCKETS)
 @pytest.mark.parametrize("name", FORGED)
-async def test_a_bad_token_is_refused_by_every_socket(guarded: LiveServer, path: str, name: str) -> None:
+async def test_a_bad_token_is_refused_by_every_socket(
+    guarded: LiveServer, path: str, name: str
+) -> None:
     async with socket(guarded.ws + path) as opened:
         await opened.connection.send(json.dumps({"type": "auth", "token": FORGED[name]}))
         answer = await opened.frame()
@@ -451,7 +551,10 @@ async def test_a_bad_token_is_refused_by_every_socket(guarded: LiveServer, path:
 
 def test_the_documents_pages_stay_below_their_folder(tmp_path: Path, live: LiveServer) -> None:
     with httpx.Client(base_url=live.url, trust_env=False) as client:
-        for path in ("/schema/assets/..%2f..%2fsetup.py", "/schema/assets/%2e%2e/%2e%2e/__init__.py"):
+        for path in (
+            "/schema/assets/..%2f..%2fsetup.py",
+            "/schema/assets/%2e%2e/%2e%2e/__init__.py",
+        ):
             assert client.get(path).status_code in (404, 405)
 
 

@@ -1,4 +1,6 @@
-"""The OpenAPI document says what is sent, out of the registry, for whatever route and dialect there is."""
+"""The OpenAPI document says what is sent, out of the registry, for whatever route and dialect there
+is.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def document(live: LiveServer) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def operations(document: dict[str, Any]) -> list[Operation]:
-    return [(f"{method} {path}", one) for path, item in document["paths"].items() for method, one in item.items()]
+    return [
+        (f"{method} {path}", one)
+        for path, item in document["paths"].items()
+        for method, one in item.items()
+    ]
 
 
 def contents(operations: list[Operation], media: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -61,7 +67,9 @@ def test_every_frame_is_a_component(document: dict[str, Any], name: str) -> None
 
 def test_every_answer_has_a_schema(operations: list[Operation]) -> None:
     empty = [(route, status) for route, status, schema in contents(operations, JSON) if not schema]
-    assert not empty, "say what these answer: a typed return, or `responses=`; for a stream `media_type=`"
+    assert not empty, (
+        "say what these answer: a typed return, or `responses=`; for a stream `media_type=`"
+    )
 
 
 def test_streams_are_told_event_by_event(operations: list[Operation]) -> None:
@@ -71,20 +79,26 @@ def test_streams_are_told_event_by_event(operations: list[Operation]) -> None:
     for route, _, schema in told:
         frames = DIALECTS[tags[route]].frames
         data = schema["properties"]["data"]["contentSchema"]
-        assert [one["$ref"].rpartition("/")[2] for one in data["oneOf"]] == [frame.__name__ for frame in frames]
+        assert [one["$ref"].rpartition("/")[2] for one in data["oneOf"]] == [
+            frame.__name__ for frame in frames
+        ]
         assert list(data["discriminator"]["mapping"]) == [tag(frame) for frame in frames]
         if "event" in schema["properties"]:
             assert schema["properties"]["event"]["enum"] == [tag(frame) for frame in frames]
 
 
 def test_streams_with_event_names_are_told_from_those_without(operations: list[Operation]) -> None:
-    told = {route: "event" in schema["properties"] for route, _, schema in contents(operations, SSE)}
+    told = {
+        route: "event" in schema["properties"] for route, _, schema in contents(operations, SSE)
+    }
     assert told["post /api/v1/runs"]
     assert told["post /api/streaming/multi-agent/stream"]
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_errors_are_told_as_they_are_sent(document: dict[str, Any], operations: list[Operation], code: str) -> None:
+def test_errors_are_told_as_they_are_sent(
+    document: dict[str, Any], operations: list[Operation], code: str
+) -> None:
     problem = Problem(code, "A clean sentence.")
     for _, operation in operations:
         dialect = DIALECTS[operation.get("tags", ["native"])[0]]
@@ -98,6 +112,14 @@ def test_errors_are_told_as_they_are_sent(document: dict[str, Any], operations: 
 def test_refusals_follow_from_what_a_route_takes(operations: list[Operation]) -> None:
     by_route = {route: set(operation["responses"]) for route, operation in operations}
     assert by_route["get /health"] == {"200", "403", "429", "500", "503"}
-    assert by_route["get /api/v1/runs/{run_id}"] == {"200", "401", "403", "404", "429", "500", "503"}
+    assert by_route["get /api/v1/runs/{run_id}"] == {
+        "200",
+        "401",
+        "403",
+        "404",
+        "429",
+        "500",
+        "503",
+    }
     assert {"200", "202", "400", "401", "404", "409", "413", "422"} <= by_route["post /api/v1/runs"]
     assert {"204", "410"} <= by_route["get /api/v1/runs/{run_id}/events"]

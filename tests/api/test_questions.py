@@ -1,5 +1,6 @@
-"""A question to the human, in every vocabulary: it ends the turn as an answer would, and the client's ordinary next
-message answers it, or `POST /api/v1/runs/{id}/resume`; also at the next server. A new row is tested by itself."""
+"""A question to the human, in every vocabulary: it ends the turn as an answer would, and the
+client's ordinary next message answers it, or `POST /api/v1/runs/{id}/resume`; also at the next
+server. A new row is tested by itself."""
 
 from __future__ import annotations
 
@@ -20,7 +21,14 @@ from tests.api.graphs import DELETE, PAY
 from tests.api.order import check_turns
 from tests.api.ways import UNTOLD, WAYS, Said, Server, SocketFrames, decoded, said
 from tests.api.wire import SOON, socket, sse, sse_all
-from tests.support.server import GRAPHS, UNLIMITED, LiveServer, ProcessServer, running_server, server_process
+from tests.support.server import (
+    GRAPHS,
+    UNLIMITED,
+    LiveServer,
+    ProcessServer,
+    running_server,
+    server_process,
+)
 
 OPTIONS = ["Merula", "other"]
 
@@ -30,7 +38,9 @@ def http(server: Server) -> httpx.AsyncClient:
 
 
 class Voice:
-    """A client of one vocabulary, over one of its doors, that reads by what the vocabulary declares."""
+    """A client of one vocabulary, over one of its doors, that reads by what the vocabulary
+    declares.
+    """
 
     def __init__(self, name: str) -> None:
         self.kind, self.dialect, self.door = WAYS[name]
@@ -85,14 +95,19 @@ class Waiting(Voice):
 
     async def refusal(self, server: Server, session: str, message: str) -> str:
         async with http(server) as client:
-            answer = await client.post(self.door.path, json={"message": message, "session_id": session})
+            answer = await client.post(
+                self.door.path, json={"message": message, "session_id": session}
+            )
         assert answer.status_code == 422
         return str(answer.json()["code"])
 
 
 VOICES = {
     voice.name: voice
-    for voice in (*map(Voice, [name for name in WAYS if WAYS[name][1].reading is not None]), Waiting())
+    for voice in (
+        *map(Voice, [name for name in WAYS if WAYS[name][1].reading is not None]),
+        Waiting(),
+    )
     if "SameConnection" not in voice.name
 }
 
@@ -108,7 +123,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessServer]:
     """The same with the product's rows, as a process that can be killed."""
-    with server_process(tmp_path_factory.mktemp("mortal"), None, "--graph", f"{GRAPHS}:asking") as process:
+    with server_process(
+        tmp_path_factory.mktemp("mortal"), None, "--graph", f"{GRAPHS}:asking"
+    ) as process:
         yield process
 
 
@@ -171,7 +188,10 @@ async def test_questions_in_all_vocabularies_outlive_their_server(mortal: Proces
         check_question(turn)
         if by_request:
             path = f"/api/v1/runs/{turn.run_id}/resume"
-            async with http(server) as client, sse(client, "POST", path, json={"answer": "other"}) as reader:
+            async with (
+                http(server) as client,
+                sse(client, "POST", path, json={"answer": "other"}) as reader,
+            ):
                 assert (await reader.until("run_complete"))[-1].data["text"] == "So it is: other "
         else:
             answered = await voice.say(server, session, "Merula")
@@ -179,7 +199,7 @@ async def test_questions_in_all_vocabularies_outlive_their_server(mortal: Proces
             assert answered.run_id == turn.run_id
 
 
-# -- several questions at once ----------------------------------------------------------------------
+# -- several questions at once ---------------------------------------------------------------------
 
 
 def check_both(turn: Said) -> None:
@@ -202,7 +222,9 @@ def check_one(turn: Said) -> None:
         assert (turn.question["question"], turn.question.get("questions")) == (DELETE, None)
 
 
-async def test_one_yes_is_the_answer_to_one_of_two_questions(server: LiveServer, voice: Voice) -> None:
+async def test_one_yes_is_the_answer_to_one_of_two_questions(
+    server: LiveServer, voice: Voice
+) -> None:
     session = str(uuid4())
     check_both(await voice.say(server, session, "ask both"))
     check_one(await voice.say(server, session, "yes"))
@@ -210,17 +232,24 @@ async def test_one_yes_is_the_answer_to_one_of_two_questions(server: LiveServer,
     assert end.shown == end.whole == "done: paid"
 
 
-async def test_a_message_may_name_the_question_that_it_answers(server: LiveServer, voice: Voice) -> None:
+async def test_a_message_may_name_the_question_that_it_answers(
+    server: LiveServer, voice: Voice
+) -> None:
     session = str(uuid4())
     asked = await voice.say(server, session, "ask both")
-    async with http(server) as client, sse(client, "GET", f"/api/v1/runs/{asked.run_id}/events") as reader:
+    async with (
+        http(server) as client,
+        sse(client, "GET", f"/api/v1/runs/{asked.run_id}/events") as reader,
+    ):
         [other] = (await reader.until("interrupt"))[-1].data["others"]
     await voice.say(server, session, f'{{"{other["id"]}": "yes"}}')
     end = await voice.say(server, session, "no")
     assert end.shown == end.whole == "done: deleted"
 
 
-async def resume(client: httpx.AsyncClient, run_id: str, status: int = 202, **body: Any) -> dict[str, Any]:
+async def resume(
+    client: httpx.AsyncClient, run_id: str, status: int = 202, **body: Any
+) -> dict[str, Any]:
     """Answer by the run's id. Returns the event at which the run stops next, or the refusal."""
     path = f"/api/v1/runs/{run_id}"
     response = await client.post(f"{path}/resume", json=body)
@@ -233,7 +262,9 @@ async def resume(client: httpx.AsyncClient, run_id: str, status: int = 202, **bo
 
 async def test_a_request_names_the_question_that_it_answers(server: LiveServer) -> None:
     async with http(server) as client:
-        asked = (await sse_all(client, "POST", "/api/v1/runs", json={"message": "ask both"}))[-1].data
+        asked = (await sse_all(client, "POST", "/api/v1/runs", json={"message": "ask both"}))[
+            -1
+        ].data
         run_id, second = asked["run_id"], asked["others"][0]["id"]
         assert asked["questions"] == {asked["id"]: {"question": PAY, "amount": 10}, second: DELETE}
         for wrong in ({"answer": "yes", "id": "0" * 32}, {"answer": {"0" * 32: "yes"}}):
@@ -259,7 +290,7 @@ async def test_a_frame_names_the_question_that_it_answers(server: LiveServer) ->
         assert (await opened.until("run_complete"))[-1]["text"] == "done: deleted, paid"
 
 
-# -- breakpoints and reviews ------------------------------------------------------------------------
+# -- breakpoints and reviews -----------------------------------------------------------------------
 
 STOPPED = "Dear Bob\n\nThe graph has stopped before `send`. Shall it go on?"
 
@@ -271,7 +302,9 @@ def check_breakpoint(turn: Said) -> None:
         assert turn.question["options"] == ["yes", "no"]
 
 
-async def test_a_breakpoint_knows_yes_from_no_and_from_other_words(server: LiveServer, voice: Voice) -> None:
+async def test_a_breakpoint_knows_yes_from_no_and_from_other_words(
+    server: LiveServer, voice: Voice
+) -> None:
     ends = {"yes": "sent: Dear Bob", "no, stop, do not send!": "Stopped before `send`."}
     for answer, end in ends.items():
         session = str(uuid4())
@@ -284,7 +317,9 @@ async def test_a_breakpoint_knows_yes_from_no_and_from_other_words(server: LiveS
         assert answered.run_id == asked.run_id
 
 
-async def test_a_review_of_a_tool_call_is_answered_in_words(server: LiveServer, voice: Voice) -> None:
+async def test_a_review_of_a_tool_call_is_answered_in_words(
+    server: LiveServer, voice: Voice
+) -> None:
     for answer, end in {"yes, please": "decided: approve", "no": "decided: reject"}.items():
         session = str(uuid4())
         asked = await voice.say(server, session, "review it")
@@ -310,5 +345,8 @@ async def test_a_breakpoint_is_not_passed_because_the_server_died_there(tmp_path
         async with http(server) as client:
             asked = (await sse_all(client, "GET", f"{path}/events"))[-1].data
             assert (asked["type"], asked["reason"]) == ("interrupt", "breakpoint")
-            assert asked["value"] == {"next": ["send"], "state": {"question": "draft it", "draft": "Dear Bob"}}
+            assert asked["value"] == {
+                "next": ["send"],
+                "state": {"question": "draft it", "draft": "Dear Bob"},
+            }
             assert (await resume(client, asked["run_id"], answer="yes"))["text"] == "sent: Dear Bob"

@@ -1,4 +1,7 @@
-"""A connection may break after any frame: what follows on the next one is exactly what was missed."""
+"""A connection may break after any frame:
+
+what follows on the next one is exactly what was missed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,14 @@ from tests.api.dialects.table import registered
 from tests.api.ways import WAYS, Reader, SocketFrames, Way
 from tests.api.wire import raw, socket, sse, sse_all
 from tests.support.model_server import Reply
-from tests.support.server import GRAPHS, UNLIMITED, LiveServer, Teller, model_settings, running_server
+from tests.support.server import (
+    GRAPHS,
+    UNLIMITED,
+    LiveServer,
+    Teller,
+    model_settings,
+    running_server,
+)
 
 ANSWER = "One two three four five six seven.\nEight 🙂 nine."
 MORE: dict[str, dict[str, Any]] = {
@@ -42,7 +52,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server with all rows of the table whose default graph asks, and reports no progress."""
     folder = tmp_path_factory.mktemp("house")
     graphs = (f"{GRAPHS}:asking",)
-    with registered(), running_server(folder, graphs=graphs, heartbeat_seconds=0.15, **UNLIMITED) as server:
+    with (
+        registered(),
+        running_server(folder, graphs=graphs, heartbeat_seconds=0.15, **UNLIMITED) as server,
+    ):
         yield server
 
 
@@ -75,7 +88,10 @@ async def some(reader: Reader, count: int) -> list[str]:
 
 
 async def check_resumes(way: Way, whole: list[str], end: int | None = None) -> None:
-    """After each frame but the last, exactly the rest follows: up to `end`, if a stream ends with its turn."""
+    """After each frame but the last, exactly the rest follows:
+
+    up to `end`, if a stream ends with its turn.
+    """
     for had in range(1, end or len(whole)):
         if way.can_resume(whole[had - 1]):
             async with way.again(whole[had - 1]) as reader:
@@ -84,15 +100,21 @@ async def check_resumes(way: Way, whole: list[str], end: int | None = None) -> N
                 assert isinstance(reader, SocketFrames) or await reader.next() is None
 
 
-async def test_a_run_that_has_ended_is_resumed_exactly_after_every_frame(way: Way, teller: Teller) -> None:
+async def test_a_run_that_has_ended_is_resumed_exactly_after_every_frame(
+    way: Way, teller: Teller
+) -> None:
     whole = await way.turn(teller.answer(f"ended {way.session}", Reply(ANSWER, delay=0.003)))
     assert len(whole) > 3
     await check_resumes(way, whole)
 
 
-async def test_a_run_that_goes_on_is_resumed_exactly_after_every_frame(way: Way, teller: Teller) -> None:
+async def test_a_run_that_goes_on_is_resumed_exactly_after_every_frame(
+    way: Way, teller: Teller
+) -> None:
     gate = threading.Event()
-    question = teller.answer(f"alive {way.session}", Reply(ANSWER, gate=gate, gate_at=4, delay=0.003))
+    question = teller.answer(
+        f"alive {way.session}", Reply(ANSWER, gate=gate, gate_at=4, delay=0.003)
+    )
     async with AsyncExitStack() as connections:
         first = await connections.enter_async_context(way.begin(question))
         had = [str(await first.next())]
@@ -110,7 +132,10 @@ async def test_a_run_that_goes_on_is_resumed_exactly_after_every_frame(way: Way,
 
 
 async def test_an_event_of_several_frames_is_resumed_exactly_within(asker: Way) -> None:
-    """A user's own graph reports no steps: all that a vocabulary shows first is made of few events."""
+    """A user's own graph reports no steps:
+
+    all that a vocabulary shows first is made of few events.
+    """
     await check_resumes(asker, await asker.turn("an own graph"))
 
 
@@ -121,24 +146,34 @@ async def test_a_question_and_its_answer_are_resumed_exactly_after_every_frame(a
     await check_resumes(asker, whole, len(asked))
 
 
-async def test_a_post_that_resumes_never_asks_again(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_post_that_resumes_never_asks_again(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     question = "asked once"
     whole = await sse_all(client, "POST", "/api/v1/runs", json={"message": question})
     for block in whole:
         headers = {"last-event-id": block.id}
         await sse_all(client, "POST", "/api/v1/runs", json={"message": question}, headers=headers)
-        accepted = await client.post("/api/v1/runs", json={"message": "something else"}, headers=headers)
+        accepted = await client.post(
+            "/api/v1/runs", json={"message": "something else"}, headers=headers
+        )
         assert accepted.json()["run_id"] == block.data["run_id"]
     assert len(teller.asked(question)) == 1
     assert not teller.asked("something else")
     messages = await client.get(f"/api/v1/threads/{whole[0].data['thread_id']}/messages")
-    assert sorted(message["role"] for message in messages.json()["messages"]) == ["assistant", "user"]
+    assert sorted(message["role"] for message in messages.json()["messages"]) == [
+        "assistant",
+        "user",
+    ]
 
 
 async def test_the_header_counts_more_than_the_query(client: httpx.AsyncClient) -> None:
     whole = await sse_all(client, "POST", "/api/v1/runs", json={"message": "which one counts"})
     path = f"/api/v1/runs/{whole[0].data['run_id']}/events"
-    headers, params = {"last-event-id": whole[5].id}, {"last_event_id": whole[2].id, "after": whole[0].id}
+    headers, params = (
+        {"last-event-id": whole[5].id},
+        {"last_event_id": whole[2].id, "after": whole[0].id},
+    )
     assert raw(await sse_all(client, "GET", path, headers=headers, params=params)) == raw(whole[6:])
     assert raw(await sse_all(client, "GET", path, params=params)) == raw(whole[3:])
 
@@ -152,7 +187,7 @@ async def test_a_run_of_which_nothing_is_left_answers_204(client: httpx.AsyncCli
     assert (response.status_code, response.content) == (204, b"")
 
 
-# -------------------------------------------------------------------------------------------------- threads
+# -- threads ---------------------------------------------------------------------------------------
 
 
 async def test_a_thread_is_resumed_exactly_behind_every_event_of_all_its_runs(
@@ -194,15 +229,19 @@ async def test_a_thread_shows_both_runs_of_a_queue_without_mixing_them_up(
         waiting = await second.blocks(2)
         gate.set()
         rest = await second.rest()
-    assert {block.data["run_id"] for block in waiting + rest} == {waiting[0].data["run_id"]} != {one["run_id"]}
+    assert (
+        {block.data["run_id"] for block in waiting + rest}
+        == {waiting[0].data["run_id"]}
+        != {one["run_id"]}
+    )
     path = f"/api/v1/runs/{one['run_id']}/events"
     assert {block.data["run_id"] for block in await sse_all(client, "GET", path)} == {one["run_id"]}
-    assert raw(await sse_all(client, "GET", path.replace(one["run_id"], waiting[0].data["run_id"]))) == raw(
-        waiting + rest
-    )
+    assert raw(
+        await sse_all(client, "GET", path.replace(one["run_id"], waiting[0].data["run_id"]))
+    ) == raw(waiting + rest)
 
 
-# -------------------------------------------------------------------------------------------------- bad cursors
+# -- bad cursors -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -233,9 +272,16 @@ async def test_a_post_with_an_unknown_cursor_is_gone_in_its_own_words(
     assert len(teller.asked("lost")) == asked
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "-1", "999", "{other}:1.0", "{run}:999.0", "1.5", "１２"])
-async def test_a_get_with_a_cursor_that_cannot_be_served_is_gone(client: httpx.AsyncClient, cursor: str) -> None:
-    run, other = [(await client.post("/api/v1/runs", json={"message": "known"})).json()["run_id"] for _ in "12"]
+@pytest.mark.parametrize(
+    "cursor", ["nonsense", "-1", "999", "{other}:1.0", "{run}:999.0", "1.5", "１２"]
+)
+async def test_a_get_with_a_cursor_that_cannot_be_served_is_gone(
+    client: httpx.AsyncClient, cursor: str
+) -> None:
+    run, other = [
+        (await client.post("/api/v1/runs", json={"message": "known"})).json()["run_id"]
+        for _ in "12"
+    ]
     place = cursor.format(run=run, other=other)
     response = await client.get(f"/api/v1/runs/{run}/events", params={"after": place})
     assert (response.status_code, response.json()["code"]) == (410, "CURSOR_GONE")
@@ -249,10 +295,16 @@ async def test_a_thread_with_a_cursor_beyond_its_end_is_gone(client: httpx.Async
         assert (response.status_code, response.json()["code"]) == (410, "CURSOR_GONE")
 
 
-async def test_a_thread_does_not_take_another_threads_cursor_for_its_own(client: httpx.AsyncClient) -> None:
-    mine, other = [await sse_all(client, "POST", "/api/v1/runs", json={"message": f"thread {n}"}) for n in "12"]
+async def test_a_thread_does_not_take_another_threads_cursor_for_its_own(
+    client: httpx.AsyncClient,
+) -> None:
+    mine, other = [
+        await sse_all(client, "POST", "/api/v1/runs", json={"message": f"thread {n}"}) for n in "12"
+    ]
     request = client.build_request(
-        "GET", f"/api/v1/threads/{mine[0].data['thread_id']}/events", headers={"last-event-id": other[5].id}
+        "GET",
+        f"/api/v1/threads/{mine[0].data['thread_id']}/events",
+        headers={"last-event-id": other[5].id},
     )
     response = await client.send(request, stream=True)
     await response.aclose()
@@ -270,7 +322,11 @@ async def test_a_socket_says_which_events_there_are_when_it_cannot_serve_a_curso
             await opened.frame()
         reset = await opened.ask(type="resume", run_id=last["run_id"], last_seq=999, after=999)
         if path == "/api/v1/ws":
-            assert (reset["type"], reset["first"], reset["last"]) == ("stream_reset", 1, last["seq"])
+            assert (reset["type"], reset["first"], reset["last"]) == (
+                "stream_reset",
+                1,
+                last["seq"],
+            )
         else:
             assert (reset["type"], reset["code"]) == ("error", "CURSOR_GONE")
             assert str(last["seq"]) in reset["error"]

@@ -40,7 +40,11 @@ def test_a_tagged_union_is_one_of_its_classes() -> None:
 
 def test_frames_have_names_of_their_own() -> None:
     frames = [frame for dialect in DIALECTS.values() for frame in (*dialect.sends, *dialect.asks)]
-    twice = [name for name, count in Counter(frame.__name__ for frame in set(frames)).items() if count > 1]
+    twice = [
+        name
+        for name, count in Counter(frame.__name__ for frame in set(frames)).items()
+        if count > 1
+    ]
     assert not twice, "documents name frames by their classes"
 
 

@@ -76,14 +76,18 @@ async def answer_to(server: LiveServer, *pieces: bytes) -> bytes:
         writer.close()
 
 
+POST = b"POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\n"
+LOGIN = f"authorization: Bearer {token()}\r\n".encode()
+
+
 @pytest.mark.parametrize(
     "sent",
     [
         b"",
         b"GET /health HTTP/1.1\r\n",
         b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: y",
-        b"POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{",
-        b"POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{",
+        POST + LOGIN + b"content-length: 100\r\n\r\n{",
+        POST + LOGIN + b"transfer-encoding: chunked\r\n\r\n5\r\n{",
     ],
 )
 async def test_a_request_that_does_not_arrive_is_given_up(impatient: LiveServer, sent: bytes) -> None:
@@ -91,6 +95,14 @@ async def test_a_request_that_does_not_arrive_is_given_up(impatient: LiveServer,
     answer = await answer_to(impatient, sent)
     assert time.monotonic() - begun < PATIENCE + 20
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_who_is_not_logged_in_is_refused_before_the_body_and_answered_once(
+    impatient: LiveServer,
+) -> None:
+    answer = await answer_to(impatient, POST + b"content-length: 100\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_endless_headers_are_cut(impatient: LiveServer) -> None:

@@ -47,7 +47,9 @@ def test_any_other_text_is_gone(text: str) -> None:
 RUN = "01900000-0000-7000-8000-000000000000"
 
 
-@pytest.mark.parametrize("text", ["", ":1.0", f"{RUN}:1", f"{RUN}:1.0 x", f"{RUN}:-1.0", "x" * 10**6])
+@pytest.mark.parametrize(
+    "text", ["", ":1.0", f"{RUN}:1", f"{RUN}:1.0 x", f"{RUN}:-1.0", "x" * 10**6]
+)
 def test_almost_a_cursor_is_gone(text: str) -> None:
     with pytest.raises(Problem):
         read_cursor(text)
@@ -65,7 +67,9 @@ def test_runs_that_stand_mixed_in_a_thread_are_folded_apart() -> None:
             if index < len(events):
                 event = events[index].event
                 seq = len(mixed) + 1
-                mixed.append(Recorded(thread_id="t", seq=seq, run_id=run_id, attempt=1, at=seq, event=event))
+                mixed.append(
+                    Recorded(thread_id="t", seq=seq, run_id=run_id, attempt=1, at=seq, event=event)
+                )
     for dialect in DIALECTS.values():
         together = Framer(dialect, START).frames(mixed)
         for run_id in "ab":
@@ -76,7 +80,13 @@ def test_runs_that_stand_mixed_in_a_thread_are_folded_apart() -> None:
 def test_a_thread_of_a_thousand_runs_keeps_no_fold_of_those_that_ended() -> None:
     framer = Framer(DIALECTS["chat"], START)
     for number in range(1000):
-        framer.frames([Recorded(thread_id="t", seq=1, run_id=f"{number}", attempt=1, at=1, event=EVERYTHING[-1])])
+        framer.frames(
+            [
+                Recorded(
+                    thread_id="t", seq=1, run_id=f"{number}", attempt=1, at=1, event=EVERYTHING[-1]
+                )
+            ]
+        )
     assert not framer._folds
 
 
@@ -101,7 +111,12 @@ async def test_only_every_nth_tick_is_a_heartbeat() -> None:
 
 async def test_a_reader_who_may_not_read_any_more_gets_nothing_more() -> None:
     answers = iter([True, False])
-    pieces = [piece async for piece in sse_body(some_frames([frame(1)], [frame(2)]), may_read=lambda: next(answers))]
+    pieces = [
+        piece
+        async for piece in sse_body(
+            some_frames([frame(1)], [frame(2)]), may_read=lambda: next(answers)
+        )
+    ]
     assert b"".join(pieces).count(b"data: ") == 1
 
 
@@ -117,7 +132,9 @@ def paced(number: int, pause: int) -> tuple[str, Frame]:
 
 
 async def test_frames_with_a_pause_keep_a_distance_and_others_do_not_wait() -> None:
-    took, pieces = await seconds_of([frame(1), paced(2, 30), paced(3, 30)], [], [paced(4, 30), frame(5)], None)
+    took, pieces = await seconds_of(
+        [frame(1), paced(2, 30), paced(3, 30)], [], [paced(4, 30), frame(5)], None
+    )
     assert 0.06 <= took < 5
     assert [piece.count(b"data: ") for piece in pieces] == [0, 1, 1, 1, 2, 0]
 

@@ -1,4 +1,7 @@
-"""Clients of any vocabulary, by what it declares: each way to send a message, and to come back after a break."""
+"""Clients of any vocabulary, by what it declares:
+
+each way to send a message, and to come back after a break.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from uuid import uuid4
 import httpx
 
 from antiphon.api.dialects.base import Dialect, Stream, Talk, tag
-from antiphon.api.dialects.words import Message
+from antiphon.api.dialects.words import ClientMessage
 from antiphon.api.principal import LOCAL
 from tests.api.dialects.table import TABLE
 from tests.api.order import inner, last_at, pieces
@@ -151,7 +154,7 @@ class TalkWay(Way):
 
     @asynccontextmanager
     async def begin(self, text: str) -> AsyncIterator[Reader]:
-        words = [word for word in self.dialect.asks if issubclass(word, Message)]
+        words = [word for word in self.dialect.asks if issubclass(word, ClientMessage)]
         word = words[-1]
         async with self.opened() as opened:
             await opened.send(type=tag(word), **self.body(word, text))
@@ -160,7 +163,9 @@ class TalkWay(Way):
     @asynccontextmanager
     async def again(self, last: str) -> AsyncIterator[Reader]:
         frame = decoded(last)
-        async with self.opened(self.door.path.format(agent_id=self.agent, connection_id=uuid4())) as opened:
+        async with self.opened(
+            self.door.path.format(agent_id=self.agent, connection_id=uuid4())
+        ) as opened:
             await opened.send(type="resume", run_id=frame["run_id"], **self.cursor(frame["seq"]))
             yield SocketFrames(opened)
 
@@ -208,7 +213,9 @@ class RunsWay(NativeTalkWay):
     @asynccontextmanager
     async def again(self, last: str) -> AsyncIterator[Reader]:
         headers = {"last-event-id": Block(last.encode()).id}
-        async with sse(self.client, "POST", self.runs, json={"message": "x"}, headers=headers) as reader:
+        async with sse(
+            self.client, "POST", self.runs, json={"message": "x"}, headers=headers
+        ) as reader:
             yield SseFrames(reader)
 
 
@@ -248,7 +255,15 @@ class OtherTransportWay(RunsWay):
     again = TalkWay.again
 
 
-NATIVE_WAYS = (NativeTalkWay, RunsWay, EventsWay, AfterWay, AfterNumberWay, LastEventIdQueryWay, OtherTransportWay)
+NATIVE_WAYS = (
+    NativeTalkWay,
+    RunsWay,
+    EventsWay,
+    AfterWay,
+    AfterNumberWay,
+    LastEventIdQueryWay,
+    OtherTransportWay,
+)
 
 
 def ways() -> dict[str, tuple[type[Way], Dialect, Any]]:
@@ -259,7 +274,9 @@ def ways() -> dict[str, tuple[type[Way], Dialect, Any]]:
             if isinstance(door, Talk) and dialect.name == "native":
                 kinds: Sequence[type[Way]] = NATIVE_WAYS
             elif isinstance(door, Talk):
-                kinds = (TalkWay, SameConnectionWay) if "{connection_id}" in door.path else (TalkWay,)
+                kinds = (
+                    (TalkWay, SameConnectionWay) if "{connection_id}" in door.path else (TalkWay,)
+                )
             else:
                 kinds = (StreamWay,) if type(door) is Stream else ()
             for kind in kinds:

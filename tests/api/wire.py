@@ -1,4 +1,7 @@
-"""Clients that see what is on the wire: SSE as raw bytes, WebSockets as raw text. All frames are checked."""
+"""Clients that see what is on the wire:
+
+SSE as raw bytes, WebSockets as raw text. All frames are checked.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ class Block:
 
     def _field(self, name: bytes) -> str:
         start = name + b": "
-        return b"\n".join(line[len(start) :] for line in self.raw.split(b"\n") if line.startswith(start)).decode()
+        return b"\n".join(
+            line[len(start) :] for line in self.raw.split(b"\n") if line.startswith(start)
+        ).decode()
 
 
 class SseReader:
@@ -134,7 +139,9 @@ class SseReader:
 
 
 @asynccontextmanager
-async def sse(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> AsyncIterator[SseReader]:
+async def sse(
+    client: httpx.AsyncClient, method: str, path: str, **options: Any
+) -> AsyncIterator[SseReader]:
     """An SSE response that is cut when the block ends."""
     options["headers"] = SSE | (options.get("headers") or {})
     async with client.stream(method, path, **options) as response:

@@ -116,6 +116,8 @@ class World:
         self.rng = random.Random(seed)
         self.plant = plant
         self.patience = PATIENCE
+        self.slack = 0.0
+        """Seconds that everything may take longer than promised."""
         self.ledger = Ledger()
         self.model = Model()
         self.servers: list[Server] = []

@@ -1,4 +1,5 @@
-"""The Python client of the document "WebSocket Real-Time Chat Streaming", with what it prints as its result.
+"""The Python client of the document "WebSocket Real-Time Chat Streaming", with what it prints as
+its result.
 
 python chat_script.py URI TOKEN QUESTION
 """
@@ -26,7 +27,9 @@ async def chat_stream(uri: str, token: str, question: str) -> None:
         print("Authenticated!")
 
         # Send message
-        await websocket.send(json.dumps({"type": "message", "message": question, "session_id": "python-session-1"}))
+        await websocket.send(
+            json.dumps({"type": "message", "message": question, "session_id": "python-session-1"})
+        )
 
         # Receive responses
         accumulated = ""

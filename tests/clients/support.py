@@ -31,7 +31,9 @@ def cuts_within(cuts: Sequence[int], frames: int) -> int:
 
 async def run(*command: str) -> str:
     """What a process prints; it must end well."""
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
     )

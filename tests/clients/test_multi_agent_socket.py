@@ -29,7 +29,12 @@ async def test_a_client_that_reconnects_misses_nothing_and_sees_nothing_twice(
     connection = str(uuid4())
     request = {"query": question, "primary_agent": "specs"}
     seen = await node(
-        "multi_agent_socket.mjs", url=server.ws, connection=connection, token=token(), request=request, cuts=cuts
+        "multi_agent_socket.mjs",
+        url=server.ws,
+        connection=connection,
+        token=token(),
+        request=request,
+        cuts=cuts,
     )
     frames = [json.loads(frame) for frame in seen["frames"]]
     reconnected = cuts_within(cuts, len(frames) - 1)

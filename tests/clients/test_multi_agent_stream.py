@@ -42,7 +42,11 @@ async def test_the_javascript_client_returns_response_and_interactions(
 ) -> None:
     question = teller.answer(f"in javascript {size}", Reply(HOSTILE, delay=0.002))
     seen = await node(
-        "multi_agent_stream.mjs", url=server.url, token=token(), request=request_for(question), bytes=size
+        "multi_agent_stream.mjs",
+        url=server.url,
+        token=token(),
+        request=request_for(question),
+        bytes=size,
     )
     assert seen["response"] == seen["accumulated"] == HOSTILE
     assert seen["errors"] == []
@@ -56,11 +60,14 @@ async def test_the_javascript_client_returns_response_and_interactions(
     assert seen["metadata"]["primary_agent"] == "synthesis"
 
 
-# ------------------------------------------------------------------------------------------------ naive readers
+# -- naive readers ---------------------------------------------------------------------------------
 
 
 class Parser:
-    """The document's parser, in Python: `event:` and `data:` lines, accumulated response and interactions."""
+    """The document's parser, in Python:
+
+    `event:` and `data:` lines, accumulated response and interactions.
+    """
 
     def __init__(self) -> None:
         self.event = ""
@@ -113,7 +120,9 @@ def test_a_synchronous_reader_of_lines_gets_everything(server: LiveServer, hosti
     parser.check()
 
 
-async def test_readers_that_split_the_stream_anywhere_get_everything(server: LiveServer, hostile: str) -> None:
+async def test_readers_that_split_the_stream_anywhere_get_everything(
+    server: LiveServer, hostile: str
+) -> None:
     async with httpx.AsyncClient(base_url=server.url, headers=bearer(), trust_env=False) as client:
         body = (await client.post(STREAM, json=request_for(hostile))).content
     for size in (1, 2, 3, 64, len(body)):
@@ -129,7 +138,9 @@ async def test_readers_that_split_the_stream_anywhere_get_everything(server: Liv
         parser.check()
 
 
-async def test_a_reader_that_cares_for_data_lines_only_gets_everything(live: LiveServer, hostile: str) -> None:
+async def test_a_reader_that_cares_for_data_lines_only_gets_everything(
+    live: LiveServer, hostile: str
+) -> None:
     """The native stream, by the crudest reader there is."""
     async with httpx.AsyncClient(base_url=live.url, trust_env=False) as client:
         headers = {"accept": "text/event-stream"}

@@ -1,4 +1,7 @@
-"""Readers of event streams as people use them: by lines, or by a library; of every vocabulary that has SSE."""
+"""Readers of event streams as people use them:
+
+by lines, or by a library; of every vocabulary that has SSE.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ Reader = Callable[[str, dict[str, Any], dict[str, str]], Iterator[str]]
 class Stream:
     """One vocabulary: how it is asked, and what its client makes of the events."""
 
-    def __init__(self, path: str, ask: Callable[[str], dict[str, Any]], text: Callable[[dict[str, Any]], str]) -> None:
+    def __init__(
+        self, path: str, ask: Callable[[str], dict[str, Any]], text: Callable[[dict[str, Any]], str]
+    ) -> None:
         self.path = path
         self.ask = ask
         self._text = text
@@ -33,12 +38,18 @@ class Stream:
 
 
 def _native(event: dict[str, Any]) -> str:
-    text: str = event["text"] if event["type"] == "agent_chunk" and event.get("channel", "answer") == "answer" else ""
+    text: str = (
+        event["text"]
+        if event["type"] == "agent_chunk" and event.get("channel", "answer") == "answer"
+        else ""
+    )
     return text
 
 
 def _team(event: dict[str, Any]) -> str:
-    text: str = event["chunk"] if event["type"] == "agent_chunk" and not event.get("internal") else ""
+    text: str = (
+        event["chunk"] if event["type"] == "agent_chunk" and not event.get("internal") else ""
+    )
     return text
 
 
@@ -49,10 +60,16 @@ def _session(event: dict[str, Any]) -> str:
 
 STREAMS = {
     "native": Stream("/api/v1/runs", lambda question: {"message": question}, _native),
-    "multi_agent": Stream("/api/streaming/multi-agent/stream", lambda question: {"query": question}, _team),
-    "sessions": Stream(f"/sessions/{uuid4()}/messages/stream", lambda question: {"content": question}, _session),
+    "multi_agent": Stream(
+        "/api/streaming/multi-agent/stream", lambda question: {"query": question}, _team
+    ),
+    "sessions": Stream(
+        f"/sessions/{uuid4()}/messages/stream", lambda question: {"content": question}, _session
+    ),
     "chunks": Stream(
-        f"/sessions/{uuid4()}/messages/stream", lambda question: {"content": question, "chunk_words": 1}, _session
+        f"/sessions/{uuid4()}/messages/stream",
+        lambda question: {"content": question, "chunk_words": 1},
+        _session,
     ),
 }
 
@@ -106,10 +123,15 @@ def question(teller: Teller) -> str:
 
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("reader", READERS)
-def test_a_reader_gets_the_whole_answer(guarded: LiveServer, question: str, stream: str, reader: str) -> None:
+def test_a_reader_gets_the_whole_answer(
+    guarded: LiveServer, question: str, stream: str, reader: str
+) -> None:
     asked = STREAMS[stream]
     headers = bearer() | {"accept": "text/event-stream"}
-    assert asked.answer(READERS[reader](guarded.url + asked.path, asked.ask(question), headers)) == HOSTILE
+    assert (
+        asked.answer(READERS[reader](guarded.url + asked.path, asked.ask(question), headers))
+        == HOSTILE
+    )
 
 
 @needs_node

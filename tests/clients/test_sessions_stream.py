@@ -21,11 +21,18 @@ def server(request: pytest.FixtureRequest, live: LiveServer, guarded: LiveServer
     return live if request.param == "off" else guarded
 
 
-async def send(server: LiveServer, content: str, size: int | None = None, **given: Any) -> dict[str, Any]:
+async def send(
+    server: LiveServer, content: str, size: int | None = None, **given: Any
+) -> dict[str, Any]:
     """What the page has seen of an answer, and what it read anew at its end."""
     message = {"content": content, "role": "user"} | given
     return await node(
-        "sessions_stream.mjs", url=server.url, token=token(), session=str(uuid4()), message=message, bytes=size
+        "sessions_stream.mjs",
+        url=server.url,
+        token=token(),
+        session=str(uuid4()),
+        message=message,
+        bytes=size,
     )
 
 
@@ -57,7 +64,12 @@ async def test_the_page_is_told_what_went_wrong(server: LiveServer, teller: Tell
 @needs_node
 async def test_the_page_is_told_that_its_token_is_bad(guarded: LiveServer) -> None:
     seen = await node(
-        "sessions_stream.mjs", url=guarded.url, token="bad", session="s", message={"content": "hi"}, bytes=None
+        "sessions_stream.mjs",
+        url=guarded.url,
+        token="bad",
+        session="s",
+        message={"content": "hi"},
+        bytes=None,
     )
     assert seen["thrown"]
     assert not seen["started"]
@@ -66,5 +78,7 @@ async def test_the_page_is_told_that_its_token_is_bad(guarded: LiveServer) -> No
 async def test_a_client_that_cannot_stream_falls_back(live: LiveServer, teller: Teller) -> None:
     question = teller.answer("without a stream", HOSTILE)
     async with httpx.AsyncClient(base_url=live.url, trust_env=False) as client:
-        answer = await client.post(f"/sessions/{uuid4()}/messages", json={"content": question, "role": "user"})
+        answer = await client.post(
+            f"/sessions/{uuid4()}/messages", json={"content": question, "role": "user"}
+        )
     assert answer.json()["data"]["content"] == HOSTILE

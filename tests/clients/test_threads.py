@@ -29,12 +29,23 @@ def hostile(teller: Teller, name: str) -> str:
 
 async def plain(server: LiveServer, content: str, **network: Any) -> dict[str, Any]:
     return await node(
-        "threads_plain.mjs", url=server.url, token=token(), thread=await thread(server), content=content, **network
+        "threads_plain.mjs",
+        url=server.url,
+        token=token(),
+        thread=await thread(server),
+        content=content,
+        **network,
     )
 
 
 async def hook(server: LiveServer, *contents: str, **network: Any) -> dict[str, Any]:
-    return await node("threads_hook.mjs", url=server.url, thread=await thread(server), contents=contents, **network)
+    return await node(
+        "threads_hook.mjs",
+        url=server.url,
+        thread=await thread(server),
+        contents=contents,
+        **network,
+    )
 
 
 def check_plain(seen: dict[str, Any], text: str) -> None:
@@ -50,13 +61,22 @@ def server(request: pytest.FixtureRequest, live: LiveServer, guarded: LiveServer
     return live if request.param == "off" else guarded
 
 
-@pytest.mark.parametrize("network", [{}, {"pieces": "events"}, {"pieces": "whole"}], ids=["live", "events", "whole"])
-async def test_the_plain_client_shows_the_answer(server: LiveServer, teller: Teller, network: dict[str, Any]) -> None:
-    """It keeps nothing from one read to the next: events must arrive whole, as the server sends them."""
+@pytest.mark.parametrize(
+    "network", [{}, {"pieces": "events"}, {"pieces": "whole"}], ids=["live", "events", "whole"]
+)
+async def test_the_plain_client_shows_the_answer(
+    server: LiveServer, teller: Teller, network: dict[str, Any]
+) -> None:
+    """It keeps nothing from one read to the next:
+
+    events must arrive whole, as the server sends them.
+    """
     check_plain(await plain(server, hostile(teller, f"plain {network}"), **network), HOSTILE)
 
 
-async def test_the_plain_client_shows_the_answer_over_a_network_that_breaks(live: LiveServer, teller: Teller) -> None:
+async def test_the_plain_client_shows_the_answer_over_a_network_that_breaks(
+    live: LiveServer, teller: Teller
+) -> None:
     seen = await plain(live, hostile(teller, "plain, cut"), cuts=CUTS)
     check_plain(seen, HOSTILE)
     assert seen["connections"] == 1 + cuts_within(CUTS, seen["events"]) > 1
@@ -70,17 +90,28 @@ async def test_the_plain_client_is_told_of_an_error(live: LiveServer, teller: Te
 
 @pytest.mark.parametrize(
     "network",
-    [{}, {"pieces": "events"}, {"pieces": "whole"}, {"pieces": 1}, {"pieces": 7}, {"cuts": CUTS, "pieces": 1}],
+    [
+        {},
+        {"pieces": "events"},
+        {"pieces": "whole"},
+        {"pieces": 1},
+        {"pieces": 7},
+        {"cuts": CUTS, "pieces": 1},
+    ],
     ids=["live", "events", "whole", "bytes", "sevens", "cut"],
 )
-async def test_the_hook_shows_the_answer(live: LiveServer, teller: Teller, network: dict[str, Any]) -> None:
+async def test_the_hook_shows_the_answer(
+    live: LiveServer, teller: Teller, network: dict[str, Any]
+) -> None:
     seen = await hook(live, hostile(teller, f"hook {network}"), **network)
     assert (seen["messages"], seen["streaming"], seen["unparsed"]) == ([HOSTILE], [False], [])
     cuts = network.get("cuts", [])
     assert seen["connections"] == 1 + cuts_within(cuts, seen.get("events", 0)) > bool(cuts)
 
 
-@pytest.mark.parametrize("network", [{}, {"pieces": 1}, {"pieces": "whole"}], ids=["live", "bytes", "whole"])
+@pytest.mark.parametrize(
+    "network", [{}, {"pieces": 1}, {"pieces": "whole"}], ids=["live", "bytes", "whole"]
+)
 async def test_the_hook_asks_and_answers(asking: LiveServer, network: dict[str, Any]) -> None:
     seen = await hook(asking, "ask me", "Merula", "and on", **network)
     assert seen["messages"] == ["Which car?", "So it is: Merula ", "So it is: and on "]

@@ -16,11 +16,12 @@ import httpx
 from antiphon.data.ids import new_id
 from tests.api.wire import SseReader, socket
 from tests.graphs.example import Turn
+from tests.support.deadline import DEADLINE
 
 Event = dict[str, Any]
 ENDS = ("run_complete", "run_error", "run_cancelled", "interrupt", "refused")
 LOST = (httpx.TransportError, OSError, TimeoutError)
-PATIENCE = 20.0
+PATIENCE = DEADLINE
 """Seconds after which a turn that has not ended counts as lost, while there is a server."""
 
 
@@ -193,7 +194,16 @@ class NativeTalk:
         self._thread = last["thread_id"]
         if last["type"] == "interrupt":
             heard.asked = json.dumps(last, ensure_ascii=False)
-        await read_stored(self._client, self._thread, heard)
+        await self._read_stored(heard)
+
+    async def _read_stored(self, heard: Heard) -> None:
+        """Read the thread, once more if the server is killed meanwhile."""
+        while True:
+            await self._up.wait()
+            try:
+                return await read_stored(self._client, str(self._thread), heard)
+            except LOST:
+                await asyncio.sleep(0.02)  # the server is gone, and will be back
 
 
 class FlowTalk:

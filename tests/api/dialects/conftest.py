@@ -12,7 +12,9 @@ from tests.support.server import Teller
 
 
 @pytest.fixture(scope="session")
-def recordings(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> dict[str, list[Recorded]]:
+def recordings(
+    tmp_path_factory: pytest.TempPathFactory, teller: Teller
+) -> dict[str, list[Recorded]]:
     """One run of each kind."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(record, tmp_path_factory.mktemp("recordings"), teller).result()

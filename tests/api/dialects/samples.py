@@ -50,13 +50,17 @@ THREAD = "01900000-0000-7000-8000-00000000000a"
 RUN = "01900000-0000-7000-8000-000000000001"
 AT = 1_770_000_000_000
 USER = MessageBody(id="m-1", role="user", content="What is the engine power?", author="ada")
-HIT = Hit(id="glance#1", title="At a glance", uri="glance.md", score=4.5, snippet="| Power | 81 kW |")
+HIT = Hit(
+    id="glance#1", title="At a glance", uri="glance.md", score=4.5, snippet="| Power | 81 kW |"
+)
 HEADING_ONLY = Hit(id="engine#2", title="Engine › Power")
 
 
 def start(**options: Any) -> RunStart:
     chosen = {"options": options} if options else {}
-    return RunStart(input={"message": USER.content, **chosen}, graph="team", dialect="native", reply_id="m-2")
+    return RunStart(
+        input={"message": USER.content, **chosen}, graph="team", dialect="native", reply_id="m-2"
+    )
 
 
 def answer(text: str, span: str = "1.3", **given: Any) -> AgentChunk:
@@ -78,21 +82,41 @@ EVERYTHING: list[AnyEvent] = [
     Progress(value=0.0, stage="starting", message="Processing started"),
     AgentStart(span="1.1", agent="classifier", role="classifier"),
     Progress(value=0.1, stage="agent_routing", message="Routing…"),
-    Interaction(source="classifier", target="specs", kind="route", query="power?", reason="chosen by the model"),
+    Interaction(
+        source="classifier",
+        target="specs",
+        kind="route",
+        query="power?",
+        reason="chosen by the model",
+    ),
     Interaction(source="specs", target="maintenance", kind="consult", query="service?"),
     AgentComplete(span="1.1", agent="classifier", role="classifier", text="", duration_ms=12),
     AgentStart(span="1.2", agent="maintenance", role="supporting", query="service?"),
     Progress(value=0.3, stage="rag_retrieval", message="Searching…"),
-    Interaction(source="maintenance", target="retriever", kind="retrieve", query="service?", response="2 passages"),
+    Interaction(
+        source="maintenance",
+        target="retriever",
+        kind="retrieve",
+        query="service?",
+        response="2 passages",
+    ),
     Sources(query="service?", hits=[HIT, HEADING_ONLY]),
     AgentChunk(span="1.2", agent="maintenance", role="supporting", channel="reasoning", text="Hm."),
-    AgentChunk(span="1.2", agent="maintenance", role="supporting", channel="draft", text="Every 15,000 km."),
+    AgentChunk(
+        span="1.2", agent="maintenance", role="supporting", channel="draft", text="Every 15,000 km."
+    ),
     ToolStart(span="1.2", call_id="c-1", name="calendar", args={"day": 1}),
     Custom(name="unreadable", value={"type": "tool_chunk"}),  # a row of an earlier version
     ToolComplete(span="1.2", call_id="c-1", name="calendar", output=["free"]),
     ToolStart(span="1.2", call_id="c-2", name="calendar"),
     ToolError(span="1.2", call_id="c-2", name="calendar", code="TOOL_FAILED"),
-    Interaction(source="maintenance", target="specs", kind="return", query="service?", response="Every 15,000 km."),
+    Interaction(
+        source="maintenance",
+        target="specs",
+        kind="return",
+        query="service?",
+        response="Every 15,000 km.",
+    ),
     AgentComplete(
         span="1.2",
         agent="maintenance",
@@ -118,9 +142,13 @@ EVERYTHING: list[AnyEvent] = [
     retry("1.3", after=23),
     answer("One "),
     answer("two three\u2028four\u0085\r\n🙂"),
-    WorkflowUpdate(workflow_id="w-1", status="transition", step="ask", previous="greet", message="greet → ask"),
+    WorkflowUpdate(
+        workflow_id="w-1", status="transition", step="ask", previous="greet", message="greet → ask"
+    ),
     Custom(name="note", value={"any": [1, None]}),
-    ToolOrder(task="tools:1", asked=["c-1"], beside=["c-2"], graphs=[ToolGraph(call="c-1", name="agent")]),
+    ToolOrder(
+        task="tools:1", asked=["c-1"], beside=["c-2"], graphs=[ToolGraph(call="c-1", name="agent")]
+    ),
     Interrupt(
         id="i-1",
         question={"text": "Which car?"},
@@ -132,7 +160,10 @@ EVERYTHING: list[AnyEvent] = [
         value={"question": {"text": "Which car?"}, "options": ["Merula", "other"]},
         prompt='{"text":"Which car?"}\n\nAlso open:\n- Which year?',
         others=[OpenQuestion(id="i-2", question="Which year?", schema={"type": "integer"})],
-        questions={"i-1": {"question": {"text": "Which car?"}, "options": ["Merula", "other"]}, "i-2": "Which year?"},
+        questions={
+            "i-1": {"question": {"text": "Which car?"}, "options": ["Merula", "other"]},
+            "i-2": "Which year?",
+        },
     ),
     InterruptAnswered(
         id="i-1",
@@ -143,12 +174,18 @@ EVERYTHING: list[AnyEvent] = [
         resume={"i-1": "Merula", "i-2": 2024},
     ),
     MessageSaved(
-        message=MessageBody(id="m-3", role="user", content='{"i-1":"Merula","i-2":2024}', parent="m-2", author="ada")
+        message=MessageBody(
+            id="m-3", role="user", content='{"i-1":"Merula","i-2":2024}', parent="m-2", author="ada"
+        )
     ),
     Interaction(source="specs", target="synthesis", kind="handoff", query="power?"),
     answer(" five"),
-    AgentComplete(span="1.3", agent="specs", role="primary", text="One two three\u2028four\u0085\r\n🙂 five"),
-    MessageSaved(message=MessageBody(id="m-4", role="assistant", content="…", parent="m-3", author="specs")),
+    AgentComplete(
+        span="1.3", agent="specs", role="primary", text="One two three\u2028four\u0085\r\n🙂 five"
+    ),
+    MessageSaved(
+        message=MessageBody(id="m-4", role="assistant", content="…", parent="m-3", author="specs")
+    ),
     Progress(value=1.0, stage="finishing", message="Done"),
     complete(
         " five",
@@ -165,8 +202,21 @@ FAILED: list[AnyEvent] = [
     Progress(value=0.0, stage="starting", message="Processing started"),
     AgentStart(span="1.1", agent="specs", role="primary"),
     answer("Half", span="1.1"),
-    AgentError(span="1.1", agent="specs", role="primary", code="MODEL_CUT", message="It stopped.", recoverable=False),
-    RunError(code="MODEL_CUT", message="It stopped.", retryable=True, partial_message_id="m-2", partial_text="Half"),
+    AgentError(
+        span="1.1",
+        agent="specs",
+        role="primary",
+        code="MODEL_CUT",
+        message="It stopped.",
+        recoverable=False,
+    ),
+    RunError(
+        code="MODEL_CUT",
+        message="It stopped.",
+        retryable=True,
+        partial_message_id="m-2",
+        partial_text="Half",
+    ),
 ]
 CANCELLED: list[AnyEvent] = [
     start(),
@@ -215,7 +265,9 @@ def recorded(events: list[AnyEvent], gaps: list[int] | None = None) -> list[Reco
     """Events as the log would give them, a second apart unless `gaps` (milliseconds) are given."""
     at, found = AT, []
     for index, event in enumerate(events):
-        found.append(Recorded(thread_id=THREAD, seq=index + 1, run_id=RUN, attempt=1, at=at, event=event))
+        found.append(
+            Recorded(thread_id=THREAD, seq=index + 1, run_id=RUN, attempt=1, at=at, event=event)
+        )
         at += gaps[index % len(gaps)] if gaps else 1000
     return found
 
@@ -253,13 +305,19 @@ _texts = st.sampled_from(["a", "b", "ab", "a b", " ", "x" * 60])
 _spans = st.sampled_from(["1.1", "1.2", "2.1"])
 _answers = st.builds(answer, _texts, _spans, part=st.sampled_from([0, 0, 1]))
 _text_ends = st.builds(
-    AgentTextEnd, span=_spans, agent=st.just("specs"), part=st.sampled_from([0, 1]), calls_tools=st.booleans()
+    AgentTextEnd,
+    span=_spans,
+    agent=st.just("specs"),
+    part=st.sampled_from([0, 1]),
+    calls_tools=st.booleans(),
 )
 _taken_back = st.builds(
     lambda span, part: RunAttempt(
         attempt=1,
         reason=NO_ANSWER,
-        supersedes=Superseded(after=0, agents=["specs"], spans=[], texts=[TextRef(span=span, part=part)]),
+        supersedes=Superseded(
+            after=0, agents=["specs"], spans=[], texts=[TextRef(span=span, part=part)]
+        ),
     ),
     _spans,
     st.sampled_from([0, 1]),
@@ -267,7 +325,9 @@ _taken_back = st.builds(
 _steps = st.builds(
     Progress,
     value=st.sampled_from([0.0, 0.1, 0.6]),
-    stage=st.sampled_from(["starting", "agent_routing", "rag_retrieval", "generating", "finishing"]),
+    stage=st.sampled_from(
+        ["starting", "agent_routing", "rag_retrieval", "generating", "finishing"]
+    ),
     message=st.just("…"),
 )
 _middle = st.one_of(
@@ -278,7 +338,9 @@ _middle = st.one_of(
     _text_ends,
     _taken_back,
     _steps,
-    st.sampled_from([event for event in EVERYTHING[2:-1] if not isinstance(event, AgentChunk | RunAttempt)]),
+    st.sampled_from(
+        [event for event in EVERYTHING[2:-1] if not isinstance(event, AgentChunk | RunAttempt)]
+    ),
 )
 _ends = st.sampled_from([[], EVERYTHING[-1:], FAILED[-1:], CANCELLED[-1:]])
 
@@ -289,11 +351,17 @@ def runs(draw: st.DrawFn) -> list[Recorded]:
     middle = draw(st.lists(_middle, max_size=25))
     gaps = draw(st.lists(st.sampled_from([0, 1, 100, 251]), min_size=1, max_size=5))
     return recorded(
-        [draw(st.sampled_from([start(), EVERYTHING[0], start(chunk_words=2)])), *middle, *draw(_ends)], gaps
+        [
+            draw(st.sampled_from([start(), EVERYTHING[0], start(chunk_words=2)])),
+            *middle,
+            *draw(_ends),
+        ],
+        gaps,
     )
 
 
 _completions = st.builds(AgentComplete, span=_spans, agent=st.just("specs"), text=st.just(""))
 texts_and_retries = st.lists(
-    st.one_of(_answers, _answers, st.builds(retry, _spans), _text_ends, _completions, _taken_back), max_size=25
+    st.one_of(_answers, _answers, st.builds(retry, _spans), _text_ends, _completions, _taken_back),
+    max_size=25,
 )

@@ -1,4 +1,7 @@
-"""The vocabularies that all are tested: those of the product, and the one that the documentation shows."""
+"""The vocabularies that all are tested:
+
+those of the product, and the one that the documentation shows.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ TABLE: dict[str, Dialect] = {**DIALECTS, Toy.name: Toy()}
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """For as long as the block lasts, the product's table has all these rows; servers that start in it, too."""
+    """For as long as the block lasts, the product's table has all these rows; servers that start in
+    it, too.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name, dialect in TABLE.items():
             patch.setitem(DIALECTS, name, dialect)

@@ -69,15 +69,15 @@ def shown(*events: AnyEvent) -> list[str]:
 
 
 def test_after_a_supersession_nothing_is_said_twice() -> None:
-    assert shown(answer("One two"), retry("1.3"), answer("One"), answer(" two"), answer(" three")) == [
-        *("One two", "", "", "", " three")
-    ]
+    assert shown(
+        answer("One two"), retry("1.3"), answer("One"), answer(" two"), answer(" three")
+    ) == [*("One two", "", "", "", " three")]
 
 
 def test_a_text_that_differs_from_what_was_shown_is_not_sent() -> None:
-    assert shown(answer("One two"), retry("1.3"), answer("One "), answer("three"), answer(" four five six")) == [
-        *("One two", "", "", "", "")
-    ]
+    assert shown(
+        answer("One two"), retry("1.3"), answer("One "), answer("three"), answer(" four five six")
+    ) == [*("One two", "", "", "", "")]
 
 
 def test_a_second_retry_can_come_back_to_what_was_shown() -> None:
@@ -96,12 +96,21 @@ def done(span: str) -> AgentComplete:
 
 def test_a_second_text_of_an_agent_follows_after_a_blank_line() -> None:
     assert shown(
-        answer("Look.", "1"), ended("1", tools=True), answer("It is", "1", part=1), answer(" 3.", "1", part=1)
+        answer("Look.", "1"),
+        ended("1", tools=True),
+        answer("It is", "1", part=1),
+        answer(" 3.", "1", part=1),
     ) == [*("Look.", "", "\n\nIt is", " 3.")]
 
 
 def test_texts_that_come_at_once_are_shown_one_after_the_other() -> None:
-    events = [answer("A", "1"), answer("B", "1", part=1), answer("a", "1"), ended("1"), answer("b", "1", part=1)]
+    events = [
+        answer("A", "1"),
+        answer("B", "1", part=1),
+        answer("a", "1"),
+        ended("1"),
+        answer("b", "1", part=1),
+    ]
     assert shown(*events) == ["A", "", "a", "\n\nB", "b"]
 
 
@@ -112,13 +121,21 @@ def test_what_another_agent_says_waits_until_it_is_known_to_stand() -> None:
 
 
 def test_after_a_preamble_another_agent_is_shown_at_once() -> None:
-    assert shown(answer("I ask B.", "1"), ended("1", tools=True), answer("B.", "2")) == ["I ask B.", "", "\n\nB."]
+    assert shown(answer("I ask B.", "1"), ended("1", tools=True), answer("B.", "2")) == [
+        "I ask B.",
+        "",
+        "\n\nB.",
+    ]
 
 
 def test_what_an_agent_says_after_whom_others_run_is_kept_to_the_end() -> None:
     text = ShownText()
     passing = AgentStart(span="1", agent="specs", passing=True)
-    assert [said(text, event) for event in (passing, answer("SAFE", "1"), answer("A", "2"))] == ["", "", "A"]
+    assert [said(text, event) for event in (passing, answer("SAFE", "1"), answer("A", "2"))] == [
+        "",
+        "",
+        "A",
+    ]
     assert text.rest("A and more") == " and more"
 
 
@@ -133,7 +150,9 @@ def test_times_are_iso_8601_with_milliseconds_and_z(moment: datetime) -> None:
     text = iso(at)
     assert text.endswith("Z")
     assert len(text) == len("2026-02-08T12:00:00.000Z")
-    assert datetime.fromisoformat(text) == datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000)
+    assert datetime.fromisoformat(text) == datetime.fromtimestamp(at // 1000, UTC).replace(
+        microsecond=at % 1000 * 1000
+    )
 
 
 class Many(Fold):
@@ -147,7 +166,10 @@ class Many(Fold):
 
 @given(st.integers(1, 2**40), st.integers(1, 60), st.data())
 def test_the_number_of_a_frame_is_its_place(seq: int, count: int, data: st.DataObject) -> None:
-    """Over JSON and back: the last frame of an event completes it, those before it are counted in hundredths."""
+    """Over JSON and back:
+
+    the last frame of an event completes it, those before it are counted in hundredths.
+    """
     event = Recorded(thread_id="t", seq=seq, run_id="r", attempt=1, at=1, event=answer("x"))
     fold = Many()
     fold.count = count
@@ -155,5 +177,7 @@ def test_the_number_of_a_frame_is_its_place(seq: int, count: int, data: st.DataO
     numbers = [frame.seq for frame in frames]
     assert numbers == [plain(frame)["seq"] for frame in frames]
     k = data.draw(st.integers(0, count - 1))
-    assert place(json.loads(json.dumps(numbers[k]))) == ((seq, k) if k < count - 1 else (seq, ALL_FRAMES))
+    assert place(json.loads(json.dumps(numbers[k]))) == (
+        (seq, k) if k < count - 1 else (seq, ALL_FRAMES)
+    )
     assert numbers == sorted(set(numbers))

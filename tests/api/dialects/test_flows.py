@@ -84,7 +84,7 @@ def failure(code: str) -> RunError:
     return RunError(code=code, message="It stopped.", retryable=False, partial_text="Half")
 
 
-# -------------------------------------------------------------------------------------------------------- one turn
+# -- one turn --------------------------------------------------------------------------------------
 
 
 def test_a_short_flow_frame_by_frame() -> None:
@@ -97,7 +97,12 @@ def test_a_short_flow_frame_by_frame() -> None:
         agent_id="greeter",
     )
     check_flows(told)
-    element = {"flow_id": RUN, "element_id": "say", "element_type": "template", "element_name": "Say it"}
+    element = {
+        "flow_id": RUN,
+        "element_id": "say",
+        "element_type": "template",
+        "element_name": "Say it",
+    }
     outputs = {"output": "Hi you"}
     assert [(frame["type"], frame["data"]) for frame in told] == [
         ("status", {"message": "Preparing the flow…", "state": "preparing"}),
@@ -105,7 +110,10 @@ def test_a_short_flow_frame_by_frame() -> None:
         ("element_started", {**element, "backtracking": False}),
         ("llm_chunk", {"flow_id": RUN, "element_id": "say", "content": "Hi ", "metadata": {}}),
         ("llm_chunk", {"flow_id": RUN, "element_id": "say", "content": "you", "metadata": {}}),
-        ("element_completed", {**element, "backtracking": False, "outputs": outputs, "execution_time": 1.5}),
+        (
+            "element_completed",
+            {**element, "backtracking": False, "outputs": outputs, "execution_time": 1.5},
+        ),
         ("final_output", {"flow_id": RUN, "text_output": "Hi you", "proposed_transaction": None}),
         (
             "flow_completed",
@@ -122,8 +130,12 @@ def test_a_short_flow_frame_by_frame() -> None:
 
 def test_every_frame_has_its_type_its_data_and_the_time_of_its_event_in_seconds() -> None:
     told = frames(answer("Hi"), complete("Hi"))
-    assert [set(frame) for frame in told] == [{"type", "data", "timestamp", "seq", "run_id"}] * len(told)
-    assert [frame["timestamp"] for frame in told] == [AT / 1000] * 2 + [AT / 1000 + 2] + [AT / 1000 + 3] * 2
+    assert [set(frame) for frame in told] == [{"type", "data", "timestamp", "seq", "run_id"}] * len(
+        told
+    )
+    assert [frame["timestamp"] for frame in told] == [AT / 1000] * 2 + [AT / 1000 + 2] + [
+        AT / 1000 + 3
+    ] * 2
 
 
 @given(st.lists(st.text("ab \n\u2028\x85\r🙂", min_size=1, max_size=9), max_size=30))
@@ -143,21 +155,31 @@ def test_an_answer_that_says_more_than_was_streamed_is_told_to_its_end(streamed:
 
 
 def test_elements_may_interleave_and_never_go_back() -> None:
-    told = frames(began("a"), began("b"), ended("b", "2"), ended("a", "1"), answer("x"), complete("x"))
+    told = frames(
+        began("a"), began("b"), ended("b", "2"), ended("a", "1"), answer("x"), complete("x")
+    )
     check_flows(told)
-    kinds = [(frame["type"], frame["data"]["element_id"]) for frame in told if frame["type"].startswith("element")]
+    kinds = [
+        (frame["type"], frame["data"]["element_id"])
+        for frame in told
+        if frame["type"].startswith("element")
+    ]
     assert kinds == [
         ("element_started", "a"),
         ("element_started", "b"),
         ("element_completed", "b"),
         ("element_completed", "a"),
     ]
-    assert not any(data["backtracking"] for data in of("element_started", told) + of("element_completed", told))
+    assert not any(
+        data["backtracking"] for data in of("element_started", told) + of("element_completed", told)
+    )
     assert of("flow_completed", told)[0]["execution_order"] == ["a", "b"]
 
 
 def test_an_element_that_is_executed_in_rounds_stands_in_the_order_each_time() -> None:
-    told = frames(began("a", "1"), ended("a", "x", "1"), began("a", "2"), ended("a", "y", "2"), complete(""))
+    told = frames(
+        began("a", "1"), ended("a", "x", "1"), began("a", "2"), ended("a", "y", "2"), complete("")
+    )
     end = of("flow_completed", told)[0]
     assert (end["execution_order"], end["element_outputs"]) == (["a", "a"], {"a": {"output": "y"}})
 
@@ -172,12 +194,14 @@ def test_an_element_that_is_executed_in_rounds_stands_in_the_order_each_time() -
         (began("a", role="primary", kind="step", title="Greeting"), "step", "Greeting"),
     ],
 )
-def test_an_element_has_the_type_and_the_name_of_its_node(event: AgentStart, kind: str, name: str) -> None:
+def test_an_element_has_the_type_and_the_name_of_its_node(
+    event: AgentStart, kind: str, name: str
+) -> None:
     (element,) = of("element_started", frames(event))
     assert (element["element_type"], element["element_name"]) == (kind, name)
 
 
-# -------------------------------------------------------------------------------------------------------- outputs
+# -- outputs ---------------------------------------------------------------------------------------
 
 
 def outputs_of(*events: AnyEvent) -> dict[str, Any]:
@@ -198,7 +222,9 @@ def test_a_nodes_own_value_is_its_output() -> None:
 
 def test_a_classifiers_choice_is_its_output() -> None:
     chosen = Interaction(source="c", target="car", kind="route", query="?")
-    told = outputs_of(began("c", role="classifier"), chosen, ended("c", role="classifier"), began("d"), ended("d"))
+    told = outputs_of(
+        began("c", role="classifier"), chosen, ended("c", role="classifier"), began("d"), ended("d")
+    )
     assert told == {"c": {"output": "car"}, "d": {}}
 
 
@@ -209,13 +235,21 @@ def test_what_was_found_belongs_to_the_element_that_searched() -> None:
             Sources(query=source, hits=[HIT]),
         ]
 
-    told = outputs_of(began("a"), began("b"), *searches("b"), ended("a", "x"), ended("b", "y"), began("c"), ended("c"))
+    told = outputs_of(
+        began("a"),
+        began("b"),
+        *searches("b"),
+        ended("a", "x"),
+        ended("b", "y"),
+        began("c"),
+        ended("c"),
+    )
     assert (told["a"], told["c"]) == ({"output": "x"}, {})
     assert told["b"]["output"] == "y"
     assert [hit["id"] for hit in told["b"]["sources"]] == [HIT.id]
 
 
-# --------------------------------------------------------------------------------------------- drafts and statuses
+# -- drafts and statuses ---------------------------------------------------------------------------
 
 
 def test_drafts_are_told_to_those_who_ask_for_them() -> None:
@@ -238,12 +272,24 @@ def test_reasoning_is_told_to_nobody() -> None:
 @pytest.mark.parametrize(
     ("event", "message", "state"),
     [
-        (Progress(value=0.3, stage="rag_retrieval", message="Searching…"), "Searching…", "retrieving"),
+        (
+            Progress(value=0.3, stage="rag_retrieval", message="Searching…"),
+            "Searching…",
+            "retrieving",
+        ),
         (Progress(value=0.6, stage="generating", message="Writing…"), "Writing…", "executing"),
-        (WorkflowUpdate(workflow_id="w", status="created", message="Hello begins."), "Hello begins.", "preparing"),
+        (
+            WorkflowUpdate(workflow_id="w", status="created", message="Hello begins."),
+            "Hello begins.",
+            "preparing",
+        ),
         (retry("1.3"), "Regenerating the answer…", "preparing"),
         (retry("1.3", reason="resumed"), "Going on…", "preparing"),
-        (AgentError(span="1", agent="a", code="X", message="No.", recoverable=True), "a: No.", "preparing"),
+        (
+            AgentError(span="1", agent="a", code="X", message="No.", recoverable=True),
+            "a: No.",
+            "preparing",
+        ),
     ],
 )
 def test_what_is_going_on_is_a_status(event: AnyEvent, message: str, state: str) -> None:
@@ -251,16 +297,31 @@ def test_what_is_going_on_is_a_status(event: AnyEvent, message: str, state: str)
 
 
 def test_a_state_is_told_once_in_a_row() -> None:
-    stages: list[Any] = ["starting", "agent_routing", "rag_retrieval", "generating", "generating", "finishing"]
-    told = of("status", frames(*(Progress(value=0.1, stage=stage, message="…") for stage in stages)))
+    stages: list[Any] = [
+        "starting",
+        "agent_routing",
+        "rag_retrieval",
+        "generating",
+        "generating",
+        "finishing",
+    ]
+    told = of(
+        "status", frames(*(Progress(value=0.1, stage=stage, message="…") for stage in stages))
+    )
     assert [data["state"] for data in told] == ["preparing", "retrieving", "executing"]
 
 
-# --------------------------------------------------------------------------------------------------- said once more
+# -- said once more --------------------------------------------------------------------------------
 
 
 def test_what_is_said_again_after_a_retry_is_shown_once() -> None:
-    told = frames(answer("One two"), retry("1.3"), answer("One "), answer("two three"), complete("One two three"))
+    told = frames(
+        answer("One two"),
+        retry("1.3"),
+        answer("One "),
+        answer("two three"),
+        complete("One two three"),
+    )
     check_flows(told)
     assert chunks(told) == "One two three"
 
@@ -273,11 +334,17 @@ def test_a_text_that_differs_after_a_retry_comes_whole_at_the_end() -> None:
 
 
 def test_an_element_that_a_crash_interrupted_stands_in_the_order_once() -> None:
-    told = frames(began("a", "1"), retry("1", reason="recovered"), began("a", "2"), ended("a", "x", "2"), complete("x"))
+    told = frames(
+        began("a", "1"),
+        retry("1", reason="recovered"),
+        began("a", "2"),
+        ended("a", "x", "2"),
+        complete("x"),
+    )
     assert of("flow_completed", told)[0]["execution_order"] == ["a"]
 
 
-# --------------------------------------------------------------------------------------------------------- questions
+# -- questions -------------------------------------------------------------------------------------
 
 
 def asking(text: str = "") -> list[AnyEvent]:
@@ -289,14 +356,26 @@ def asking(text: str = "") -> list[AnyEvent]:
 
 
 def test_a_question_ends_its_turn_and_the_answer_begins_another_one() -> None:
-    events = [*asking(), ended("ask", "a", "ask.2", duration_ms=0), answer("Fine: a"), complete("Fine: a")]
+    events = [
+        *asking(),
+        ended("ask", "a", "ask.2", duration_ms=0),
+        answer("Fine: a"),
+        complete("Fine: a"),
+    ]
     told = frames(began("in"), ended("in", "hello"), *events)
     check_flows(told)
     first, second = turns(told)
     assert chunks(first) == of("final_output", first)[0]["text_output"] == "Which?"
     end = of("flow_completed", first)[0]
-    assert end["interrupt"] == {"id": "i", "question": "Which?", "options": ["a", "b"], "schema": None}
-    assert "ask" not in {data["element_id"] for data in of("element_completed", first)}, "it goes on with the answer"
+    assert end["interrupt"] == {
+        "id": "i",
+        "question": "Which?",
+        "options": ["a", "b"],
+        "schema": None,
+    }
+    assert "ask" not in {data["element_id"] for data in of("element_completed", first)}, (
+        "it goes on with the answer"
+    )
     assert [frame["type"] for frame in second][:3] == ["status", "flow_started", "element_started"]
     assert chunks(second) == of("final_output", second)[0]["text_output"] == "Fine: a"
     end = of("flow_completed", second)[0]
@@ -323,7 +402,7 @@ def test_a_question_that_is_no_text_is_told_as_json() -> None:
     assert chunks(frames(Interrupt(id="i", question={"text": "Which?"}))) == '{"text":"Which?"}'
 
 
-# ------------------------------------------------------------------------------------------------------------ errors
+# -- errors ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,9 +415,13 @@ def test_a_question_that_is_no_text_is_told_as_json() -> None:
         (RunCancelled(by="ada", partial_text="Half"), "CANCELLED", None),
     ],
 )
-def test_an_error_says_what_was_done_before_it(end: AnyEvent, code: str, reason: str | None) -> None:
+def test_an_error_says_what_was_done_before_it(
+    end: AnyEvent, code: str, reason: str | None
+) -> None:
     stopped = ended("b", "Half", finish_reason="cancelled")
-    told = frames(began("a"), ended("a", "x"), began("b"), answer("Half", span="b", agent="b"), stopped, end)
+    told = frames(
+        began("a"), ended("a", "x"), began("b"), answer("Half", span="b", agent="b"), stopped, end
+    )
     check_flows(told)
     assert [data["element_id"] for data in of("element_completed", told)] == ["a"]
     (error,) = of("flow_error", told)
@@ -355,7 +438,7 @@ def test_a_flow_may_fail_behind_its_question() -> None:
     assert [turn[-1]["type"] for turn in turns(told)] == ["flow_completed", "flow_error"]
 
 
-# --------------------------------------------------------------------------------------------------- the words around
+# -- the words around ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("typed", [{}, {"type": "message"}])
@@ -377,7 +460,10 @@ def test_a_message_may_leave_its_type_out(typed: dict[str, Any]) -> None:
         dialect="flows",
         message="hi",
         thread_name="s-1",
-        history=(HistoryMessage(role="user", content="a"), HistoryMessage(role="assistant", content="b")),
+        history=(
+            HistoryMessage(role="user", content="a"),
+            HistoryMessage(role="assistant", content="b"),
+        ),
         inputs={"node": {"name": 1}},
     )
     assert FLOWS.read(typed | frame) == Ask(request=request, user="u-1", token="t")
@@ -387,7 +473,9 @@ def test_of_a_long_history_the_last_messages_are_taken() -> None:
     listed = [{"role": "user", "content": f"{number}"} for number in range(HISTORY + 5)]
     ask = FLOWS.read({"message": "hi", "conversation_history": listed})
     assert isinstance(ask, Ask)
-    assert [one.content for one in ask.request.history] == [f"{number}" for number in range(5, HISTORY + 5)]
+    assert [one.content for one in ask.request.history] == [
+        f"{number}" for number in range(5, HISTORY + 5)
+    ]
 
 
 @pytest.mark.parametrize(

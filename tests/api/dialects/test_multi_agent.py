@@ -62,13 +62,22 @@ def test_frames_that_were_made_do_not_change_afterwards() -> None:
     fold = MULTI_AGENT.fold()
     frames = [frame for one in recorded(EVERYTHING) for frame in fold.feed(one)]
     late = [plain(f)["interactions"] for f in frames if plain(f)["type"] == "complete"]
-    at_once = [f["interactions"] for f in data_of(MULTI_AGENT, recorded(EVERYTHING)) if f["type"] == "complete"]
+    at_once = [
+        f["interactions"]
+        for f in data_of(MULTI_AGENT, recorded(EVERYTHING))
+        if f["type"] == "complete"
+    ]
     assert late == at_once
 
 
 def test_agents_that_do_not_answer_are_marked_internal() -> None:
     marked = {f["agent"]: f.get("internal", False) for f in frames_of(EVERYTHING, "agent_start")}
-    assert marked == {"classifier": True, "maintenance": True, "troubleshooting": True, "specs": False}
+    assert marked == {
+        "classifier": True,
+        "maintenance": True,
+        "troubleshooting": True,
+        "specs": False,
+    }
 
 
 def test_drafts_are_sent_only_where_they_were_asked_for() -> None:
@@ -83,7 +92,9 @@ def test_complete_repeats_all_interactions() -> None:
     assert [(i["from_agent"], i["to_agent"], i["query"]) for i in last["interactions"]] == [
         (i["from_agent"], i["to_agent"], i["query"]) for i in told
     ]
-    assert {"from_agent", "to_agent", "query", "response", "metadata", "timestamp"} == set(last["interactions"][0])
+    assert {"from_agent", "to_agent", "query", "response", "metadata", "timestamp"} == set(
+        last["interactions"][0]
+    )
 
 
 def test_complete_is_never_empty() -> None:
@@ -95,7 +106,11 @@ def test_an_error_is_followed_by_what_there_is() -> None:
     for events, code in ((FAILED, "MODEL_CUT"), (CANCELLED, "CANCELLED")):
         error, last = frames_of(events)[-2:]
         assert (error["type"], error["code"], error["agent"]) == ("error", code, None)
-        assert (last["type"], last["response"], last["metadata"]["partial"]) == ("complete", "Half", True)
+        assert (last["type"], last["response"], last["metadata"]["partial"]) == (
+            "complete",
+            "Half",
+            True,
+        )
     assert frames_of(NEVER_BEGUN)[-1]["type"] == "error"
 
 
@@ -142,7 +157,9 @@ def test_what_a_client_may_say() -> None:
     assert MULTI_AGENT.read({"type": "ping"}) == Ping()
     assert MULTI_AGENT.read({"type": "cancel"}) == Cancel()
     assert MULTI_AGENT.read({"type": "disconnect"}) == Leave()
-    assert MULTI_AGENT.read({"type": "resume", "run_id": "r", "last_seq": 3}) == Resume(run_id="r", after=3)
+    assert MULTI_AGENT.read({"type": "resume", "run_id": "r", "last_seq": 3}) == Resume(
+        run_id="r", after=3
+    )
     for frame in (
         {"type": "multi_agent_request", "request": {"query": "hi"}},
         {"type": "request", "query": "hi"},
@@ -164,7 +181,12 @@ def test_other_frames_are_refused(frame: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [{"context": []}, {"context": {"session_id": 1}}, {"supporting_agents": "specs"}, {"primary_agent": 1}],
+    [
+        {"context": []},
+        {"context": {"session_id": 1}},
+        {"supporting_agents": "specs"},
+        {"primary_agent": 1},
+    ],
 )
 def test_fields_of_the_wrong_shape_are_refused(request_: dict[str, Any]) -> None:
     with pytest.raises(Problem) as refused:
@@ -179,4 +201,7 @@ def test_the_words_around_a_login() -> None:
         "connection_id": "c-1",
         "timestamp": "2026-02-02T02:40:00.000Z",
     }
-    assert plain(MULTI_AGENT.refused(Problem("AUTH_INVALID", "Invalid token"), AT))["code"] == "AUTH_INVALID"
+    assert (
+        plain(MULTI_AGENT.refused(Problem("AUTH_INVALID", "Invalid token"), AT))["code"]
+        == "AUTH_INVALID"
+    )

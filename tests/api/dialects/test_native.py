@@ -23,7 +23,9 @@ ENVELOPE = ("thread_id", "seq", "run_id", "attempt", "at")
 @given(runs())
 def test_a_frame_holds_everything_that_was_recorded(events: list[Recorded]) -> None:
     for one, frame in zip(events, data_of(NATIVE, events), strict=True):
-        assert {name: frame[name] for name in ENVELOPE} == {name: getattr(one, name) for name in ENVELOPE}
+        assert {name: frame[name] for name in ENVELOPE} == {
+            name: getattr(one, name) for name in ENVELOPE
+        }
         assert msgspec.convert(frame, AnyEvent) == one.event
 
 
@@ -39,8 +41,12 @@ def test_what_a_client_may_say() -> None:
     assert NATIVE.read({"type": "cancel", "run_id": "r"}) == Cancel(run_id="r")
     assert NATIVE.read({"type": "resume", "run_id": "r", "after": 3}) == Resume(run_id="r", after=3)
     assert NATIVE.read({"type": "resume", "thread_id": "t"}) == Resume(thread_id="t")
-    assert NATIVE.read({"type": "answer", "run_id": "r", "answer": None}) == AnswerQuestion(run_id="r", answer=None)
-    asked = NATIVE.read({"type": "message", "message": "hi", "thread_id": "t", "idempotency_key": "k"})
+    assert NATIVE.read({"type": "answer", "run_id": "r", "answer": None}) == AnswerQuestion(
+        run_id="r", answer=None
+    )
+    asked = NATIVE.read(
+        {"type": "message", "message": "hi", "thread_id": "t", "idempotency_key": "k"}
+    )
     assert asked == Ask(request=Request(message="hi", thread_id="t", idempotency_key="k"))
 
 
@@ -96,7 +102,18 @@ def test_a_message_says_who_and_how() -> None:
 
 def test_the_words_around_a_login() -> None:
     ada = Principal(id="ada", email="secret@x")
-    assert plain(NATIVE.welcome("", ada, True, AT)) == {"type": "auth_success", "user": {"id": "ada"}, "at": AT}
+    assert plain(NATIVE.welcome("", ada, True, AT)) == {
+        "type": "auth_success",
+        "user": {"id": "ada"},
+        "at": AT,
+    }
     assert NATIVE.welcome("", ada, False, AT) is None
-    assert plain(NATIVE.refused(Problem("AUTH_INVALID", "Invalid token"), AT))["type"] == "auth_error"
-    assert plain(NATIVE.reset(1, 9, AT)) == {"type": "stream_reset", "first": 1, "last": 9, "at": AT}
+    assert (
+        plain(NATIVE.refused(Problem("AUTH_INVALID", "Invalid token"), AT))["type"] == "auth_error"
+    )
+    assert plain(NATIVE.reset(1, 9, AT)) == {
+        "type": "stream_reset",
+        "first": 1,
+        "last": 9,
+        "at": AT,
+    }

@@ -45,7 +45,9 @@ from tests.api.recordings import SUPERSEDED
 SESSIONS = Sessions()
 ASKED = Interrupt(id="i", question="Which car?")
 TOLD = InterruptAnswered(id="i", answer="Merula", by="ada", message_id="m-3", reply_id="m-4")
-texts = st.text(st.sampled_from("ab \n\t\u2028\u0085\r\u00a0🙂"), max_size=80) | st.text(max_size=40)
+texts = st.text(st.sampled_from("ab \n\t\u2028\u0085\r\u00a0🙂"), max_size=80) | st.text(
+    max_size=40
+)
 
 
 def shown(events: list[AnyEvent]) -> list[str]:
@@ -73,11 +75,13 @@ def split(text: str, cuts: list[int]) -> list[str]:
     return [text[a:b] for a, b in pairwise(edges)]
 
 
-# ------------------------------------------------------------------------------------------------ the order
+# -- the order -------------------------------------------------------------------------------------
 
 
 def test_an_answer_is_a_start_tokens_and_an_end_of_one_stored_message() -> None:
-    frames = data_of(SESSIONS, recorded([start(), answer("Hello "), answer("there"), complete("Hello there")]))
+    frames = data_of(
+        SESSIONS, recorded([start(), answer("Hello "), answer("there"), complete("Hello there")])
+    )
     assert [frame["type"] for frame in frames] == ["start", "token", "token", "end"]
     assert frames[0]["messageId"] == frames[-1]["messageId"] == start().reply_id
     assert [frame["content"] for frame in frames[1:-1]] == ["Hello ", "there"]
@@ -94,24 +98,45 @@ def test_an_error_ends_the_stream_with_what_was_said() -> None:
 
 def test_an_answer_that_was_never_streamed_is_a_token() -> None:
     assert shown([start(), complete("All at once")]) == ["start", "All at once", "end"]
-    assert shown([start(), answer("All "), complete("All at once")]) == ["start", "All ", "at once", "end"]
+    assert shown([start(), answer("All "), complete("All at once")]) == [
+        "start",
+        "All ",
+        "at once",
+        "end",
+    ]
     assert shown([start(), complete("")]) == ["start", "end"]
 
 
 def test_drafts_are_not_shown() -> None:
-    assert shown([start(), answer("hidden", channel="draft"), answer("hidden", channel="reasoning")]) == ["start"]
+    assert shown(
+        [start(), answer("hidden", channel="draft"), answer("hidden", channel="reasoning")]
+    ) == ["start"]
 
 
-# ------------------------------------------------------------------------------------------- text that is taken back
+# -- text that is taken back -----------------------------------------------------------------------
 
 
 def test_after_a_supersession_nothing_is_said_twice() -> None:
-    events = [start(), answer("One two"), retry("1.3"), answer("One"), answer(" two three"), complete("One two three")]
+    events = [
+        start(),
+        answer("One two"),
+        retry("1.3"),
+        answer("One"),
+        answer(" two three"),
+        complete("One two three"),
+    ]
     assert shown(events) == ["start", "One two", " three", "end"]
 
 
 def test_a_text_that_diverges_is_for_the_client_to_fetch() -> None:
-    events = [start(), answer("One two"), retry("1.3"), answer("One t"), answer("hree"), complete("One three")]
+    events = [
+        start(),
+        answer("One two"),
+        retry("1.3"),
+        answer("One t"),
+        answer("hree"),
+        complete("One three"),
+    ]
     assert shown(events) == ["start", "One two", "end"]
 
 
@@ -136,7 +161,9 @@ def test_no_token_says_what_has_been_taken_back(events: list[Recorded]) -> None:
         for frame in fold.feed(one):
             if plain(frame)["type"] == "start":
                 said = ""
-            if plain(frame)["type"] == "token" and not isinstance(one.event, RunComplete | Interrupt):
+            if plain(frame)["type"] == "token" and not isinstance(
+                one.event, RunComplete | Interrupt
+            ):
                 said += plain(frame)["content"]
                 assert now.text.startswith(said)
 
@@ -149,20 +176,39 @@ def test_what_a_client_accumulates_is_what_is_stored(kind: str, events: list[Rec
         assert messages(events)[-1] == end.partial_text
 
 
-# ------------------------------------------------------------------------------------------------ questions
+# -- questions -------------------------------------------------------------------------------------
 
 
 def test_a_question_is_an_answer_and_what_follows_begins_with_a_start() -> None:
     events = [start(), ASKED, TOLD, answer("So "), answer("it is"), complete("So it is")]
     assert shown(events) == ["start", "Which car?", "end", "start", "So ", "it is", "end"]
-    ids = [frame["messageId"] for frame in data_of(SESSIONS, recorded(events)) if "messageId" in frame]
+    ids = [
+        frame["messageId"] for frame in data_of(SESSIONS, recorded(events)) if "messageId" in frame
+    ]
     assert ids == ["m-2", "m-2", "m-4", "m-4"]
 
 
 def test_the_message_behind_an_answer_is_told_from_its_beginning() -> None:
     """Whether the node that asked said it again, or another one goes on."""
-    again = [answer("Well: "), ASKED, TOLD, retry("1.3"), answer("Well: "), answer("Merula"), complete("Well: Merula")]
-    assert shown([start(), *again]) == ["start", "Well: ", "\n\nWhich car?", "end", "start", "Well: ", "Merula", "end"]
+    again = [
+        answer("Well: "),
+        ASKED,
+        TOLD,
+        retry("1.3"),
+        answer("Well: "),
+        answer("Merula"),
+        complete("Well: Merula"),
+    ]
+    assert shown([start(), *again]) == [
+        "start",
+        "Well: ",
+        "\n\nWhich car?",
+        "end",
+        "start",
+        "Well: ",
+        "Merula",
+        "end",
+    ]
     on = [answer("Well: "), ASKED, TOLD, answer("Merula", span="2.1"), complete("Merula")]
     assert messages(recorded([start(), *on])) == ["Well: \n\nWhich car?", "Merula"]
 
@@ -172,13 +218,15 @@ def test_a_question_of_any_kind_is_text(question: Any, text: str) -> None:
     assert shown([start(), Interrupt(id="i", question=question)]) == ["start", text, "end"]
 
 
-# ------------------------------------------------------------------------------------------------ fixed chunks
+# -- fixed chunks ----------------------------------------------------------------------------------
 
 
 @given(texts, st.integers(1, 5), st.lists(st.integers(0, 80), max_size=8))
 @example("  one two\n\nthree  four five ", 2, [3])
 @example("one two", 2, [])
-def test_pieces_are_so_many_words_and_add_up_to_the_text(text: str, words: int, cuts: list[int]) -> None:
+def test_pieces_are_so_many_words_and_add_up_to_the_text(
+    text: str, words: int, cuts: list[int]
+) -> None:
     cutter = Pieces(words)
     pieces = [piece for part in split(text, cuts) for piece in cutter.cut(part)]
     rest = cutter.rest()
@@ -191,7 +239,9 @@ def test_pieces_are_so_many_words_and_add_up_to_the_text(text: str, words: int, 
 
 
 @given(texts, st.integers(0, 5), st.lists(st.integers(0, 80), max_size=8))
-def test_tokens_are_the_pieces_of_the_text_however_it_was_recorded(text: str, words: int, cuts: list[int]) -> None:
+def test_tokens_are_the_pieces_of_the_text_however_it_was_recorded(
+    text: str, words: int, cuts: list[int]
+) -> None:
     options = {"chunk_words": words} if words else {}
     parts = split(text, cuts)
     events = [start(**options), *(answer(part) for part in parts), complete(text)]
@@ -207,7 +257,12 @@ def test_tokens_are_the_pieces_of_the_text_however_it_was_recorded(text: str, wo
 
 def test_a_token_goes_out_when_it_is_complete() -> None:
     fold = SESSIONS.fold()
-    events = recorded([start(chunk_words=3), *(answer(word) for word in ("One ", "two ", "three ", "four ", "five"))])
+    events = recorded(
+        [
+            start(chunk_words=3),
+            *(answer(word) for word in ("One ", "two ", "three ", "four ", "five")),
+        ]
+    )
     told = [[plain(frame).get("content") for frame in fold.feed(one)] for one in events]
     assert told == [[None], [], [], [], ["One two three "], []]
 
@@ -232,7 +287,7 @@ def test_a_pause_is_for_tokens_alone() -> None:
     assert [frame.pause for one in events for frame in fold.feed(one)] == [0, 100, 100, 0]
 
 
-# ------------------------------------------------------------------------------------------------ words
+# -- words -----------------------------------------------------------------------------------------
 
 
 def request_of(**body: Any) -> Request:

@@ -33,26 +33,32 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return TABLE[request.param]
 
 
-# ------------------------------------------------------------------------------------------------ resuming
+# -- resuming --------------------------------------------------------------------------------------
 
 
 def test_the_same_events_give_the_same_bytes(dialect: Dialect, events: list[Recorded]) -> None:
     assert framed(dialect, events) == framed(dialect, events)
 
 
-def test_a_stream_cut_behind_any_frame_resumes_exactly(dialect: Dialect, events: list[Recorded]) -> None:
+def test_a_stream_cut_behind_any_frame_resumes_exactly(
+    dialect: Dialect, events: list[Recorded]
+) -> None:
     whole = framed(dialect, events)
     for had, (cursor, _) in enumerate(whole, 1):
         assert framed(dialect, events, read_cursor(cursor)) == whole[had:]
 
 
-def test_frames_do_not_depend_on_how_the_log_was_read(dialect: Dialect, events: list[Recorded]) -> None:
+def test_frames_do_not_depend_on_how_the_log_was_read(
+    dialect: Dialect, events: list[Recorded]
+) -> None:
     assert framed(dialect, events, cuts=list(range(len(events)))) == framed(dialect, events)
 
 
 @given(runs(), st.lists(st.integers(0, 27), max_size=4))
 @example(recorded(EVERYTHING), [])
-def test_any_run_resumes_exactly_however_it_is_read(events: list[Recorded], cuts: list[int]) -> None:
+def test_any_run_resumes_exactly_however_it_is_read(
+    events: list[Recorded], cuts: list[int]
+) -> None:
     for dialect in TABLE.values():
         whole = framed(dialect, events, cuts=list(range(len(events))))
         assert framed(dialect, events, cuts=cuts) == whole
@@ -67,7 +73,7 @@ def test_cursors_only_grow(events: list[Recorded]) -> None:
         assert cursors == sorted(set(cursors))
 
 
-# ------------------------------------------------------------------------------------------------ meaning
+# -- meaning ---------------------------------------------------------------------------------------
 
 
 def test_every_event_is_mapped_or_left_out_on_purpose(dialect: Dialect) -> None:
@@ -86,7 +92,10 @@ def test_every_event_is_mapped_or_left_out_on_purpose(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_frames_are_what_they_were(name: str) -> None:
-    """Golden files; `UPDATE_GOLDEN=1 pytest …` writes them anew. In which order fields stand is of no account."""
+    """Golden files; `UPDATE_GOLDEN=1 pytest …` writes them anew.
+
+    In which order fields stand is of no account.
+    """
     runs_ = FIXED.items()
     lines = [line for run, events in runs_ for line in _golden(TABLE[name], run, recorded(events))]
     path = GOLDEN / f"{name}.jsonl"
@@ -112,7 +121,9 @@ def test_no_golden_file_is_left_behind() -> None:
     assert {path.stem for path in GOLDEN.glob("*.jsonl")} == set(TABLE)
 
 
-def test_frames_come_in_the_documents_order(dialect: Dialect, kind: str, events: list[Recorded]) -> None:
+def test_frames_come_in_the_documents_order(
+    dialect: Dialect, kind: str, events: list[Recorded]
+) -> None:
     fold = dialect.fold()
     frames = [frame for one in events for frame in fold.feed(one)]
     shown = [frame.data if isinstance(frame.data, str) else plain(frame) for frame in frames]
@@ -143,7 +154,7 @@ def test_every_kind_of_frame_is_told_apart(dialect: Dialect) -> None:
         assert len(tags) == len(set(tags))
 
 
-# -------------------------------------------------------------------------------------------- the socket's words
+# -- the socket's words ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -168,23 +179,57 @@ def test_a_pong_is_a_pong(dialect: Dialect) -> None:
 
 def test_replies_are_those_of_the_registry(dialect: Dialect) -> None:
     somebody, problem = Principal(id="somebody"), Problem("AUTH_INVALID", "Invalid token")
-    replies = [dialect.welcome("c", somebody, True, AT), dialect.refused(problem, AT), dialect.reset(1, 2, AT)]
+    replies = [
+        dialect.welcome("c", somebody, True, AT),
+        dialect.refused(problem, AT),
+        dialect.reset(1, 2, AT),
+    ]
     if dialect.asks:
         assert {type(reply) for reply in replies if reply is not None} <= set(dialect.sends)
 
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 _types = st.sampled_from(
-    ["auth", "message", "multi_agent_request", "request", "resume", "cancel", "answer", "ping", "disconnect"]
+    [
+        "auth",
+        "message",
+        "multi_agent_request",
+        "request",
+        "resume",
+        "cancel",
+        "answer",
+        "ping",
+        "disconnect",
+    ]
 )
 _fields = st.sampled_from(
     [
-        *("token", "message", "session_id", "customer_id", "run_id", "thread_id", "last_seq", "after", "answer"),
-        *("query", "content", "request", "context", "primary_agent", "supporting_agents", "coordination_mode"),
+        *(
+            "token",
+            "message",
+            "session_id",
+            "customer_id",
+            "run_id",
+            "thread_id",
+            "last_seq",
+            "after",
+            "answer",
+        ),
+        *(
+            "query",
+            "content",
+            "request",
+            "context",
+            "primary_agent",
+            "supporting_agents",
+            "coordination_mode",
+        ),
         *("agents", "mode", "graph", "on_busy", "idempotency_key", "inputs", "config"),
         *("user_id", "conversation_history", "initial_inputs", "agent_id"),
     ]
@@ -192,7 +237,9 @@ _fields = st.sampled_from(
 
 
 @given(st.fixed_dictionaries({"type": _types | _json}), st.dictionaries(_fields, _json, max_size=5))
-def test_any_object_is_understood_or_refused_with_a_code(typed: dict[str, Any], rest: dict[str, Any]) -> None:
+def test_any_object_is_understood_or_refused_with_a_code(
+    typed: dict[str, Any], rest: dict[str, Any]
+) -> None:
     for dialect in TABLE.values():
         try:
             dialect.read(typed | rest)

@@ -49,7 +49,9 @@ OPENING: list[AnyEvent] = [start(), MessageSaved(message=USER)]
 ASKED = Interrupt(id="i", question="Which?", options=["a", "b"])
 ANSWERED = (
     InterruptAnswered(id="i", answer="a", by="ada", message_id="m-3", reply_id="m-4"),
-    MessageSaved(message=MessageBody(id="m-3", role="user", content="a", parent="m-2", author="ada")),
+    MessageSaved(
+        message=MessageBody(id="m-3", role="user", content="a", parent="m-2", author="ada")
+    ),
 )
 
 
@@ -79,7 +81,9 @@ def turns(told: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def test_every_frame_has_its_type_its_data_and_the_time_of_its_event() -> None:
     told = frames(answer("Hi"), complete("Hi"))
-    assert [set(frame) for frame in told] == [{"type", "data", "timestamp", "seq", "run_id"}] * len(told)
+    assert [set(frame) for frame in told] == [{"type", "data", "timestamp", "seq", "run_id"}] * len(
+        told
+    )
     assert told[0]["timestamp"] == "2026-02-02T02:40:00.000Z"
     assert [frame["timestamp"] for frame in told] == sorted(frame["timestamp"] for frame in told)
 
@@ -124,10 +128,18 @@ def test_an_answer_that_says_more_than_was_streamed_is_told_to_its_end() -> None
 
 
 def test_what_is_said_again_after_a_retry_is_shown_once() -> None:
-    told = frames(answer("One two"), retry("1.3"), answer("One "), answer("two three"), complete("One two three"))
+    told = frames(
+        answer("One two"),
+        retry("1.3"),
+        answer("One "),
+        answer("two three"),
+        complete("One two three"),
+    )
     check_threads(told)
     assert appended(told) == "One two three"
-    assert {"status": "running", "message": "Regenerating the answer…"} in of("workflow_status", told)
+    assert {"status": "running", "message": "Regenerating the answer…"} in of(
+        "workflow_status", told
+    )
 
 
 def test_a_text_that_differs_after_a_retry_comes_whole_at_the_end() -> None:
@@ -149,22 +161,32 @@ def test_every_stream_that_ends_ends_with_done(events: list[Recorded]) -> None:
     ("events", "code", "sentence"),
     [(FAILED, "MODEL_CUT", "It stopped."), (CANCELLED, "CANCELLED", "The run was cancelled.")],
 )
-def test_an_error_says_why_and_then_the_stream_is_done(events: list[AnyEvent], code: str, sentence: str) -> None:
+def test_an_error_says_why_and_then_the_stream_is_done(
+    events: list[AnyEvent], code: str, sentence: str
+) -> None:
     told = data_of(THREADS, recorded(events))
     check_threads(told)
-    assert of("error", told) == [{"error": sentence, "message": sentence, "code": code, "threadId": THREAD}]
+    assert of("error", told) == [
+        {"error": sentence, "message": sentence, "code": code, "threadId": THREAD}
+    ]
     assert told[-1]["data"] == {"success": False, "error": True}
     assert not of("workflow_complete", told)
 
 
-# ------------------------------------------------------------------------------------------------------- statuses
+# -- statuses --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("event", "status"),
     [
-        (Progress(value=0.1, stage="agent_routing", message="Routing…"), {"status": "running", "message": "Routing…"}),
-        (Progress(value=0.1, stage="generating", message=""), {"status": "running", "message": "generating"}),
+        (
+            Progress(value=0.1, stage="agent_routing", message="Routing…"),
+            {"status": "running", "message": "Routing…"},
+        ),
+        (
+            Progress(value=0.1, stage="generating", message=""),
+            {"status": "running", "message": "generating"},
+        ),
         (
             AgentStart(span="1", agent="specs"),
             {"status": "running", "agent": "specs", "message": "specs is working…"},
@@ -184,7 +206,12 @@ def test_an_error_says_why_and_then_the_stream_is_done(events: list[AnyEvent], c
         ),
         (
             WorkflowUpdate(workflow_id="w", status="transition", step="ask", previous="greet"),
-            {"status": "transition", "step": "ask", "workflowId": "w", "message": "ask: transition"},
+            {
+                "status": "transition",
+                "step": "ask",
+                "workflowId": "w",
+                "message": "ask: transition",
+            },
         ),
     ],
 )
@@ -194,11 +221,15 @@ def test_what_is_going_on_is_a_status(event: AnyEvent, status: dict[str, Any]) -
 
 @pytest.mark.parametrize("reason", ["interrupted", "cancelled", "failed"])
 def test_an_agent_that_was_stopped_has_not_completed_its_step(reason: str) -> None:
-    assert not of("workflow_status", frames(AgentComplete(span="1", agent="a", text="", finish_reason=reason)))
+    assert not of(
+        "workflow_status", frames(AgentComplete(span="1", agent="a", text="", finish_reason=reason))
+    )
 
 
 def test_the_end_of_a_workflow_is_told_at_the_end_of_the_answer() -> None:
-    ended = WorkflowUpdate(workflow_id="w", status="completed", step="bye", message="All steps done")
+    ended = WorkflowUpdate(
+        workflow_id="w", status="completed", step="bye", message="All steps done"
+    )
     told = frames(ended, answer("Bye"), complete("Bye"))
     check_threads(told)
     assert of("workflow_complete", told) == [{"message": "All steps done", "workflowId": "w"}]
@@ -207,7 +238,9 @@ def test_the_end_of_a_workflow_is_told_at_the_end_of_the_answer() -> None:
 
 @pytest.mark.parametrize("status", ["created", "running", "transition", "step_completed"])
 def test_a_workflow_that_goes_on_is_not_complete(status: Any) -> None:
-    told = frames(WorkflowUpdate(workflow_id="w", status=status, step="ask"), answer("And?"), complete("And?"))
+    told = frames(
+        WorkflowUpdate(workflow_id="w", status=status, step="ask"), answer("And?"), complete("And?")
+    )
     check_threads(told)
     assert not of("workflow_complete", told)
     assert told[-1]["data"] == {"success": True}
@@ -215,10 +248,12 @@ def test_a_workflow_that_goes_on_is_not_complete(status: Any) -> None:
 
 def test_drafts_reasoning_and_stored_replies_are_not_told() -> None:
     reply = MessageSaved(message=MessageBody(id="m-2", role="assistant", content="Hi"))
-    assert len(frames(answer("x", channel="draft"), answer("x", channel="reasoning"), reply)) == len(frames())
+    assert len(
+        frames(answer("x", channel="draft"), answer("x", channel="reasoning"), reply)
+    ) == len(frames())
 
 
-# ------------------------------------------------------------------------------------------------------ questions
+# -- questions -------------------------------------------------------------------------------------
 
 
 def test_a_question_is_a_whole_answer_but_no_end_of_the_work() -> None:
@@ -257,7 +292,9 @@ def test_an_answered_question_opens_a_stream_with_a_text_of_its_own() -> None:
 def test_text_that_an_answered_question_supersedes_is_told_again_in_the_new_stream() -> None:
     """LangGraph runs the node that asked from its beginning."""
     again = retry("1.3", reason="resumed")
-    told = frames(answer("Let me see."), ASKED, *ANSWERED, again, answer("Let me see. Fine."), complete("…"))
+    told = frames(
+        answer("Let me see."), ASKED, *ANSWERED, again, answer("Let me see. Fine."), complete("…")
+    )
     assert appended(turns(told)[1]) == "Let me see. Fine."
 
 
@@ -266,7 +303,7 @@ def test_a_run_may_fail_behind_its_question(end: AnyEvent) -> None:
     check_threads(frames(ASKED, *ANSWERED, answer("Hm"), end))
 
 
-# ------------------------------------------------------------------------------------------------- the words around
+# -- the words around ------------------------------------------------------------------------------
 
 
 def test_a_repeated_message_is_marked_and_nothing_else_differs() -> None:
@@ -278,7 +315,11 @@ def test_a_repeated_message_is_marked_and_nothing_else_differs() -> None:
 
 def test_a_problem_is_an_error_and_a_code_alone() -> None:
     told = {"error": "Why.", "code": "BUSY"}
-    assert plain(THREADS.problem(Problem("BUSY", "Why."), AT)) == plain(THREADS.refused(Problem("BUSY", "Why."), AT)) == told
+    assert (
+        plain(THREADS.problem(Problem("BUSY", "Why."), AT))
+        == plain(THREADS.refused(Problem("BUSY", "Why."), AT))
+        == told
+    )
 
 
 def test_there_is_nothing_to_say_on_a_websocket() -> None:

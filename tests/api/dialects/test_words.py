@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from antiphon.api.dialects.base import Dialect, Stream
 from antiphon.api.dialects.words import (
     NAME_LIMIT,
+    ClientMessage,
     ClientResume,
     Id,
-    Message,
     Name,
     Names,
     Place,
@@ -59,7 +59,9 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 
@@ -75,14 +77,24 @@ def fitting(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
             return fitting_object(schema)
         case "object":
             inner = schema.get("additionalProperties")
-            return st.dictionaries(st.text(max_size=3), fitting(inner) if inner else anything, max_size=3)
+            return st.dictionaries(
+                st.text(max_size=3), fitting(inner) if inner else anything, max_size=3
+            )
         case "array":
             inner = schema.get("items", {})
-            return st.lists(fitting(inner) if inner else anything, max_size=schema.get("maxItems", 3))
+            return st.lists(
+                fitting(inner) if inner else anything, max_size=schema.get("maxItems", 3)
+            )
         case "string":
             size = schema.get("minLength", 0), schema.get("maxLength", 9)
-            words = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=size[0], max_size=size[1])
-            return words.map(lambda text: text or "x") if "\\s" in schema.get("pattern", "") else words
+            words = st.text(
+                st.characters(exclude_characters="\0", codec="utf-8"),
+                min_size=size[0],
+                max_size=size[1],
+            )
+            return (
+                words.map(lambda text: text or "x") if "\\s" in schema.get("pattern", "") else words
+            )
         case "integer":
             return st.integers(schema.get("minimum"), schema.get("maximum"))
         case "number":
@@ -102,7 +114,9 @@ def fitting_object(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     def chosen(more: set[str]) -> st.SearchStrategy[dict[str, Any]]:
         texts = {name: st.text("abc", min_size=1) for name in more}
         must = {name: one for name, one in fields.items() if name in needed} | texts
-        return st.fixed_dictionaries(must, optional={n: s for n, s in fields.items() if n not in must})
+        return st.fixed_dictionaries(
+            must, optional={n: s for n, s in fields.items() if n not in must}
+        )
 
     return st.sampled_from(choices).flatmap(chosen)
 
@@ -157,7 +171,9 @@ def test_what_a_declaration_refuses_is_refused(pair: tuple[Dialect, type[Receive
 
 def lenient(dialect: Dialect, word: type[Received], frame: dict[str, Any]) -> bool:
     """Whether another word is meant, or `Engine.accept` decides, by codes of its own."""
-    return dialect.named(frame) != frame or Draft202012Validator(loose(schema_of(word))).is_valid(frame)
+    return dialect.named(frame) != frame or Draft202012Validator(loose(schema_of(word))).is_valid(
+        frame
+    )
 
 
 def loose(schema: Any) -> Any:
@@ -181,11 +197,13 @@ def test_a_frame_of_a_message_has_the_fields_of_the_body(pair: tuple[Dialect, An
     """A vocabulary with both transports declares its message once."""
     dialect, body = pair
     kind = getattr(body, "__origin__", body)
-    messages = [word for word in dialect.asks if issubclass(word, Message)]
+    messages = [word for word in dialect.asks if issubclass(word, ClientMessage)]
     assert not messages or any(issubclass(word, kind) for word in messages)
 
 
-@pytest.mark.parametrize("dialect", [one for one in TABLE.values() if one.asks], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "dialect", [one for one in TABLE.values() if one.asks], ids=lambda one: one.name
+)
 def test_a_missing_message_is_an_empty_one(dialect: Dialect) -> None:
     for frame in ({"type": "message"}, {"type": "message", "message": None}):
         problem = refusal(dialect, frame)
@@ -212,8 +230,14 @@ def test_a_body_that_is_none_is_refused(pair: tuple[Dialect, Any], body: bytes, 
 @pytest.mark.parametrize(
     ("frame", "sentence"),
     [
-        ({"type": "multi_agent_request", "request": {"context": {"session_id": 1}}}, "request.context.session_id: expected"),
-        ({"type": "multi_agent_request", "request": {"supporting_agents": ["a", 1]}}, "request.supporting_agents"),
+        (
+            {"type": "multi_agent_request", "request": {"context": {"session_id": 1}}},
+            "request.context.session_id: expected",
+        ),
+        (
+            {"type": "multi_agent_request", "request": {"supporting_agents": ["a", 1]}},
+            "request.supporting_agents",
+        ),
         ({"type": "resume"}, "Object missing required field `run_id`."),
         ({"type": "cancel", "run_id": "x" * 129}, "run_id: expected `str` of length <= 128."),
     ],
@@ -254,6 +278,9 @@ def test_a_place_is_a_small_number(value: Any) -> None:
 
 def test_a_place_has_two_names_and_a_missing_one_is_0() -> None:
     assert ClientResume(run_id="r").command() == ClientResume(run_id="r", last_seq=0).command()
-    assert ClientResume(run_id="r", after=7).command() == ClientResume(run_id="r", last_seq=7).command()
+    assert (
+        ClientResume(run_id="r", after=7).command()
+        == ClientResume(run_id="r", last_seq=7).command()
+    )
     assert first(None, 0, 1) == 0
     assert first(None) is None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from antiphon.api.dialects.base import Dialect, Fold, Questions, Reading, Sent, Stream, Talk
+from antiphon.api.dialects.base import Dialect, Fold, Questions, Sent, Stream, Talk, TurnPaths
 from antiphon.api.dialects.shown import News
-from antiphon.api.dialects.words import ClientCancel, ClientResume, Message, Name, Text
+from antiphon.api.dialects.words import ClientCancel, ClientMessage, ClientResume, Name, Text
 from antiphon.api.problems import Problem
 from antiphon.orchestrator import events as ev
 from antiphon.orchestrator.request import Request
@@ -53,7 +53,7 @@ class ToyFold(Fold):
         return [ToyPiece(piece.text) for piece in news]
 
 
-class ToyRequest(Message, frozen=True, kw_only=True):
+class ToyRequest(ClientMessage, frozen=True, kw_only=True):
     """A message. `session_id` is the client's own name for the conversation."""
 
     text_field = "message"
@@ -87,7 +87,7 @@ class Toy(Dialect):
             *("tool_order",),
         }
     )
-    reading = Reading(piece="piece.text", whole="end.text", question="end.question")
+    reading = TurnPaths(piece="piece.text", whole="end.text", question="end.question")
     doors = (
         Stream(path="/toy", about="Send a message and read the answer.", body=ToyRequest),
         Talk(path="/toy/ws", about="The same over WebSocket."),

@@ -32,7 +32,11 @@ GRACE = 6.0
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator[LiveServer]:
-    limits: dict[str, Any] = {"frames_per_second": 20, "connections_per_user": 3, "runs_per_user": 2}
+    limits: dict[str, Any] = {
+        "frames_per_second": 20,
+        "connections_per_user": 3,
+        "runs_per_user": 2,
+    }
     with running_server(
         tmp_path_factory.mktemp("strict"), **model_settings(teller), **jwt_settings(), **limits
     ) as server:
@@ -60,7 +64,9 @@ async def ticket(client: httpx.AsyncClient, user: str = "ada") -> str:
     return text
 
 
-async def test_a_ticket_opens_one_socket_in_its_holders_name(client: httpx.AsyncClient, strict: LiveServer) -> None:
+async def test_a_ticket_opens_one_socket_in_its_holders_name(
+    client: httpx.AsyncClient, strict: LiveServer
+) -> None:
     url = f"{strict.ws}/ws/chat?ticket={await ticket(client)}"
     async with socket(url) as first:
         assert (await first.frame())["user"]["id"] == "ada"
@@ -78,7 +84,8 @@ def held(teller: Teller) -> Iterator[tuple[str, threading.Event]]:
     """A question whose answer waits in the middle until the event is set."""
     gate = threading.Event()
     question = teller.answer(
-        "What does the login test ask?", Reply(chunks=["One", " two", " three."], gate=gate, gate_at=1)
+        "What does the login test ask?",
+        Reply(chunks=["One", " two", " three."], gate=gate, gate_at=1),
     )
     yield question, gate
     gate.set()
@@ -128,19 +135,25 @@ async def test_a_socket_cannot_become_another_users(strict: LiveServer) -> None:
 
 
 @pytest.mark.parametrize("kind", ["jti", "user"])
-async def test_what_is_revoked_is_refused_and_closed(client: httpx.AsyncClient, strict: LiveServer, kind: str) -> None:
+async def test_what_is_revoked_is_refused_and_closed(
+    client: httpx.AsyncClient, strict: LiveServer, kind: str
+) -> None:
     user = f"revoked-by-{kind}"
     bad = token(user, jti=f"{user}-1", iat=1)
     async with socket(f"{strict.ws}/ws/chat?token={bad}") as open_:
         await open_.frame()
         database = await open_database(str(strict.settings.database_url))
-        await database.write(transactions.revoke, kind, f"{user}-1" if kind == "jti" else user, 1000)
+        await database.write(
+            transactions.revoke, kind, f"{user}-1" if kind == "jti" else user, 1000
+        )
         await database.close()
         async with asyncio.timeout(GRACE):
             assert await closed(open_) == 4401
     refused = await client.get("/api/v1/threads", headers={"authorization": f"Bearer {bad}"})
     assert refused.status_code == 401
-    assert (await client.get("/api/v1/threads", headers=bearer(user, jti="new", iat=2_000_000))).status_code == 200
+    assert (
+        await client.get("/api/v1/threads", headers=bearer(user, jti="new", iat=2_000_000))
+    ).status_code == 200
 
 
 async def test_a_flood_of_frames_is_closed_with_4429(strict: LiveServer) -> None:

@@ -49,7 +49,12 @@ ENDS = ("flow_completed", "flow_error")
 def house(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator[LiveServer]:
     """A server without authentication, which has a flow."""
     with running_server(tmp_path_factory.mktemp("house"), **model_settings(teller)) as server:
-        httpx.post(f"{server.url}{FLOWS}", json=saying("hello"), params={"agent_id": "hello"}, trust_env=False)
+        httpx.post(
+            f"{server.url}{FLOWS}",
+            json=saying("hello"),
+            params={"agent_id": "hello"},
+            trust_env=False,
+        )
         yield server
 
 
@@ -61,13 +66,17 @@ async def owner(house: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def ada(guarded: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=guarded.url, headers=bearer("ada"), trust_env=False) as opened:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, headers=bearer("ada"), trust_env=False
+    ) as opened:
         yield opened
 
 
 @pytest.fixture
 async def bob(guarded: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=guarded.url, headers=bearer("bob"), trust_env=False) as opened:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, headers=bearer("bob"), trust_env=False
+    ) as opened:
         yield opened
 
 
@@ -90,13 +99,15 @@ def text(frames: list[dict[str, Any]]) -> str:
     return found
 
 
-async def said(server: LiveServer | ProcessServer, agent_id: str, message: str, **frame: Any) -> str:
+async def said(
+    server: LiveServer | ProcessServer, agent_id: str, message: str, **frame: Any
+) -> str:
     """What an agent answers on a connection of its own."""
     async with socket(server.ws + path(agent_id)) as opened:
         return text(await told(opened, message, **frame))
 
 
-# ---------------------------------------------------------------------------------------------------------- routes
+# -- routes ----------------------------------------------------------------------------------------
 
 
 async def test_a_flow_is_created_listed_read_changed_and_deleted(owner: httpx.AsyncClient) -> None:
@@ -118,7 +129,9 @@ async def test_a_flow_is_created_listed_read_changed_and_deleted(owner: httpx.As
     assert flow["agent_id"] not in (await owner.get(FLOWS)).text
 
 
-async def test_a_flow_is_published_and_withdrawn_while_its_draft_goes_on(owner: httpx.AsyncClient) -> None:
+async def test_a_flow_is_published_and_withdrawn_while_its_draft_goes_on(
+    owner: httpx.AsyncClient,
+) -> None:
     place = f"{FLOWS}/{await saved(owner, saying('one'))}"
     assert (await owner.get(place, params={"published": True})).status_code == 404
     assert (await owner.post(f"{place}/publish")).json()["published"] == 1
@@ -131,7 +144,10 @@ async def test_a_flow_is_published_and_withdrawn_while_its_draft_goes_on(owner: 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 async def test_what_is_read_is_taken_back_identical(owner: httpx.AsyncClient, form: str) -> None:
-    definition = saying("no\n\n  yes: [12:30]\u2028\u0085\r🙂 ") | {"on": "off", "numbers": [1, 1.5, -0.0, 1e300, None]}
+    definition = saying("no\n\n  yes: [12:30]\u2028\u0085\r🙂 ") | {
+        "on": "off",
+        "numbers": [1, 1.5, -0.0, 1e300, None],
+    }
     response = await owner.get(f"{FLOWS}/{await saved(owner, definition)}", params={"format": form})
     assert response.headers["content-type"].startswith(f"application/{form}")
     again = await owner.post(FLOWS, content=response.content)
@@ -145,7 +161,9 @@ async def test_the_built_in_team_can_be_copied(owner: httpx.AsyncClient) -> None
 
 
 async def test_a_format_that_is_none_is_refused(owner: httpx.AsyncClient) -> None:
-    assert (await owner.get(f"{FLOWS}/team", params={"format": "xml"})).json()["code"] == "BAD_REQUEST"
+    assert (await owner.get(f"{FLOWS}/team", params={"format": "xml"})).json()[
+        "code"
+    ] == "BAD_REQUEST"
 
 
 async def test_checking_stores_nothing(owner: httpx.AsyncClient) -> None:
@@ -182,7 +200,10 @@ async def test_a_flow_that_cannot_be_executed_is_refused_with_the_places_of_its_
 async def test_all_errors_are_told_at_once_with_their_nodes_and_places_inside_of_expressions(
     owner: httpx.AsyncClient,
 ) -> None:
-    bad = line(node("say", "template", template="Hi {{ message + }}"), node("tool", "tool", tool="calculate"))
+    bad = line(
+        node("say", "template", template="Hi {{ message + }}"),
+        node("tool", "tool", tool="calculate"),
+    )
     errors = (await owner.post(FLOWS, json=bad)).json()["errors"]
     assert {(one["code"], one["node"], one["path"]) for one in errors} == {
         ("BAD_EXPRESSION", "say", "/nodes/1/config/template"),
@@ -212,7 +233,10 @@ async def test_hostile_definitions_are_refused_and_nothing_breaks(
         "quote": b'"' + b"\\" * 999,
     }
     refused = await owner.post(FLOWS, content=yaml[kind] if kind in yaml else BODIES[kind][0])
-    assert (refused.status_code, refused.json()["code"]) in ((422, "FLOW_INVALID"), (413, "TOO_LARGE"))
+    assert (refused.status_code, refused.json()["code"]) in (
+        (422, "FLOW_INVALID"),
+        (413, "TOO_LARGE"),
+    )
     assert "Traceback" not in house.log
 
 
@@ -224,16 +248,22 @@ async def test_too_much_is_refused(owner: httpx.AsyncClient, house: LiveServer) 
 
 
 @pytest.mark.parametrize("agent_id", ["team", "check", "a b", "a/b", "ä", "x" * 129])
-async def test_an_id_that_is_taken_or_impossible_is_refused(owner: httpx.AsyncClient, agent_id: str) -> None:
+async def test_an_id_that_is_taken_or_impossible_is_refused(
+    owner: httpx.AsyncClient, agent_id: str
+) -> None:
     refused = await owner.post(FLOWS, json=saying("x"), params={"agent_id": agent_id})
     assert (refused.status_code, refused.json()["code"]) == (400, "BAD_REQUEST")
 
 
-async def test_a_repeated_key_creates_one_flow(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+async def test_a_repeated_key_creates_one_flow(
+    ada: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
     key = {"idempotency-key": str(uuid4())}
     once, again = [(await ada.post(FLOWS, json=saying("once"), headers=key)).json() for _ in "12"]
     assert once == again
-    assert (await bob.post(FLOWS, json=saying("once"), headers=key)).json()["agent_id"] != once["agent_id"]
+    assert (await bob.post(FLOWS, json=saying("once"), headers=key)).json()["agent_id"] != once[
+        "agent_id"
+    ]
     other = await ada.post(FLOWS, json=saying("another"), headers=key)
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_CONFLICT")
     assert (await ada.post(FLOWS, json={}, headers=key)).json()["code"] == "FLOW_INVALID"
@@ -259,12 +289,18 @@ async def test_a_flow_is_its_owners_alone(ada: httpx.AsyncClient, bob: httpx.Asy
 
 async def test_nothing_is_told_without_a_login(guarded: LiveServer) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as anybody:
-        for method, way in (("GET", ""), ("POST", ""), ("POST", "/check"), ("GET", "/team"), ("DELETE", "/x")):
+        for method, way in (
+            ("GET", ""),
+            ("POST", ""),
+            ("POST", "/check"),
+            ("GET", "/team"),
+            ("DELETE", "/x"),
+        ):
             response = await anybody.request(method, FLOWS + way)
             assert (response.status_code, response.json()["code"]) == (401, "AUTH_REQUIRED")
 
 
-# ---------------------------------------------------------------------------------------------------------- logins
+# -- logins ----------------------------------------------------------------------------------------
 
 
 async def test_the_first_frame_may_log_in(guarded: LiveServer, ada: httpx.AsyncClient) -> None:
@@ -279,7 +315,9 @@ async def test_the_first_frame_may_log_in(guarded: LiveServer, ada: httpx.AsyncC
 
 
 @pytest.mark.parametrize("way", ["query", "header", "subprotocol", "frame"])
-async def test_there_are_other_ways_to_log_in(guarded: LiveServer, ada: httpx.AsyncClient, way: str) -> None:
+async def test_there_are_other_ways_to_log_in(
+    guarded: LiveServer, ada: httpx.AsyncClient, way: str
+) -> None:
     mine = await saved(ada, saying("{{ message }}"))
     options: dict[str, Any] = {"header": {"additional_headers": bearer("ada")}}.get(way, {})
     if way == "subprotocol":
@@ -292,7 +330,9 @@ async def test_there_are_other_ways_to_log_in(guarded: LiveServer, ada: httpx.As
         assert text(await told(opened, "hi")) == "hi"
 
 
-async def test_a_message_with_another_users_token_is_not_executed(guarded: LiveServer, ada: httpx.AsyncClient) -> None:
+async def test_a_message_with_another_users_token_is_not_executed(
+    guarded: LiveServer, ada: httpx.AsyncClient
+) -> None:
     mine = await saved(ada, saying("ada's draft"))
     async with socket(guarded.ws + path(mine)) as opened:
         assert text(await told(opened, "hi", token=token("ada"))) == "ada's draft"
@@ -306,14 +346,18 @@ async def test_without_a_login_nothing_is_executed(guarded: LiveServer) -> None:
         error = await opened.ask(message="hi", user_id="ada")
         assert (error["type"], error["data"]["code"]) == ("flow_error", "AUTH_REQUIRED")
         assert isinstance(error["timestamp"], float)
-        assert (await opened.ask(message="hi", token=token("ada")))["data"]["state"] == "authenticated"
+        assert (await opened.ask(message="hi", token=token("ada")))["data"][
+            "state"
+        ] == "authenticated"
 
 
 @pytest.mark.parametrize("query", ["", "?token=bad", "?token="])
 async def test_the_third_bad_login_closes(guarded: LiveServer, query: str) -> None:
     async with socket(guarded.ws + path("team", query)) as opened:
         if query:
-            assert (await opened.frame())["data"]["code"] == ("AUTH_INVALID" if "bad" in query else "AUTH_REQUIRED")
+            assert (await opened.frame())["data"]["code"] == (
+                "AUTH_INVALID" if "bad" in query else "AUTH_REQUIRED"
+            )
         for _ in range(2 if query else 3):
             error = await opened.ask(message="hi", token="bad")
             assert (error["type"], error["data"]["code"]) == ("flow_error", "AUTH_INVALID")
@@ -328,14 +372,16 @@ async def test_a_user_id_counts_where_nobody_logs_in_only(
         await client.put(f"{FLOWS}/{mine}", json=saying("two"))
     assert await said(house, mine, "hi") == "two", "everybody without a name is the owner"
     assert await said(house, mine, "hi", user_id="somebody") == "one"
-    async with httpx.AsyncClient(base_url=guarded.url, headers=bearer("ada"), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, headers=bearer("ada"), trust_env=False
+    ) as client:
         mine = await published(client, saying("one"))
         await client.put(f"{FLOWS}/{mine}", json=saying("two"))
     assert await said(guarded, mine, "hi", user_id="bob", token=token("ada")) == "two"
     assert await said(guarded, mine, "hi", user_id="ada", token=token("bob")) == "one"
 
 
-# ---------------------------------------------------------------------------------------------- which flow, if any
+# -- which flow, if any ----------------------------------------------------------------------------
 
 
 async def test_the_owner_runs_the_draft_and_others_what_is_published(
@@ -358,7 +404,9 @@ async def test_an_agent_that_is_not_there_closes(house: LiveServer) -> None:
         assert await opened.closed() == 4404
 
 
-async def test_as_long_as_no_flow_is_published_every_agent_is_the_default_graph(tmp_path: Path, teller: Teller) -> None:
+async def test_as_long_as_no_flow_is_published_every_agent_is_the_default_graph(
+    tmp_path: Path, teller: Teller
+) -> None:
     with running_server(tmp_path, **model_settings(teller)) as server:
         async with socket(server.ws + path("your-agent-id")) as opened:
             frames = await told(opened, "hello", user_id="user-123")
@@ -377,7 +425,7 @@ async def test_as_long_as_no_flow_is_published_every_agent_is_the_default_graph(
             assert (await told(opened, "hi"))[-1]["data"]["code"] == "AGENT_NOT_FOUND"
 
 
-# ------------------------------------------------------------------------------------------------- the conversation
+# -- the conversation ------------------------------------------------------------------------------
 
 
 def prompts(teller: Teller, question: str) -> list[tuple[str, str]]:
@@ -417,7 +465,9 @@ async def test_without_a_session_a_connection_is_one_conversation(
     assert prompts(teller, f"three {mark}") == [("user", f"three {mark}")]
 
 
-async def test_a_session_is_its_agents_own(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_session_is_its_agents_own(
+    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
+) -> None:
     one, two = await saved(owner, prompting("One.")), await saved(owner, prompting("Two."))
     session = str(uuid4())
     await said(house, one, "asked of one", session_id=session)
@@ -429,7 +479,10 @@ async def test_the_clients_own_history_and_inputs_are_heeded(
     house: LiveServer, owner: httpx.AsyncClient, teller: Teller
 ) -> None:
     agent = await saved(owner, prompting('Speak {{ inputs["think"]["language"] }}.'))
-    history = [{"role": "user", "content": "I am Ada."}, {"role": "assistant", "content": "Hello Ada."}]
+    history = [
+        {"role": "user", "content": "I am Ada."},
+        {"role": "assistant", "content": "Hello Ada."},
+    ]
     inputs = {"think": {"language": "German"}}
     await said(house, agent, "who am I?", conversation_history=history, initial_inputs=inputs)
     assert prompts(teller, "who am I?") == [
@@ -444,21 +497,29 @@ async def test_verbose_shows_what_other_elements_say(
     house: LiveServer, owner: httpx.AsyncClient, teller: Teller
 ) -> None:
     think = node("think", "agent", prompt="Think.")
-    agent = await saved(owner, line(think, node("say", "template", template='So: {{ outputs["think"] }}')))
+    agent = await saved(
+        owner, line(think, node("say", "template", template='So: {{ outputs["think"] }}'))
+    )
     assert await said(house, agent, "quietly") == "So: You said: quietly"
     async with socket(house.ws + path(agent, "?verbose=1")) as opened:
         frames = await told(opened, "loudly")
     assert text(frames) == "So: You said: loudly"
-    drafts = [one["data"] for one in frames if one["type"] == "llm_chunk" and one["data"]["metadata"]]
+    drafts = [
+        one["data"] for one in frames if one["type"] == "llm_chunk" and one["data"]["metadata"]
+    ]
     assert "".join(one["content"] for one in drafts) == "You said: loudly"
     assert {one["element_id"] for one in drafts} == {"think"}
 
 
-async def test_parallel_elements_interleave(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
+async def test_parallel_elements_interleave(
+    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
+) -> None:
     gates = {name: threading.Event() for name in ("first", "second")}
     question = teller.answer("side by side", "Both together.")
     for name, gate in gates.items():
-        teller.answer(question, Reply(f"From the {name}.", gate=gate, gate_at=1), agent=f"the {name} drafter")
+        teller.answer(
+            question, Reply(f"From the {name}.", gate=gate, gate_at=1), agent=f"the {name} drafter"
+        )
     flow = {
         "nodes": [
             node("in", "input"),
@@ -481,18 +542,39 @@ async def test_parallel_elements_interleave(house: LiveServer, owner: httpx.Asyn
         frames = await opened.until("llm_chunk") + await opened.until("llm_chunk")
         for name in ("second", "first"):
             gates[name].set()
-            while not (frames[-1]["type"] == "element_completed" and frames[-1]["data"]["element_id"] == name):
+            while not (
+                frames[-1]["type"] == "element_completed"
+                and frames[-1]["data"]["element_id"] == name
+            ):
                 frames.append(await opened.frame())
         frames += await opened.until(*ENDS)
     assert text(frames) == "Both together."
-    drafts = [one["data"] for one in frames if one["type"] == "llm_chunk" and one["data"]["metadata"]]
+    drafts = [
+        one["data"] for one in frames if one["type"] == "llm_chunk" and one["data"]["metadata"]
+    ]
     for name in gates:
-        assert "".join(one["content"] for one in drafts if one["element_id"] == name) == f"From the {name}."
-    assert set(frames[-1]["data"]["element_outputs"]) == {"in", "both", "first", "second", "join", "out"}
-    assert [s for s in teller.asked(question) if "From the first." in s.system and "From the second." in s.system]
+        assert (
+            "".join(one["content"] for one in drafts if one["element_id"] == name)
+            == f"From the {name}."
+        )
+    assert set(frames[-1]["data"]["element_outputs"]) == {
+        "in",
+        "both",
+        "first",
+        "second",
+        "join",
+        "out",
+    }
+    assert [
+        s
+        for s in teller.asked(question)
+        if "From the first." in s.system and "From the second." in s.system
+    ]
 
 
-async def test_a_second_message_waits_for_its_turn(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_second_message_waits_for_its_turn(
+    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
     slow = teller.answer("a slow flow", Reply("slow", gate=gate, gate_at=0))
     agent = await saved(owner, prompting("Be brief."))
@@ -525,7 +607,9 @@ async def test_bad_frames_are_told_and_the_socket_stays_open(house: LiveServer) 
         assert text(await told(opened, "hi")) == "hello"
 
 
-async def test_cancel_stops_the_flow(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
+async def test_cancel_stops_the_flow(
+    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
     held = teller.answer("cancel this flow", Reply("some words and no more", gate=gate, gate_at=2))
     agent = await saved(owner, prompting("Be brief."))
@@ -541,9 +625,13 @@ async def test_cancel_stops_the_flow(house: LiveServer, owner: httpx.AsyncClient
         assert text(await told(opened, "and on")) == "You said: and on"
 
 
-async def test_a_flow_that_fails_says_so(house: LiveServer, owner: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_flow_that_fails_says_so(
+    house: LiveServer, owner: httpx.AsyncClient, teller: Teller
+) -> None:
     refused = teller.answer("a flow that fails", Reply(status=400))
-    agent = await saved(owner, line(node("a", "template", template="x"), node("think", "agent", prompt="Hm.")))
+    agent = await saved(
+        owner, line(node("a", "template", template="x"), node("think", "agent", prompt="Hm."))
+    )
     async with socket(house.ws + path(agent)) as opened:
         frames = await told(opened, refused)
         check_flows(frames)
@@ -551,10 +639,12 @@ async def test_a_flow_that_fails_says_so(house: LiveServer, owner: httpx.AsyncCl
         assert (error["code"], error["reason"]) == ("EXECUTION_ERROR", "MODEL_REFUSED")
         assert error["partial_execution_order"] == ["in", "a", "think"]
         assert error["partial_outputs"]["a"] == {"output": "x"}
-        assert text(await told(opened, "and on")) == "You said: and on"
+        assert text(await told(opened, "and on")) == f"You said: {refused}\n\nand on"
 
 
-async def test_a_model_that_falls_silent_is_a_timeout_with_what_was_said(tmp_path: Path, teller: Teller) -> None:
+async def test_a_model_that_falls_silent_is_a_timeout_with_what_was_said(
+    tmp_path: Path, teller: Teller
+) -> None:
     silent = teller.answer("a silent model", Reply("Half an answer", hang_after=1))
     with running_server(tmp_path, **model_settings(teller), model_seconds=0.2) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
@@ -589,7 +679,7 @@ async def test_goodbye_closes(house: LiveServer) -> None:
         assert await opened.closed() == 1000
 
 
-# -------------------------------------------------------------------------------------------- questions and resuming
+# -- questions and resuming ------------------------------------------------------------------------
 
 
 async def test_a_message_sent_ahead_waits_for_all_questions_of_the_flow_before_it(
@@ -618,10 +708,14 @@ async def test_a_message_sent_ahead_waits_for_all_questions_of_the_flow_before_i
         assert shown == ["One?", "Two?", "a, b"]
         assert text(await opened.until(*ENDS)) == "One?", "now the second message has its turn"
         await opened.send(type="cancel")
-        assert (await opened.until(*ENDS))[-1]["data"]["code"] == "CANCELLED", "a flow that waits can be stopped, too"
+        assert (await opened.until(*ENDS))[-1]["data"]["code"] == "CANCELLED", (
+            "a flow that waits can be stopped, too"
+        )
 
 
-async def test_the_next_message_answers_a_question(house: LiveServer, owner: httpx.AsyncClient) -> None:
+async def test_the_next_message_answers_a_question(
+    house: LiveServer, owner: httpx.AsyncClient
+) -> None:
     agent, session = await saved(owner, approving()), str(uuid4())
     async with socket(house.ws + path(agent)) as opened:
         asked = await told(opened, "the letter", session_id=session)
@@ -632,16 +726,24 @@ async def test_the_next_message_answers_a_question(house: LiveServer, owner: htt
         assert text(answered) == "You said yes."
         assert answered[-1]["data"]["execution_order"] == ["in", "ask", "say", "out"]
         check_flows(asked + answered)
-        assert text(await told(opened, "another letter", session_id=session)) == "Send another letter?"
+        assert (
+            text(await told(opened, "another letter", session_id=session)) == "Send another letter?"
+        )
 
 
-async def test_a_user_who_names_itself_resumes_what_is_its_own(house: LiveServer, owner: httpx.AsyncClient) -> None:
+async def test_a_user_who_names_itself_resumes_what_is_its_own(
+    house: LiveServer, owner: httpx.AsyncClient
+) -> None:
     agent = await published(owner, saying("hello"))
     async with socket(house.ws + path(agent)) as opened:
         await opened.frame()
         await opened.send(message="hi", user_id="user-123")
         whole = await opened.texts_until(*ENDS)
-    resume = {"type": "resume", "run_id": json.loads(whole[0])["run_id"], "last_seq": json.loads(whole[0])["seq"]}
+    resume = {
+        "type": "resume",
+        "run_id": json.loads(whole[0])["run_id"],
+        "last_seq": json.loads(whole[0])["seq"],
+    }
     async with socket(house.ws + path(agent)) as opened:
         await opened.frame()
         assert (await opened.ask(**resume, user_id="user-124"))["data"]["code"] == "NOT_FOUND"
@@ -649,7 +751,9 @@ async def test_a_user_who_names_itself_resumes_what_is_its_own(house: LiveServer
         assert await opened.texts_until(*ENDS) == whole[1:]
 
 
-async def test_a_resumption_may_log_in_as_a_message_may(guarded: LiveServer, ada: httpx.AsyncClient) -> None:
+async def test_a_resumption_may_log_in_as_a_message_may(
+    guarded: LiveServer, ada: httpx.AsyncClient
+) -> None:
     agent = await published(ada, saying("hello"))
     async with socket(guarded.ws + path(agent)) as opened:
         await opened.send(message="hi", token=token("ada"))
@@ -665,15 +769,19 @@ async def test_a_resumption_may_log_in_as_a_message_may(guarded: LiveServer, ada
         assert (await opened.frame())["data"]["code"] == "NOT_FOUND"
 
 
-async def test_a_cursor_that_cannot_be_served_is_told(house: LiveServer, owner: httpx.AsyncClient) -> None:
+async def test_a_cursor_that_cannot_be_served_is_told(
+    house: LiveServer, owner: httpx.AsyncClient
+) -> None:
     async with socket(house.ws + path("hello")) as opened:
         run = (await told(opened, "hi"))[-1]["run_id"]
-        assert (await opened.ask(type="resume", run_id=run, last_seq=999))["data"]["code"] == "CURSOR_GONE"
+        assert (await opened.ask(type="resume", run_id=run, last_seq=999))["data"][
+            "code"
+        ] == "CURSOR_GONE"
         assert (await opened.ask(type="resume", run_id=str(uuid4())))["data"]["code"] == "NOT_FOUND"
         assert (await opened.ask(type="resume"))["data"]["code"] == "BAD_REQUEST"
 
 
-# ------------------------------------------------------------------------------------------------ kill -9 in between
+# -- kill -9 in between ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -691,7 +799,9 @@ async def test_a_question_is_answered_at_the_next_server(mortal: ProcessServer) 
     assert await said(mortal, agent, "no", session_id="s", user_id="local") == "You said no."
 
 
-async def test_a_workflow_of_three_steps_outlives_its_servers(mortal: ProcessServer, teller: Teller) -> None:
+async def test_a_workflow_of_three_steps_outlives_its_servers(
+    mortal: ProcessServer, teller: Teller
+) -> None:
     """The server is killed between two steps, and in the middle of one."""
     gate = threading.Event()
     async with httpx.AsyncClient(base_url=mortal.url, trust_env=False) as client:
@@ -710,7 +820,9 @@ async def test_a_workflow_of_three_steps_outlives_its_servers(mortal: ProcessSer
     mortal.kill()
     mortal.start()
     assert order(await turn("more of it")) == ["greet"]
-    held = teller.answer("next one", Reply("Which car is it?", gate=gate, gate_at=2), "Which car is it?")
+    held = teller.answer(
+        "next one", Reply("Which car is it?", gate=gate, gate_at=2), "Which car is it?"
+    )
     async with socket(mortal.ws + path(agent)) as opened:
         await opened.frame()
         await opened.send(message=held, session_id="w")
@@ -731,7 +843,7 @@ async def test_a_workflow_of_three_steps_outlives_its_servers(mortal: ProcessSer
     assert shown[:2] == ["hello step", "You said: hello step"], "the conversation is remembered"
 
 
-# ----------------------------------------------------------------------------------------------- from hand to others
+# -- from hand to others ---------------------------------------------------------------------------
 
 
 async def test_a_flow_drawn_by_hand_travels_as_yaml_and_is_run_by_others(
@@ -742,7 +854,11 @@ async def test_a_flow_drawn_by_hand_travels_as_yaml_and_is_run_by_others(
         "viewport": {"x": 0.5, "y": -10, "zoom": 1},
         "nodes": [
             node("in", "input") | {"position": {"x": 0, "y": 0}},
-            node("kind", "classifier", classes=[{"name": "price", "examples": ["How much?"]}, {"name": "other"}]),
+            node(
+                "kind",
+                "classifier",
+                classes=[{"name": "price", "examples": ["How much?"]}, {"name": "other"}],
+            ),
             node("which", "condition"),
             node("seek", "retriever", query="price {{ message }}"),
             node("sell", "agent", prompt="Be a clerk.\nSay the price: yes or no"),
@@ -763,10 +879,15 @@ async def test_a_flow_drawn_by_hand_travels_as_yaml_and_is_run_by_others(
     exported = await ada.get(f"{FLOWS}/{first}", params={"format": "yaml"})
     imported = (await ada.post(FLOWS, content=exported.content)).json()["agent_id"]
     assert (await ada.get(f"{FLOWS}/{imported}")).json() == drawn
-    assert (await ada.get(f"{FLOWS}/{imported}", params={"format": "yaml"})).content == exported.content
+    assert (
+        await ada.get(f"{FLOWS}/{imported}", params={"format": "yaml"})
+    ).content == exported.content
     await ada.post(f"{FLOWS}/{imported}/publish")
     question = teller.answer("what does it cost", "10 talers.")
-    for chosen, order in (("price", ["kind", "which", "seek", "sell"]), ("other", ["kind", "which", "sorry"])):
+    for chosen, order in (
+        ("price", ["kind", "which", "seek", "sell"]),
+        ("other", ["kind", "which", "sorry"]),
+    ):
         route = json.dumps({"primary": chosen, "supporting": [], "confidence": 0.9, "parts": []})
         teller.answer(question, route, agent="route")
         async with socket(guarded.ws + path(imported, f"?token={token('bob')}")) as opened:
@@ -800,7 +921,9 @@ async def test_runs_of_a_flow_go_on_as_it_was_when_they_began(
     house: LiveServer, owner: httpx.AsyncClient, teller: Teller
 ) -> None:
     gate = threading.Event()
-    held = teller.answer("while it changes", Reply("the first prompt's answer", gate=gate, gate_at=1))
+    held = teller.answer(
+        "while it changes", Reply("the first prompt's answer", gate=gate, gate_at=1)
+    )
     agent = await saved(owner, prompting("Be brief."))
     async with socket(house.ws + path(agent)) as opened:
         await opened.send(message=held)

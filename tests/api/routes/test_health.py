@@ -43,11 +43,12 @@ async def test_metrics_count_what_happens(client: httpx.AsyncClient) -> None:
     for name in ("antiphon_runs_started_total", 'antiphon_runs_ended_total{status="completed"}'):
         assert number(after, name) == number(before, name) + 1
     assert (
-        number(after, "antiphon_first_token_seconds_count") == number(before, "antiphon_first_token_seconds_count") + 1
+        number(after, "antiphon_first_token_seconds_count")
+        == number(before, "antiphon_first_token_seconds_count") + 1
     )
 
 
-# ------------------------------------------------------------------------------------------- a store that has failed
+# -- a store that has failed -----------------------------------------------------------------------
 
 
 async def test_a_server_whose_writer_is_gone_says_so_and_refuses_messages(tmp_path: Path) -> None:
@@ -55,17 +56,25 @@ async def test_a_server_whose_writer_is_gone_says_so_and_refuses_messages(tmp_pa
         thread = server.server._application.state.services.engine.database._writer._thread
         end, ident = ctypes.py_object(SystemExit), ctypes.c_ulong(thread.ident)
 
-        def ended() -> bool:  # asked again and again: an exception within a transaction fails only that transaction
+        def ended() -> (
+            bool
+        ):  # asked again and again: an exception within a transaction fails only that transaction
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, end)
             return not thread.is_alive()
 
         wait_until(ended, "the thread lives")
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=server.url, timeout=DEADLINE, trust_env=False
+        ) as client:
             health = await client.get("/health")
             head = await client.head("/health")
             refused = await client.post("/api/v1/runs", json={"message": "hello"})
         assert (head.status_code, head.content) == (503, b"")
-        assert (health.status_code, health.json()["status"], health.json()["reason"]) == (503, "failed", "WRITER_GONE")
+        assert (health.status_code, health.json()["status"], health.json()["reason"]) == (
+            503,
+            "failed",
+            "WRITER_GONE",
+        )
         assert (refused.status_code, refused.json()["code"]) == (503, "UNAVAILABLE")
         assert "the writer ended" in server.log
 
@@ -80,7 +89,9 @@ async def test_a_writer_that_hangs_fails_the_health_until_it_goes_on(
         database._writer._beat = lambda tx: entered.set() or gate.wait(20)
         database._writer._next_beat = 0.0
         assert entered.wait(20)
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=server.url, timeout=DEADLINE, trust_env=False
+        ) as client:
             while (health := await client.get("/health")).status_code == 200:
                 pass
             refused = await client.post("/api/v1/runs", json={"message": "hello"})

@@ -27,13 +27,17 @@ async def ended(client: httpx.AsyncClient, run_id: str) -> dict[str, Any]:
     return state
 
 
-async def test_a_message_is_accepted_with_the_ids_of_what_was_stored(client: httpx.AsyncClient) -> None:
+async def test_a_message_is_accepted_with_the_ids_of_what_was_stored(
+    client: httpx.AsyncClient,
+) -> None:
     response = await client.post(RUNS, json={"message": "hello native"})
     assert response.status_code == 202
     accepted = response.json()
     assert set(accepted) == {"run_id", "thread_id", "message_id"}
     assert {UUID(one).version for one in accepted.values()} == {7}
-    messages = (await client.get(f"/api/v1/threads/{accepted['thread_id']}/messages")).json()["messages"]
+    messages = (await client.get(f"/api/v1/threads/{accepted['thread_id']}/messages")).json()[
+        "messages"
+    ]
     assert (messages[0]["id"], messages[0]["content"]) == (accepted["message_id"], "hello native")
 
 
@@ -47,11 +51,16 @@ async def test_a_stream_tells_a_whole_run(client: httpx.AsyncClient) -> None:
         assert block.id == f"{frame['run_id']}:{frame['seq']}.0"
 
 
-async def test_the_head_of_a_stream_suits_proxies_and_browsers(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_the_head_of_a_stream_suits_proxies_and_browsers(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
     question = teller.answer("the head", Reply("one two", gate=gate, gate_at=0))
     accepted = (await client.post(RUNS, json={"message": question})).json()
-    paths = [f"{RUNS}/{accepted['run_id']}/events", f"/api/v1/threads/{accepted['thread_id']}/events"]
+    paths = [
+        f"{RUNS}/{accepted['run_id']}/events",
+        f"/api/v1/threads/{accepted['thread_id']}/events",
+    ]
     for path in paths:
         async with client.stream("GET", path, headers={"accept-encoding": "gzip, br"}) as response:
             assert response.status_code == 200
@@ -135,12 +144,20 @@ async def test_stop_keeps_what_was_said(client: httpx.AsyncClient, teller: Telle
         blocks += await reader.rest()
     gate.set()
     end = blocks[-1].data
-    assert (end["type"], end["by"], end["partial_text"]) == ("run_cancelled", "local", "Some words ")
+    assert (end["type"], end["by"], end["partial_text"]) == (
+        "run_cancelled",
+        "local",
+        "Some words ",
+    )
 
 
-async def test_a_run_that_was_stopped_has_ended_once_and_for_all(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_run_that_was_stopped_has_ended_once_and_for_all(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
-    question = teller.answer("stop them all", Reply("Some words and then silence", gate=gate, gate_at=2))
+    question = teller.answer(
+        "stop them all", Reply("Some words and then silence", gate=gate, gate_at=2)
+    )
     accepted = [(await client.post(RUNS, json={"message": question})).json() for _ in range(12)]
     for one in accepted:
         async with sse(client, "GET", f"{RUNS}/{one['run_id']}/events") as reader:
@@ -149,8 +166,13 @@ async def test_a_run_that_was_stopped_has_ended_once_and_for_all(client: httpx.A
             assert (await reader.rest())[-1].event == "run_cancelled"
         again = await client.post(f"{RUNS}/{one['run_id']}/cancel")
         assert again.json()["status"] == "cancelled"
-        messages = (await client.get(f"/api/v1/threads/{one['thread_id']}/messages")).json()["messages"]
-        assert [(m["role"], m["partial"]) for m in messages] == [("user", False), ("assistant", True)]
+        messages = (await client.get(f"/api/v1/threads/{one['thread_id']}/messages")).json()[
+            "messages"
+        ]
+        assert [(m["role"], m["partial"]) for m in messages] == [
+            ("user", False),
+            ("assistant", True),
+        ]
     gate.set()
 
 
@@ -168,7 +190,9 @@ async def test_messages_are_listed_the_oldest_first(client: httpx.AsyncClient) -
     assert [m["parent_id"] for m in messages] == [None, *(m["id"] for m in messages[:-1])]
 
 
-async def test_the_conversation_so_far_is_told_to_the_model(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_the_conversation_so_far_is_told_to_the_model(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     first = await sse_all(client, "POST", RUNS, json={"message": "remember the cat"})
     body = {"message": "what did I say about it", "thread_id": first[0].data["thread_id"]}
     await sse_all(client, "POST", RUNS, json=body)
@@ -182,7 +206,9 @@ async def test_the_conversation_so_far_is_told_to_the_model(client: httpx.AsyncC
 
 async def test_threads_are_listed_the_newest_first_without_their_owner(guarded: LiveServer) -> None:
     user = f"lister-{uuid4()}"
-    async with httpx.AsyncClient(base_url=guarded.url, headers=bearer(user), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, headers=bearer(user), trust_env=False
+    ) as client:
         ids = []
         for message in ("one", "two", "three"):
             blocks = await sse_all(client, "POST", RUNS, json={"message": message})
@@ -194,13 +220,17 @@ async def test_threads_are_listed_the_newest_first_without_their_owner(guarded: 
         assert one == threads[-1]
 
 
-# -------------------------------------------------------------------------------------------------- idempotency
+# -- idempotency -----------------------------------------------------------------------------------
 
 
-async def test_a_repeated_key_gives_the_same_run_and_asks_once(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_repeated_key_gives_the_same_run_and_asks_once(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     headers = {"idempotency-key": str(uuid4())}
     body = {"message": f"only once {uuid4()}"}
-    answers = await asyncio.gather(*(client.post(RUNS, json=body, headers=headers) for _ in range(8)))
+    answers = await asyncio.gather(
+        *(client.post(RUNS, json=body, headers=headers) for _ in range(8))
+    )
     assert len({answer.text for answer in answers}) == 1
     assert {answer.status_code for answer in answers} == {202}
     streamed = await sse_all(client, "POST", RUNS, json=body, headers=headers)
@@ -219,7 +249,10 @@ async def test_a_key_of_another_request_is_a_conflict(client: httpx.AsyncClient)
 async def test_a_key_is_its_users_own(guarded: LiveServer) -> None:
     key = {"idempotency-key": str(uuid4())}
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
-        runs = [await client.post(RUNS, json={"message": "mine"}, headers=bearer(who) | key) for who in ("ada", "bob")]
+        runs = [
+            await client.post(RUNS, json={"message": "mine"}, headers=bearer(who) | key)
+            for who in ("ada", "bob")
+        ]
     assert len({run.json()["run_id"] for run in runs}) == 2
 
 
@@ -229,7 +262,7 @@ async def test_an_unreasonable_key_is_refused(client: httpx.AsyncClient, key: st
     assert (response.status_code, response.json()["code"]) == (400, "BAD_REQUEST")
 
 
-# ------------------------------------------------------------------------------------------------ questions
+# -- questions -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -242,14 +275,22 @@ async def asked(asking: LiveServer) -> Any:
 async def question(client: httpx.AsyncClient, **given: Any) -> dict[str, Any]:
     blocks = await sse_all(client, "POST", RUNS, json={"message": "ask me"} | given)
     frame: dict[str, Any] = blocks[-1].data
-    assert (frame["type"], frame["question"], frame["options"]) == ("interrupt", "Which car?", ["Merula", "other"])
+    assert (frame["type"], frame["question"], frame["options"]) == (
+        "interrupt",
+        "Which car?",
+        ["Merula", "other"],
+    )
     return frame
 
 
-async def test_whoever_has_seen_the_open_question_is_not_made_to_come_again(asked: httpx.AsyncClient) -> None:
+async def test_whoever_has_seen_the_open_question_is_not_made_to_come_again(
+    asked: httpx.AsyncClient,
+) -> None:
     interrupt = await question(asked)
     path = f"{RUNS}/{interrupt['run_id']}"
-    assert (await asked.get(f"{path}/events", params={"after": interrupt["seq"]})).status_code == 204
+    assert (
+        await asked.get(f"{path}/events", params={"after": interrupt["seq"]})
+    ).status_code == 204
     blocks = await sse_all(asked, "GET", f"{path}/events", params={"after": interrupt["seq"] - 1})
     assert [block.data for block in blocks] == [interrupt]
     await asked.post(f"{path}/resume", json={"answer": "Merula"})
@@ -269,7 +310,9 @@ async def test_a_question_is_answered_and_the_run_goes_on(asked: httpx.AsyncClie
 
 async def test_the_next_message_of_the_thread_is_the_answer(asked: httpx.AsyncClient) -> None:
     interrupt = await question(asked)
-    blocks = await sse_all(asked, "POST", RUNS, json={"message": "other", "thread_id": interrupt["thread_id"]})
+    blocks = await sse_all(
+        asked, "POST", RUNS, json={"message": "other", "thread_id": interrupt["thread_id"]}
+    )
     assert {block.data["run_id"] for block in blocks} == {interrupt["run_id"]}
     assert blocks[-1].data["text"] == "So it is: other "
 
@@ -283,7 +326,9 @@ async def test_a_run_that_asks_nothing_cannot_be_answered(asked: httpx.AsyncClie
         assert (response.status_code, response.json()["code"]) == (409, "NOT_INTERRUPTED")
 
 
-async def test_a_repeated_answer_with_the_same_key_is_the_same_answer(asked: httpx.AsyncClient) -> None:
+async def test_a_repeated_answer_with_the_same_key_is_the_same_answer(
+    asked: httpx.AsyncClient,
+) -> None:
     interrupt = await question(asked)
     path, key = f"{RUNS}/{interrupt['run_id']}/resume", {"idempotency-key": str(uuid4())}
     first, second = [await asked.post(path, json={"answer": "Merula"}, headers=key) for _ in "12"]
@@ -291,22 +336,31 @@ async def test_a_repeated_answer_with_the_same_key_is_the_same_answer(asked: htt
     assert first.json() == second.json()
 
 
-async def test_a_repeated_message_does_not_answer_the_question_that_it_led_to(asked: httpx.AsyncClient) -> None:
+async def test_a_repeated_message_does_not_answer_the_question_that_it_led_to(
+    asked: httpx.AsyncClient,
+) -> None:
     """The client lost the answer to its request and sends it again."""
     first = await sse_all(asked, "POST", RUNS, json={"message": "begin"})
-    body, key = {"message": "ask me", "thread_id": first[0].data["thread_id"]}, {"idempotency-key": str(uuid4())}
+    body, key = (
+        {"message": "ask me", "thread_id": first[0].data["thread_id"]},
+        {"idempotency-key": str(uuid4())},
+    )
     interrupt = (await sse_all(asked, "POST", RUNS, json=body, headers=key))[-1].data
     again = await asked.post(RUNS, json=body, headers=key)
     assert again.json()["run_id"] == interrupt["run_id"]
     assert (await asked.get(f"{RUNS}/{interrupt['run_id']}")).json()["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", [], {"a": [1, {"b": None}]}, "ü🙂\u2028", [[[]]], 1.5])
+@pytest.mark.parametrize(
+    "answer", [None, 0, "", [], {"a": [1, {"b": None}]}, "ü🙂\u2028", [[[]]], 1.5]
+)
 async def test_an_answer_is_any_json(asked: httpx.AsyncClient, answer: Any) -> None:
     interrupt = await question(asked)
     response = await asked.post(f"{RUNS}/{interrupt['run_id']}/resume", json={"answer": answer})
     assert response.status_code == 202
-    blocks = await sse_all(asked, "GET", f"{RUNS}/{interrupt['run_id']}/events", params={"after": interrupt["seq"]})
+    blocks = await sse_all(
+        asked, "GET", f"{RUNS}/{interrupt['run_id']}/events", params={"after": interrupt["seq"]}
+    )
     assert blocks[0].data["answer"] == answer
     assert blocks[-1].event == "run_complete"
 
@@ -318,19 +372,26 @@ async def test_a_deep_answer_is_taken_or_refused_and_the_run_stays_readable(
     interrupt = await question(asked)
     path = f"{RUNS}/{interrupt['run_id']}"
     deep = b'{"answer":' + b"[" * depth + b"]" * depth + b"}"
-    taken = await asked.post(f"{path}/resume", content=deep, headers={"content-type": "application/json"})
+    taken = await asked.post(
+        f"{path}/resume", content=deep, headers={"content-type": "application/json"}
+    )
     if depth > 100:
-        assert (taken.status_code, taken.json()["code"]) in {(400, "INVALID_JSON"), (400, "BAD_REQUEST")}
+        assert (taken.status_code, taken.json()["code"]) in {
+            (400, "INVALID_JSON"),
+            (400, "BAD_REQUEST"),
+        }
         await asked.post(f"{path}/resume", json={"answer": "shallow"})
     blocks = await sse_all(asked, "GET", f"{path}/events")
     assert blocks[-1].event == "run_complete"
     assert (await asked.get(path)).json()["status"] == "completed"
 
 
-# ---------------------------------------------------------------------------------------------- double texting
+# -- double texting --------------------------------------------------------------------------------
 
 
-async def test_a_busy_thread_takes_a_message_as_it_is_told_to(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_busy_thread_takes_a_message_as_it_is_told_to(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
     busy = teller.answer("keeping busy", Reply("slowly but surely", gate=gate, gate_at=2))
     first = (await client.post(RUNS, json={"message": busy})).json()
@@ -348,7 +409,11 @@ async def test_a_busy_thread_takes_a_message_as_it_is_told_to(client: httpx.Asyn
 
 
 async def test_agents_and_modes_are_the_callers_choice(client: httpx.AsyncClient) -> None:
-    body = {"message": "who answers", "agents": {"primary": "maintenance", "supporting": ["specs"]}, "mode": "debate"}
+    body = {
+        "message": "who answers",
+        "agents": {"primary": "maintenance", "supporting": ["specs"]},
+        "mode": "debate",
+    }
     blocks = await sse_all(client, "POST", RUNS, json=body)
     assert blocks[-1].data["execution_order"].count("specs") == 2
     assert blocks[-1].data["primary_agent"] == "synthesis"

@@ -1,4 +1,7 @@
-"""What callers tell about themselves, over the wire: their own only, checked, and told to their own agents only."""
+"""What callers tell about themselves, over the wire:
+
+their own only, checked, and told to their own agents only.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,18 @@ from tests.support.server import LiveServer, Teller, bearer
 
 PATH = "/api/v1/profile"
 EMPTY: dict[str, Any] = {"name": "", "language": "", "tone": "", "facts": []}
-ADA = {"name": "Ada Quill", "language": "de", "tone": "drily amused", "facts": ["Ada drives a Merula."]}
-EVE = {"name": "Eve Marsh", "language": "pt-BR", "tone": "solemn", "facts": ["Eve collects spanners."]}
+ADA = {
+    "name": "Ada Quill",
+    "language": "de",
+    "tone": "drily amused",
+    "facts": ["Ada drives a Merula."],
+}
+EVE = {
+    "name": "Eve Marsh",
+    "language": "pt-BR",
+    "tone": "solemn",
+    "facts": ["Eve collects spanners."],
+}
 
 
 @pytest.fixture
@@ -32,11 +45,18 @@ async def test_a_profile_is_told_changed_and_forgotten(strangers: httpx.AsyncCli
     assert (await strangers.get(PATH, headers=me)).json() == EMPTY
     told = await strangers.put(PATH, json=ADA, headers=me)
     assert (told.status_code, told.json()) == (200, ADA)
-    changed = await strangers.patch(PATH, json={"tone": None, "facts": ["I have a dog."]}, headers=me)
-    assert (changed.status_code, changed.json()) == (200, ADA | {"tone": "", "facts": ["I have a dog."]})
+    changed = await strangers.patch(
+        PATH, json={"tone": None, "facts": ["I have a dog."]}, headers=me
+    )
+    assert (changed.status_code, changed.json()) == (
+        200,
+        ADA | {"tone": "", "facts": ["I have a dog."]},
+    )
     assert (await strangers.get(PATH, headers=me)).json() == changed.json()
     assert (await strangers.patch(PATH, json={}, headers=me)).json() == changed.json()
-    assert (await strangers.put(PATH, json={"name": "Ada"}, headers=me)).json() == EMPTY | {"name": "Ada"}
+    assert (await strangers.put(PATH, json={"name": "Ada"}, headers=me)).json() == EMPTY | {
+        "name": "Ada"
+    }
     forgotten = await strangers.delete(PATH, headers=me)
     assert (forgotten.status_code, forgotten.content) == (204, b"")
     assert (await strangers.delete(PATH, headers=me)).status_code == 204
@@ -53,7 +73,9 @@ async def test_everybody_has_their_own(strangers: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 async def test_a_profile_needs_a_login(strangers: httpx.AsyncClient, method: str) -> None:
-    refused = await strangers.request(method, PATH, json=ADA if method in ("PUT", "PATCH") else None)
+    refused = await strangers.request(
+        method, PATH, json=ADA if method in ("PUT", "PATCH") else None
+    )
     assert (refused.status_code, refused.json()["code"]) == (401, "AUTH_REQUIRED")
 
 
@@ -89,19 +111,25 @@ async def test_a_wrong_field_is_named_and_nothing_is_kept(
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("name", [name for name in BODIES if name != "wrong types"])
-async def test_a_bad_body_is_told_and_nothing_is_kept(strangers: httpx.AsyncClient, method: str, name: str) -> None:
+async def test_a_bad_body_is_told_and_nothing_is_kept(
+    strangers: httpx.AsyncClient, method: str, name: str
+) -> None:
     me = bearer("profile-5")
     await strangers.put(PATH, json=EVE, headers=me)
     body, codes = BODIES[name]
     body = body.replace(b'"message"', b'"name"')
-    refused = await strangers.request(method, PATH, content=body, headers=me | {"content-type": "application/json"})
+    refused = await strangers.request(
+        method, PATH, content=body, headers=me | {"content-type": "application/json"}
+    )
     assert refused.status_code in (400, 413)
     assert refused.json()["code"] in codes
     check_words(refused.json(), "native")
     assert (await strangers.get(PATH, headers=me)).json() == EVE
 
 
-async def test_with_auth_off_everybody_is_the_local_user(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_with_auth_off_everybody_is_the_local_user(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     question = teller.answer("Who is the local user?", "You.")
     await client.put(PATH, json=ADA)
     try:
@@ -114,7 +142,9 @@ async def test_with_auth_off_everybody_is_the_local_user(client: httpx.AsyncClie
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_a_page_may_edit_it(client: httpx.AsyncClient, method: str) -> None:
     headers = {"origin": "http://localhost:5173", "access-control-request-method": method}
-    allowed = await client.options(PATH, headers=headers | {"access-control-request-headers": "content-type"})
+    allowed = await client.options(
+        PATH, headers=headers | {"access-control-request-headers": "content-type"}
+    )
     assert allowed.status_code < 300
     assert method in allowed.headers["access-control-allow-methods"]
 
@@ -124,7 +154,10 @@ async def test_every_agent_is_told_of_its_own_user_only(
 ) -> None:
     """Two users ask at once. Their events and the server's log say nothing of either profile."""
     agents = {"primary": "specs", "supporting": ["maintenance"]}
-    asked = {user: teller.answer(f"What do you know of {user}?", "A bit.") for user in ("profile-6", "profile-7")}
+    asked = {
+        user: teller.answer(f"What do you know of {user}?", "A bit.")
+        for user in ("profile-6", "profile-7")
+    }
     for user, profile in zip(asked, (ADA, EVE), strict=True):
         await strangers.put(PATH, json=profile, headers=bearer(user))
     streams = await asyncio.gather(

@@ -41,7 +41,9 @@ def tokens(blocks: list[Block]) -> list[str]:
 
 async def ask(client: httpx.AsyncClient, session: str, content: str, **given: Any) -> list[Block]:
     """The events of an answer, in the document's order."""
-    blocks = await sse_all(client, "POST", f"{session}/messages/stream", json={"content": content, **given})
+    blocks = await sse_all(
+        client, "POST", f"{session}/messages/stream", json={"content": content, **given}
+    )
     check_sessions([block.data for block in blocks])
     return blocks
 
@@ -54,11 +56,15 @@ async def messages(client: httpx.AsyncClient, session: str) -> list[tuple[str, s
     return [(one["role"], one["content"]) for one in listed["messages"]]
 
 
-# ------------------------------------------------------------------------------------------------ the stream
+# -- the stream ------------------------------------------------------------------------------------
 
 
-async def test_an_answer_streams_and_is_stored_when_it_ends(client: httpx.AsyncClient, session: str) -> None:
-    async with sse(client, "POST", f"{session}/messages/stream", json={"content": "hi", "role": "user"}) as reader:
+async def test_an_answer_streams_and_is_stored_when_it_ends(
+    client: httpx.AsyncClient, session: str
+) -> None:
+    async with sse(
+        client, "POST", f"{session}/messages/stream", json={"content": "hi", "role": "user"}
+    ) as reader:
         blocks = await reader.until("end")
         listed = (await client.get(f"{session}/messages")).json()["messages"]
         assert await reader.rest() == []
@@ -68,12 +74,19 @@ async def test_an_answer_streams_and_is_stored_when_it_ends(client: httpx.AsyncC
     assert blocks[0].data["messageId"] == blocks[-1].data["messageId"] == answered["id"]
     assert set(asked) == {"id", "session_id", "content", "role", "timestamp"}
     assert [one["session_id"] for one in listed] == [session.rpartition("/")[2]] * 2
-    assert [(one["role"], one["content"]) for one in listed] == [("user", "hi"), ("assistant", "You said: hi")]
+    assert [(one["role"], one["content"]) for one in listed] == [
+        ("user", "hi"),
+        ("assistant", "You said: hi"),
+    ]
     assert answered["timestamp"].endswith("Z")
 
 
-async def test_events_have_data_only_and_the_documents_headers(client: httpx.AsyncClient, session: str) -> None:
-    async with sse(client, "POST", f"{session}/messages/stream", json={"content": "headers"}) as reader:
+async def test_events_have_data_only_and_the_documents_headers(
+    client: httpx.AsyncClient, session: str
+) -> None:
+    async with sse(
+        client, "POST", f"{session}/messages/stream", json={"content": "headers"}
+    ) as reader:
         headers = reader.response.headers
         assert headers["content-type"] == "text/event-stream; charset=utf-8"
         assert "no-cache" in headers["cache-control"]
@@ -83,7 +96,8 @@ async def test_events_have_data_only_and_the_documents_headers(client: httpx.Asy
 
 
 @pytest.mark.parametrize(
-    ("origin", "allowed"), [(None, "*"), ("http://localhost:3000", "http://localhost:3000"), ("same", "*")]
+    ("origin", "allowed"),
+    [(None, "*"), ("http://localhost:3000", "http://localhost:3000"), ("same", "*")],
 )
 async def test_a_browser_is_given_exactly_one_allowed_origin(
     live: LiveServer, client: httpx.AsyncClient, session: str, origin: str | None, allowed: str
@@ -91,15 +105,21 @@ async def test_a_browser_is_given_exactly_one_allowed_origin(
     origin = live.url if origin == "same" else origin
     allowed = live.url if origin == live.url else allowed
     headers = {"origin": origin} if origin else {}
-    async with sse(client, "POST", f"{session}/messages/stream", json={"content": "x"}, headers=headers) as reader:
+    async with sse(
+        client, "POST", f"{session}/messages/stream", json={"content": "x"}, headers=headers
+    ) as reader:
         given = reader.response.headers
         assert given.get_list("access-control-allow-origin") == [allowed]
         assert "access-control-allow-credentials" not in given
 
 
-async def test_a_foreign_page_is_refused_in_the_documents_words(client: httpx.AsyncClient, session: str) -> None:
+async def test_a_foreign_page_is_refused_in_the_documents_words(
+    client: httpx.AsyncClient, session: str
+) -> None:
     headers = {"origin": "https://evil.example"}
-    response = await client.post(f"{session}/messages/stream", json={"content": "x"}, headers=headers)
+    response = await client.post(
+        f"{session}/messages/stream", json={"content": "x"}, headers=headers
+    )
     assert response.status_code == 403
     assert set(response.json()) == {"detail", "code"}
     assert "access-control-allow-origin" not in response.headers
@@ -108,19 +128,24 @@ async def test_a_foreign_page_is_refused_in_the_documents_words(client: httpx.As
 async def test_a_failed_answer_is_an_error_without_an_end(
     client: httpx.AsyncClient, teller: Teller, session: str
 ) -> None:
-    question = teller.answer(f"fails {session}", Reply("Half of it", fail_after=1), Reply(status=400))
+    question = teller.answer(
+        f"fails {session}", Reply("Half of it", fail_after=1), Reply(status=400)
+    )
     blocks = await ask(client, session, question)
     last = blocks[-1].data
     assert (last["type"], last["code"]) == ("error", "MODEL_REFUSED")
     assert last["error"]
-    waited = await client.post(f"{session}/messages", json={"content": question})
+    # elsewhere: a model is sent two messages in a row of one conversation as one
+    waited = await client.post(f"/sessions/{uuid4()}/messages", json={"content": question})
     assert (waited.status_code, set(waited.json())) == (502, {"detail", "code"})
 
 
 async def test_text_that_was_replaced_is_right_after_the_refresh(
     client: httpx.AsyncClient, teller: Teller, session: str
 ) -> None:
-    question = teller.answer(f"replaced {session}", Reply("One two three four", fail_after=2), "One two, then seven.")
+    question = teller.answer(
+        f"replaced {session}", Reply("One two three four", fail_after=2), "One two, then seven."
+    )
     blocks = await ask(client, session, question)
     shown = "".join(tokens(blocks))
     assert blocks[-1].data["type"] == "end"
@@ -128,9 +153,17 @@ async def test_text_that_was_replaced_is_right_after_the_refresh(
     assert (await messages(client, session))[-1] == ("assistant", "One two, then seven.")
 
 
-async def test_a_repeated_key_asks_once(client: httpx.AsyncClient, teller: Teller, session: str) -> None:
-    path, body, headers = f"{session}/messages/stream", {"content": f"once {session}"}, {"idempotency-key": session}
-    answers = await asyncio.gather(*(client.post(path, json=body, headers=headers) for _ in range(5)))
+async def test_a_repeated_key_asks_once(
+    client: httpx.AsyncClient, teller: Teller, session: str
+) -> None:
+    path, body, headers = (
+        f"{session}/messages/stream",
+        {"content": f"once {session}"},
+        {"idempotency-key": session},
+    )
+    answers = await asyncio.gather(
+        *(client.post(path, json=body, headers=headers) for _ in range(5))
+    )
     assert len({answer.content.replace(b": hb\n", b"") for answer in answers}) == 1
     assert len(teller.asked(body["content"])) == 1
     fallback = await client.post(f"{session}/messages", json=body, headers=headers)
@@ -140,7 +173,7 @@ async def test_a_repeated_key_asks_once(client: httpx.AsyncClient, teller: Telle
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_CONFLICT")
 
 
-# ------------------------------------------------------------------------------------------------ fixed chunks
+# -- fixed chunks ----------------------------------------------------------------------------------
 
 
 def pieces(text: str, words: int) -> list[str]:
@@ -149,15 +182,23 @@ def pieces(text: str, words: int) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["body", "query", "both"])
-async def test_chunks_are_so_many_words(client: httpx.AsyncClient, teller: Teller, session: str, way: str) -> None:
+async def test_chunks_are_so_many_words(
+    client: httpx.AsyncClient, teller: Teller, session: str, way: str
+) -> None:
     question = teller.answer(f"chunks {way}", ANSWER)
     body = {"content": question} | ({"chunk_words": 3} if way != "query" else {})
     params = {} if way == "body" else {"chunk_words": 3 if way == "query" else 2}
     blocks = await sse_all(client, "POST", f"{session}/messages/stream", json=body, params=params)
-    assert tokens(blocks) == pieces(ANSWER, 3) == ["One two  three\n\n", "four five six ", "seven.\nEight 🙂 ", "nine."]
+    assert (
+        tokens(blocks)
+        == pieces(ANSWER, 3)
+        == ["One two  three\n\n", "four five six ", "seven.\nEight 🙂 ", "nine."]
+    )
 
 
-async def test_chunks_keep_their_distance(client: httpx.AsyncClient, teller: Teller, session: str) -> None:
+async def test_chunks_keep_their_distance(
+    client: httpx.AsyncClient, teller: Teller, session: str
+) -> None:
     question = teller.answer(f"paced {session}", ANSWER)
     clock = asyncio.get_running_loop().time
     body = {"content": question, "chunk_words": 3, "delay_ms": 100}
@@ -177,7 +218,11 @@ async def test_a_reader_that_leaves_in_a_pause_is_let_go(
 
     def streams() -> float:
         text = httpx.get(f"{live.url}/metrics", trust_env=False).text
-        (line,) = [one for one in text.splitlines() if one.startswith('antiphon_streams_open{transport="sse"}')]
+        (line,) = [
+            one
+            for one in text.splitlines()
+            if one.startswith('antiphon_streams_open{transport="sse"}')
+        ]
         return float(line.split()[-1])
 
     before = await asyncio.to_thread(streams)
@@ -206,12 +251,14 @@ async def test_chunks_can_be_a_setting(chunking: LiveServer, teller: Teller, ses
         assert tokens(freely) != pieces(ANSWER, 3)
 
 
-# ------------------------------------------------------------------------------------------------ sessions
+# -- sessions --------------------------------------------------------------------------------------
 
 
 async def test_a_session_is_made_listed_read_and_deleted(guarded: LiveServer) -> None:
     user = f"user-{uuid4()}"
-    async with httpx.AsyncClient(base_url=guarded.url, headers=bearer(user), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=guarded.url, headers=bearer(user), trust_env=False
+    ) as client:
         made = await client.post("/sessions", json={"title": "Plans"})
         assert made.status_code == 201
         plans = made.json()["data"]
@@ -236,15 +283,21 @@ async def test_a_session_is_made_listed_read_and_deleted(guarded: LiveServer) ->
         assert (await client.get("/sessions")).json()["data"] == []
 
 
-async def test_a_session_is_a_conversation(client: httpx.AsyncClient, teller: Teller, session: str) -> None:
+async def test_a_session_is_a_conversation(
+    client: httpx.AsyncClient, teller: Teller, session: str
+) -> None:
     await ask(client, session, "session one")
     await ask(client, session, f"two {session}")
     (asked,) = teller.asked(f"two {session}")
     assert "You said: session one" in [message["content"] for message in asked.messages]
 
 
-async def test_the_fallback_answers_with_the_stored_message(client: httpx.AsyncClient, session: str) -> None:
-    answer = await client.post(f"{session}/messages", json={"content": "all at once", "role": "user"})
+async def test_the_fallback_answers_with_the_stored_message(
+    client: httpx.AsyncClient, session: str
+) -> None:
+    answer = await client.post(
+        f"{session}/messages", json={"content": "all at once", "role": "user"}
+    )
     assert answer.status_code == 200
     listed = (await client.get(f"{session}/messages")).json()["messages"]
     assert answer.json()["data"] == listed[-1]
@@ -257,7 +310,9 @@ async def test_a_session_that_is_deleted_while_it_answers_ends_its_stream(
 ) -> None:
     gate = threading.Event()
     question = teller.answer(f"deleted {session}", Reply("Going on and on", gate=gate, gate_at=2))
-    async with sse(client, "POST", f"{session}/messages/stream", json={"content": question}) as reader:
+    async with sse(
+        client, "POST", f"{session}/messages/stream", json={"content": question}
+    ) as reader:
         had = await reader.until("token")
         assert (await client.delete(session)).status_code == 200
         rest = await reader.rest()
@@ -265,7 +320,9 @@ async def test_a_session_that_is_deleted_while_it_answers_ends_its_stream(
     gate.set()
     assert (await client.get(session)).status_code == 404
     resumed = await client.post(
-        f"{session}/messages/stream", json={"content": question}, headers={"last-event-id": had[-1].id}
+        f"{session}/messages/stream",
+        json={"content": question},
+        headers={"last-event-id": had[-1].id},
     )
     assert (resumed.status_code, resumed.json()["code"]) == (410, "CURSOR_GONE")
     await ask(client, session, "anew")
@@ -283,14 +340,18 @@ async def test_whoever_follows_a_thread_that_is_deleted_comes_to_an_end(
         assert await reader.rest() == []
 
 
-# ------------------------------------------------------------------------------------------------ whose it is
+# -- whose it is -----------------------------------------------------------------------------------
 
 
 async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
         mine = (await client.post("/sessions", headers=bearer("ada"))).json()["data"]["id"]
-        await client.post(f"/sessions/{mine}/messages", json={"content": "secret"}, headers=bearer("ada"))
-        await client.post("/sessions/ours/messages", json={"content": "secret"}, headers=bearer("ada"))
+        await client.post(
+            f"/sessions/{mine}/messages", json={"content": "secret"}, headers=bearer("ada")
+        )
+        await client.post(
+            "/sessions/ours/messages", json={"content": "secret"}, headers=bearer("ada")
+        )
         for method, path in (("GET", ""), ("GET", "/messages"), ("DELETE", "")):
             answers = [
                 await client.request(method, f"/sessions/{one}{path}", headers=bearer("eve"))
@@ -299,15 +360,23 @@ async def test_what_is_somebody_elses_is_as_good_as_missing(guarded: LiveServer)
             assert [answer.status_code for answer in answers] == [404] * 3
             assert len({answer.text for answer in answers}) == 1
         for one in (mine, "ours"):  # under the same name eve begins a session of her own
-            await client.post(f"/sessions/{one}/messages", json={"content": "hers"}, headers=bearer("eve"))
-            hers = (await client.get(f"/sessions/{one}/messages", headers=bearer("eve"))).json()["data"]
+            await client.post(
+                f"/sessions/{one}/messages", json={"content": "hers"}, headers=bearer("eve")
+            )
+            hers = (await client.get(f"/sessions/{one}/messages", headers=bearer("eve"))).json()[
+                "data"
+            ]
             assert [message["content"] for message in hers] == ["hers", "You said: hers"]
             await client.delete(f"/sessions/{one}", headers=bearer("eve"))
-            his = (await client.get(f"/sessions/{one}/messages", headers=bearer("ada"))).json()["data"]
+            his = (await client.get(f"/sessions/{one}/messages", headers=bearer("ada"))).json()[
+                "data"
+            ]
             assert his[0]["content"] == "secret"
 
 
-async def test_a_cursor_of_another_session_or_user_is_gone(guarded: LiveServer, session: str) -> None:
+async def test_a_cursor_of_another_session_or_user_is_gone(
+    guarded: LiveServer, session: str
+) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
         path = f"{session}/messages/stream"
         blocks = await sse_all(client, "POST", path, json={"content": "x"}, headers=bearer("ada"))
@@ -323,14 +392,19 @@ async def test_a_cursor_of_another_session_or_user_is_gone(guarded: LiveServer, 
 
 async def test_nobody_comes_in_without_a_login(guarded: LiveServer) -> None:
     async with httpx.AsyncClient(base_url=guarded.url, trust_env=False) as client:
-        for method, path in (("POST", "/messages/stream"), ("POST", "/messages"), ("GET", ""), ("DELETE", "")):
+        for method, path in (
+            ("POST", "/messages/stream"),
+            ("POST", "/messages"),
+            ("GET", ""),
+            ("DELETE", ""),
+        ):
             answer = await client.request(method, f"/sessions/s{path}", json={"content": "x"})
             assert (answer.status_code, answer.json()["code"]) == (401, "AUTH_REQUIRED")
             assert set(answer.json()) == {"detail", "code"}
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-# ------------------------------------------------------------------------------------------------ bad requests
+# -- bad requests ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -360,22 +434,28 @@ async def test_a_bad_message_is_unprocessable(
 
 
 @pytest.mark.parametrize("query", ["chunk_words=x", "chunk_words=-1", "delay_ms=1001", "delay_ms="])
-async def test_a_bad_pace_is_unprocessable(client: httpx.AsyncClient, session: str, query: str) -> None:
+async def test_a_bad_pace_is_unprocessable(
+    client: httpx.AsyncClient, session: str, query: str
+) -> None:
     answer = await client.post(f"{session}/messages/stream?{query}", json={"content": "x"})
     assert (answer.status_code, answer.json()["code"]) == (422, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("name", ["x" * 129, "a%00b"])
-async def test_a_session_of_an_impossible_name_is_unprocessable(client: httpx.AsyncClient, name: str) -> None:
+async def test_a_session_of_an_impossible_name_is_unprocessable(
+    client: httpx.AsyncClient, name: str
+) -> None:
     for method, path in (("GET", ""), ("GET", "/messages"), ("DELETE", ""), ("POST", "/messages")):
         answer = await client.request(method, f"/sessions/{name}{path}", json={"content": "x"})
         assert (answer.status_code, answer.json()["code"]) == (422, "BAD_REQUEST")
 
 
-# ------------------------------------------------------------------------------------------------ questions
+# -- questions -------------------------------------------------------------------------------------
 
 
-async def test_a_question_is_an_answer_and_the_next_message_answers_it(asking: LiveServer, session: str) -> None:
+async def test_a_question_is_an_answer_and_the_next_message_answers_it(
+    asking: LiveServer, session: str
+) -> None:
     async with httpx.AsyncClient(base_url=asking.url, trust_env=False) as client:
         first = await ask(client, session, "ask me")
         assert "".join(tokens(first)) == "Which car?"
@@ -393,18 +473,25 @@ async def test_a_question_is_an_answer_and_the_next_message_answers_it(asking: L
         assert "".join(tokens(third)) == "So it is: and on "
 
 
-async def test_each_of_two_turns_resumes_and_repeats_as_it_was(asking: LiveServer, session: str) -> None:
+async def test_each_of_two_turns_resumes_and_repeats_as_it_was(
+    asking: LiveServer, session: str
+) -> None:
     path = f"{session}/messages/stream"
     async with httpx.AsyncClient(base_url=asking.url, trust_env=False) as client:
         turns = []
         for content in ("ask me", "Merula"):
-            request = {"json": {"content": content}, "headers": {"idempotency-key": f"{session} {content}"}}
+            request = {
+                "json": {"content": content},
+                "headers": {"idempotency-key": f"{session} {content}"},
+            }
             turns.append((request, await sse_all(client, "POST", path, **request)))
         for request, blocks in turns:
             assert raw(await sse_all(client, "POST", path, **request)) == raw(blocks)
             for count in range(1, len(blocks)):
                 headers = {"last-event-id": blocks[count - 1].id}
-                assert raw(await sse_all(client, "POST", path, json={}, headers=headers)) == raw(blocks[count:])
+                assert raw(await sse_all(client, "POST", path, json={}, headers=headers)) == raw(
+                    blocks[count:]
+                )
 
 
 async def test_the_fallback_asks_and_is_answered(asking: LiveServer, session: str) -> None:
@@ -415,7 +502,9 @@ async def test_the_fallback_asks_and_is_answered(asking: LiveServer, session: st
         assert (await client.delete(session)).status_code == 200
 
 
-async def test_a_session_that_waits_for_a_human_can_be_deleted(asking: LiveServer, session: str) -> None:
+async def test_a_session_that_waits_for_a_human_can_be_deleted(
+    asking: LiveServer, session: str
+) -> None:
     async with httpx.AsyncClient(base_url=asking.url, trust_env=False) as client:
         await ask(client, session, "ask me")
         assert (await client.delete(session)).status_code == 200
@@ -426,6 +515,9 @@ async def test_a_session_may_belong_to_a_flow(client: httpx.AsyncClient) -> None
     flow = await saved(client, saying("You said {{ message }}."))
     session = (await client.post("/sessions", json={"agent_id": flow})).json()["data"]["id"]
     for content in ("one", "two"):
-        assert "".join(tokens(await ask(client, f"/sessions/{session}", content))) == f"You said {content}."
+        assert (
+            "".join(tokens(await ask(client, f"/sessions/{session}", content)))
+            == f"You said {content}."
+        )
     refused = await client.post("/sessions", json={"agent_id": "nowhere"})
     assert (refused.status_code, refused.json()["code"]) == (422, "UNKNOWN_GRAPH")

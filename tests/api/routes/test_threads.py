@@ -47,7 +47,9 @@ async def told(client: httpx.AsyncClient, thread: str, content: str, **headers: 
 
 
 async def messages_of(client: httpx.AsyncClient, thread: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await client.get(f"{THREADS}/{thread}/messages")).json()["messages"]
+    found: list[dict[str, Any]] = (await client.get(f"{THREADS}/{thread}/messages")).json()[
+        "messages"
+    ]
     return found
 
 
@@ -64,7 +66,7 @@ def whole(frames: list[dict[str, Any]]) -> str:
     return str(found)
 
 
-# ------------------------------------------------------------------------------------------------- conversations
+# -- conversations ---------------------------------------------------------------------------------
 
 
 async def test_a_conversation_is_created_and_listed(client: httpx.AsyncClient) -> None:
@@ -79,7 +81,9 @@ async def test_a_conversation_is_created_and_listed(client: httpx.AsyncClient) -
     assert await messages_of(client, thread["id"]) == []
 
 
-async def test_the_newest_conversation_is_the_one_that_was_spoken_in(client: httpx.AsyncClient) -> None:
+async def test_the_newest_conversation_is_the_one_that_was_spoken_in(
+    client: httpx.AsyncClient,
+) -> None:
     first, second = [await new_thread(client) for _ in "12"]
     listed = [thread["id"] for thread in (await client.get(THREADS)).json()["threads"]]
     assert listed.index(second) < listed.index(first)
@@ -88,7 +92,9 @@ async def test_the_newest_conversation_is_the_one_that_was_spoken_in(client: htt
 
 
 @pytest.mark.parametrize("body", [{}, {"title": None}, {"title": ""}, {"title": " \0"}])
-async def test_a_conversation_without_a_title_has_the_usual_one(client: httpx.AsyncClient, body: Any) -> None:
+async def test_a_conversation_without_a_title_has_the_usual_one(
+    client: httpx.AsyncClient, body: Any
+) -> None:
     assert (await client.post(THREADS, json=body)).json()["thread"]["title"] == DEFAULT_TITLE
 
 
@@ -102,7 +108,9 @@ async def test_a_title_is_a_short_text(client: httpx.AsyncClient, title: Any) ->
 
 async def test_a_repeated_key_creates_one_conversation(client: httpx.AsyncClient) -> None:
     key = {"idempotency-key": str(uuid4())}
-    answers = await asyncio.gather(*(client.post(THREADS, json={"title": "once"}, headers=key) for _ in range(5)))
+    answers = await asyncio.gather(
+        *(client.post(THREADS, json={"title": "once"}, headers=key) for _ in range(5))
+    )
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.content for answer in answers}) == 1
     other = await client.post(THREADS, json={"title": "another"}, headers=key)
@@ -116,11 +124,13 @@ async def test_a_key_is_its_users_own(guarded: LiveServer) -> None:
     assert len(ids) == 2
 
 
-# ------------------------------------------------------------------------------------------------------- messages
+# -- messages --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", STREAMS)
-async def test_a_message_is_answered_in_the_documents_order(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_message_is_answered_in_the_documents_order(
+    client: httpx.AsyncClient, path: str
+) -> None:
     thread = await new_thread(client)
     blocks = await sse_all(client, "POST", path.format(id=thread), json={"content": "hello there"})
     frames = datas(blocks)
@@ -130,7 +140,9 @@ async def test_a_message_is_answered_in_the_documents_order(client: httpx.AsyncC
     assert frames[-2]["type"] == "workflow_complete"
     assert all(frame["timestamp"].endswith("Z") for frame in frames)
     for block in blocks:
-        assert [line.partition(b": ")[0] for line in block.raw.split(b"\n")] == [b"id", b"data"], "no `event:` line"
+        assert [line.partition(b": ")[0] for line in block.raw.split(b"\n")] == [b"id", b"data"], (
+            "no `event:` line"
+        )
 
 
 async def test_a_saved_message_is_the_one_that_is_listed(client: httpx.AsyncClient) -> None:
@@ -140,7 +152,11 @@ async def test_a_saved_message_is_the_one_that_is_listed(client: httpx.AsyncClie
     assert frames[1]["data"]["message"] == user
     assert set(user) == {"id", "threadId", "role", "content", "createdAt"}
     assert (user["role"], user["content"], user["threadId"]) == ("user", "list me", thread)
-    assert (reply["role"], reply["content"], reply["threadId"]) == ("assistant", "You said: list me", thread)
+    assert (reply["role"], reply["content"], reply["threadId"]) == (
+        "assistant",
+        "You said: list me",
+        thread,
+    )
     assert reply["metadata"]["agent"]
 
 
@@ -165,20 +181,28 @@ async def test_an_organization_changes_nothing(client: httpx.AsyncClient) -> Non
     assert appended(datas(await told(client, thread, "for acme", **{"x-organization-id": "acme"})))
 
 
-async def test_an_error_on_the_way_is_told_and_what_was_said_is_kept(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_an_error_on_the_way_is_told_and_what_was_said_is_kept(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     thread = await new_thread(client)
-    question = teller.answer("threads: cut short", Reply("Half of", fail_after=1), Reply(status=400))
+    question = teller.answer(
+        "threads: cut short", Reply("Half of", fail_after=1), Reply(status=400)
+    )
     frames = datas(await told(client, thread, question))
     check_threads(frames, superseded=True)
     assert [frame["type"] for frame in frames[-2:]] == ["error", "done"]
     assert frames[-2]["data"]["threadId"] == thread
 
 
-async def test_a_cancelled_answer_is_an_error_and_a_partial_message(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_cancelled_answer_is_an_error_and_a_partial_message(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
     thread = await new_thread(client)
     question = teller.answer("threads: stop me", Reply("Stop me if you can", gate=gate, gate_at=3))
-    async with sse(client, "POST", STREAMS[0].format(id=thread), json={"content": question}) as reader:
+    async with sse(
+        client, "POST", STREAMS[0].format(id=thread), json={"content": question}
+    ) as reader:
         seen = await reader.until("ai_response")
         await client.post(f"/api/v1/runs/{seen[0].data['run_id']}/cancel")
         frames = datas(seen + await reader.rest())
@@ -189,7 +213,9 @@ async def test_a_cancelled_answer_is_an_error_and_a_partial_message(client: http
     assert (partial["content"], partial["metadata"]["partial"]) == (appended(frames), True)
 
 
-async def test_an_error_without_a_stream_is_a_response(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_an_error_without_a_stream_is_a_response(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     thread = await new_thread(client)
     question = teller.answer("threads: refused", Reply(status=400))
     answer = await client.post(f"{THREADS}/{thread}/messages", json={"content": question})
@@ -200,9 +226,16 @@ async def test_an_error_without_a_stream_is_a_response(client: httpx.AsyncClient
 @pytest.mark.parametrize("path", [f"{THREADS}/{{id}}/messages", *STREAMS])
 @pytest.mark.parametrize(
     ("body", "code"),
-    [({}, "EMPTY_MESSAGE"), ({"content": " "}, "EMPTY_MESSAGE"), ({"content": 1}, "BAD_REQUEST"), ([], "BAD_REQUEST")],
+    [
+        ({}, "EMPTY_MESSAGE"),
+        ({"content": " "}, "EMPTY_MESSAGE"),
+        ({"content": 1}, "BAD_REQUEST"),
+        ([], "BAD_REQUEST"),
+    ],
 )
-async def test_a_message_must_have_a_text(client: httpx.AsyncClient, path: str, body: Any, code: str) -> None:
+async def test_a_message_must_have_a_text(
+    client: httpx.AsyncClient, path: str, body: Any, code: str
+) -> None:
     refused = await client.post(path.format(id=await new_thread(client)), json=body)
     assert (refused.status_code, refused.json()["code"]) == (400, code)
     assert set(refused.json()) == {"error", "code"}
@@ -226,11 +259,13 @@ async def test_a_conversation_is_its_users_alone(guarded: LiveServer) -> None:
             assert (thread in [one["id"] for one in listed]) == (status == 200)
             read = await client.get(f"{THREADS}/{thread}/messages", headers=bearer(user))
             assert read.status_code == status
-            sent = await client.post(f"{THREADS}/{thread}/messages", json={"content": "hi"}, headers=bearer(user))
+            sent = await client.post(
+                f"{THREADS}/{thread}/messages", json={"content": "hi"}, headers=bearer(user)
+            )
             assert sent.status_code == status
 
 
-# ------------------------------------------------------------------------------------------- coming back, repeating
+# -- coming back, repeating ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", STREAMS)
@@ -243,15 +278,26 @@ async def test_a_stream_cut_behind_any_frame_resumes_exactly(
     whole_stream = await sse_all(client, "POST", place, json=body)
     for had, block in enumerate(whole_stream[:-1], 1):
         headers = {"last-event-id": block.id}
-        assert raw(await sse_all(client, "POST", place, json=body, headers=headers)) == raw(whole_stream[had:])
-    assert await sse_all(client, "POST", place, json=body, headers={"last-event-id": whole_stream[-1].id}) == []
+        assert raw(await sse_all(client, "POST", place, json=body, headers=headers)) == raw(
+            whole_stream[had:]
+        )
+    assert (
+        await sse_all(
+            client, "POST", place, json=body, headers={"last-event-id": whole_stream[-1].id}
+        )
+        == []
+    )
     assert len(teller.asked(question)) == 1, "a resumption is never a second run"
 
 
-async def test_a_live_stream_is_resumed_where_it_broke(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_live_stream_is_resumed_where_it_broke(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     gate = threading.Event()
     thread = await new_thread(client)
-    question = teller.answer("threads: break here", Reply("One two three four", gate=gate, gate_at=2))
+    question = teller.answer(
+        "threads: break here", Reply("One two three four", gate=gate, gate_at=2)
+    )
     path, body = STREAMS[0].format(id=thread), {"content": question}
     async with sse(client, "POST", path, json=body) as reader:
         seen = await reader.until("ai_response")
@@ -265,11 +311,15 @@ async def test_a_live_stream_is_resumed_where_it_broke(client: httpx.AsyncClient
 async def test_another_conversations_cursor_is_gone(client: httpx.AsyncClient) -> None:
     blocks = await told(client, await new_thread(client), "here")
     path = STREAMS[0].format(id=await new_thread(client))
-    refused = await client.post(path, json={"content": "there"}, headers={"last-event-id": blocks[2].id})
+    refused = await client.post(
+        path, json={"content": "there"}, headers={"last-event-id": blocks[2].id}
+    )
     assert (refused.status_code, refused.json()["code"]) == (410, "CURSOR_GONE")
 
 
-async def test_a_repeated_key_sends_once_and_says_so(client: httpx.AsyncClient, teller: Teller) -> None:
+async def test_a_repeated_key_sends_once_and_says_so(
+    client: httpx.AsyncClient, teller: Teller
+) -> None:
     thread = await new_thread(client)
     key, content = {"idempotency-key": str(uuid4())}, f"send me once {uuid4()}"
     first = await told(client, thread, content, **key)
@@ -280,14 +330,18 @@ async def test_a_repeated_key_sends_once_and_says_so(client: httpx.AsyncClient, 
     assert len(teller.asked(content)) == 1
     resumed = await told(client, thread, content, **key, **{"last-event-id": first[0].id})
     assert raw(resumed) == raw(first[1:]), "a resumption gives what the first stream gave"
-    plain = await client.post(f"{THREADS}/{thread}/messages", json={"content": content}, headers=key)
+    plain = await client.post(
+        f"{THREADS}/{thread}/messages", json={"content": content}, headers=key
+    )
     assert plain.json()["response"] == f"You said: {content}"
-    other = await client.post(f"{THREADS}/{thread}/messages", json={"content": "another"}, headers=key)
+    other = await client.post(
+        f"{THREADS}/{thread}/messages", json={"content": "another"}, headers=key
+    )
     assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_CONFLICT")
     assert len(await messages_of(client, thread)) == 2
 
 
-# ------------------------------------------------------------------------------------------------------ workflows
+# -- workflows -------------------------------------------------------------------------------------
 
 
 async def test_a_conversation_goes_through_the_steps_of_its_flow(client: httpx.AsyncClient) -> None:
@@ -298,7 +352,11 @@ async def test_a_conversation_goes_through_the_steps_of_its_flow(client: httpx.A
     async def turn(content: str) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
         frames = datas(await told(client, thread, content))
         check_threads(frames)
-        statuses = [one["data"] for one in frames if one["type"] == "workflow_status" and "workflowId" in one["data"]]
+        statuses = [
+            one["data"]
+            for one in frames
+            if one["type"] == "workflow_status" and "workflowId" in one["data"]
+        ]
         ends = [one["data"] for one in frames if one["type"] == "workflow_complete"]
         return [(one["status"], one["step"]) for one in statuses], ends
 
@@ -308,15 +366,19 @@ async def test_a_conversation_goes_through_the_steps_of_its_flow(client: httpx.A
     statuses, [end] = await turn("next again")
     assert statuses == [("step_completed", "ask"), ("transition", "bye"), ("step_completed", "bye")]
     assert end["workflowId"]
-    assert await turn("hello anew") == ([("created", "greet")], []), "the conversation stays with its flow"
+    assert await turn("hello anew") == ([("created", "greet")], []), (
+        "the conversation stays with its flow"
+    )
 
 
-async def test_a_conversation_cannot_begin_with_a_flow_that_is_not_there(client: httpx.AsyncClient) -> None:
+async def test_a_conversation_cannot_begin_with_a_flow_that_is_not_there(
+    client: httpx.AsyncClient,
+) -> None:
     refused = await client.post(THREADS, json={"agentId": "nowhere"})
     assert (refused.status_code, refused.json()["code"]) == (400, "UNKNOWN_GRAPH")
 
 
-# ------------------------------------------------------------------------------------------------------ questions
+# -- questions -------------------------------------------------------------------------------------
 
 
 async def test_the_next_message_answers_a_question(asker: httpx.AsyncClient) -> None:
