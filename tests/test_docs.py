@@ -70,7 +70,9 @@ def test_every_frame_of_the_flow_vocabulary_stands_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and_an_example(kind: str) -> None:
+def test_every_type_of_node_stands_in_the_page_about_flows_with_its_settings_and_an_example(
+    kind: str,
+) -> None:
     (row,) = [line for line in FLOWS.splitlines() if line.startswith(f"| `{kind}` |")]
     for setting in msgspec.structs.fields(KINDS[kind].config):
         assert f"`{setting.name}`" in row
@@ -94,7 +96,9 @@ def test_the_examples_of_the_page_about_flows_can_be_executed(block: str) -> Non
 def test_every_route_stands_in_the_reference() -> None:
     for route in create_app(Settings()).routes:
         path = route.path.replace(":str}", "}")
-        if path.startswith("/schema/") and path != "/schema/asyncapi.json":  # files of the documentation's page
+        if (
+            path.startswith("/schema/") and path != "/schema/asyncapi.json"
+        ):  # files of the documentation's page
             continue
         if isinstance(route, HTTPRoute):
             for method in set(route.methods) - {"OPTIONS", "HEAD"}:
