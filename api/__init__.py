@@ -1,1 +1,1 @@
-"""The wire: HTTP, WebSocket, dialects, authentication, the command line. The only package that knows the web."""
+"""The wire: HTTP, WebSocket, dialects, logins, the command line. Nothing else knows the web."""

@@ -251,7 +251,7 @@ class ModelQuota(AntiphonError):
 
 
 class ContextTooLong(AntiphonError):
-    """The conversation is longer than the model can read, also after its older part was left out."""
+    """The conversation is longer than the model can read, also without its older part."""
 
     code = "MODEL_CONTEXT"
     message = "The conversation is too long for the model."

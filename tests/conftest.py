@@ -1,4 +1,5 @@
-"""What holds for the whole suite: hypothesis does not look at the clock, and no two tests share an id."""
+"""What holds for the whole suite: hypothesis does not look at the clock, and no two tests share an
+id."""
 
 from __future__ import annotations
 

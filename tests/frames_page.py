@@ -18,13 +18,13 @@ from tests.api.dialects.samples import FIXED, recorded
 
 HEAD = """# Frames
 
-Made from the code by `UPDATE_GOLDEN=1 python -m pytest tests/test_docs.py`; a test fails where it is stale. The same in
-JSON: `/schema/openapi.json` and `/schema/asyncapi.json` of a running server.
+Made from the code by `UPDATE_GOLDEN=1 python -m pytest tests/test_docs.py`; a test fails where it
+is stale. The same in JSON: `/schema/openapi.json` and `/schema/asyncapi.json` of a running server.
 
 ## Which event gives which frames
 
-As it comes out of fixed sample runs; `–` where a vocabulary is silent, or keeps what it was told for a later frame.
-"""
+As it comes out of fixed sample runs; `–` where a vocabulary is silent, or keeps what it was told
+for a later frame. """
 
 
 def page() -> str:

@@ -1,4 +1,5 @@
-"""What is installed is one package, `antiphon`. Users' modules may have any name, also beside a script."""
+"""What is installed is one package, `antiphon`. Users' modules may have any name, also beside a
+script."""
 
 from __future__ import annotations
 
@@ -89,7 +90,11 @@ def test_the_wheel_holds_one_package_with_all_its_files(wheel: Path) -> None:
         *("__init__.py", "api", "data", "orchestrator", "py.typed", "rag"),
     ]
     kept = subprocess.run(
-        ["git", "ls-files", "api", "data", "orchestrator", "rag"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "api", "data", "orchestrator", "rag"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     missing = [name for name in kept.stdout.split() if not (wheel / "antiphon" / name).is_file()]
     assert missing == []
@@ -117,5 +122,7 @@ def test_a_served_graph_beside_modules_of_any_name(installed: Path, tmp_path: Pa
     graph = ("--graph", f"{tmp_path / 'graph.py'}:graph")
     with server_process(tmp_path, environment, *graph, cwd=tmp_path) as server:
         headers = {"Accept": "text/event-stream"}
-        events = httpx.post(f"{server.url}/api/v1/runs", json={"message": "who?"}, headers=headers, timeout=60).text
+        events = httpx.post(
+            f"{server.url}/api/v1/runs", json={"message": "who?"}, headers=headers, timeout=60
+        ).text
     assert f"{NAMES} data rag.retriever" in events, events

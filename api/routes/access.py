@@ -1,4 +1,4 @@
-"""`POST /auth/ws-ticket`: a single-use ticket that opens a WebSocket, so that no token stands in an address."""
+"""`POST /auth/ws-ticket`: a single-use ticket that opens a WebSocket without a token in its URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post("/auth/ws-ticket", status_code=201)
-async def issue_ticket(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> Ticket:
+async def issue_ticket(
+    services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> Ticket:
     """A ticket in the caller's name."""
     return Ticket(ticket=await services.issue_ticket(principal), expires_in=TICKET_SECONDS)
 

@@ -15,7 +15,9 @@ from antiphon.api.services import Services
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/health` answers. A server that is draining is about to stop: clients come back to another.
+    """What `/health` answers.
+
+    A server that is draining is about to stop: its clients come back to another one.
 
     One that has failed stores nothing any more and should be started again; `reason` is a code:
     `WRITER_GONE` or `WRITER_STUCK`.
@@ -51,7 +53,9 @@ async def health(services: NamedDependency[Services]) -> Response[Health]:
 
 
 @get("/metrics", media_type="text/plain; version=0.0.4; charset=utf-8")
-async def metrics(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> bytes:
+async def metrics(
+    services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> bytes:
     """Prometheus metrics. Where authentication is on, scrape with a token."""
     return services.metrics.text()
 

@@ -1,4 +1,4 @@
-"""`/api/v1/profile`: what the caller has told about themselves. There is no way to anybody else's."""
+"""`/api/v1/profile`: the caller's own profile, and nobody else's."""
 
 from __future__ import annotations
 
@@ -26,14 +26,18 @@ class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get(PATH)
-async def read_profile(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> Profile:
+async def read_profile(
+    services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> Profile:
     """The caller's profile; its fields are empty where nothing was told."""
     return await services.engine.profile(principal.id) or NOTHING
 
 
 @put(PATH)
 async def replace_profile(
-    data: JSONBody[Profile], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    data: JSONBody[Profile],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> Profile:
     """Tell anew. It is told to the agents of the caller's runs, from the next message on."""
     await services.engine.save_profile(principal.id, data)
@@ -42,7 +46,9 @@ async def replace_profile(
 
 @patch(PATH)
 async def change_profile(
-    data: JSONBody[ProfileChange], services: NamedDependency[Services], principal: NamedDependency[Principal]
+    data: JSONBody[ProfileChange],
+    services: NamedDependency[Services],
+    principal: NamedDependency[Principal],
 ) -> Profile:
     """Change some fields."""
     changed = _changed(await services.engine.profile(principal.id) or NOTHING, data)
@@ -51,14 +57,18 @@ async def change_profile(
 
 
 def _changed(profile: Profile, change: ProfileChange) -> Profile:
-    """A profile after a change: a JSON merge patch (RFC 7396)."""
-    given = {field: value for field, value in msgspec.structs.asdict(change).items() if value is not UNSET}
-    told = {field: getattr(NOTHING, field) if value is None else value for field, value in given.items()}
-    return msgspec.structs.replace(profile, **told)
+    """Return a profile after a JSON merge patch (RFC 7396): null takes a field out."""
+    fields = {}
+    for name, value in msgspec.structs.asdict(change).items():
+        if value is not UNSET:
+            fields[name] = getattr(NOTHING, name) if value is None else value
+    return msgspec.structs.replace(profile, **fields)
 
 
 @delete(PATH)
-async def forget_profile(services: NamedDependency[Services], principal: NamedDependency[Principal]) -> None:
+async def forget_profile(
+    services: NamedDependency[Services], principal: NamedDependency[Principal]
+) -> None:
     """Forget it."""
     await services.engine.forget_profile(principal.id)
 

@@ -1,4 +1,5 @@
-"""A user's own graph, as `--graph` would serve it: it knows nothing of Antiphon, reports no progress, asks humans."""
+"""A user's own graph, as `--graph` would serve it: it knows nothing of Antiphon, reports no
+progress, asks humans."""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ async def store_memory(state: MessagesState, runtime: Runtime[Context]) -> dict[
     assert runtime.store is not None
     calls = getattr(state["messages"][-1], "tool_calls", [])
     kept = await asyncio.gather(*(upsert_memory(runtime.store, **call["args"]) for call in calls))
-    done = [ToolMessage(text, tool_call_id=call["id"]) for call, text in zip(calls, kept, strict=True)]
+    done = [
+        ToolMessage(text, tool_call_id=call["id"]) for call, text in zip(calls, kept, strict=True)
+    ]
     return {"messages": done}
 
 

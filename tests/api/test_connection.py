@@ -49,7 +49,8 @@ def test_a_login_is_to_be_verified(talk: Conversation) -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [{"type": "message", "message": "hi"}, {"type": "cancel"}, {"type": "resume", "run_id": "r"}]
+    "frame",
+    [{"type": "message", "message": "hi"}, {"type": "cancel"}, {"type": "resume", "run_id": "r"}],
 )
 def test_nothing_is_done_before_the_login(talk: Conversation, frame: dict[str, Any]) -> None:
     (told,) = talk.receive(said(frame), AT)
@@ -164,7 +165,9 @@ DEEP = '{"type":' + "[" * 100_000 + "]" * 100_000 + "}"
         ("{}", "UNKNOWN_TYPE"),
     ],
 )
-def test_a_bad_frame_is_told_and_the_connection_stays(talk: Conversation, text: str | None, expected: str) -> None:
+def test_a_bad_frame_is_told_and_the_connection_stays(
+    talk: Conversation, text: str | None, expected: str
+) -> None:
     talk.authenticated(ADA, AT, asked=False)
     (told,) = talk.receive(text, AT)
     assert code(told) == expected
@@ -189,7 +192,9 @@ def test_a_problem_of_a_frame_leaves_the_connection_open(talk: Conversation, nam
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_a_problem_of_the_connection_closes_it_with_its_own_code(talk: Conversation, name: str) -> None:
+def test_a_problem_of_the_connection_closes_it_with_its_own_code(
+    talk: Conversation, name: str
+) -> None:
     told, closing = talk.fatal(Problem(name, "Why."), AT)
     assert code(told) == name
     assert closing == Close(CODES[name].close or 1008)
@@ -216,7 +221,11 @@ class Talking(RuleBasedStateMachine):
         self.note(self.talk.refused(INVALID, AT))
         self.refusals += 1
 
-    @rule(frame=st.sampled_from([{"type": "message", "message": "x"}, {"type": "cancel"}, {"type": "nonsense"}]))
+    @rule(
+        frame=st.sampled_from(
+            [{"type": "message", "message": "x"}, {"type": "cancel"}, {"type": "nonsense"}]
+        )
+    )
     def speak(self, frame: dict[str, Any]) -> None:
         actions = self.talk.receive(said(frame), AT)
         self.note(actions)

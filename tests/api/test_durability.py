@@ -1,4 +1,5 @@
-"""kill -9 and SIGTERM at chosen moments: nothing is lost, nothing is told twice, clients resume exactly."""
+"""kill -9 and SIGTERM at chosen moments: nothing is lost, nothing is told twice, clients resume
+exactly."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ RUNS, STREAM = "/api/v1/runs", "/api/streaming/multi-agent/stream"
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator[ProcessServer]:
     """A server process that every test ends in its own way, and starts again on the same database."""
-    with server_process(tmp_path_factory.mktemp("mortal"), model_environment(teller) | PATIENT) as server:
+    with server_process(
+        tmp_path_factory.mktemp("mortal"), model_environment(teller) | PATIENT
+    ) as server:
         yield server
 
 
@@ -60,12 +63,17 @@ async def check_stored_once(client: httpx.AsyncClient, blocks: list[Block], ques
 async def until_shown(reader: SseReader, text: str) -> list[Block]:
     """Events until so much of the answer was shown."""
     blocks: list[Block] = []
-    while "".join(str(b.data.get("text" if b.event == "agent_chunk" else "", "")) for b in blocks) != text:
+    while (
+        "".join(str(b.data.get("text" if b.event == "agent_chunk" else "", "")) for b in blocks)
+        != text
+    ):
         blocks += await reader.blocks(1)
     return blocks
 
 
-@pytest.mark.parametrize("moment", ["accepted", "message_saved", "routing", "first token", "last token"])
+@pytest.mark.parametrize(
+    "moment", ["accepted", "message_saved", "routing", "first token", "last token"]
+)
 async def test_a_run_survives_the_death_of_its_server(
     mortal: ProcessServer, client: httpx.AsyncClient, teller: Teller, moment: str
 ) -> None:
@@ -115,7 +123,9 @@ async def test_every_vocabulary_resumes_exactly_at_the_next_server(
         teller.answer(question, Reply(TEXT, gate=gate, gate_at=3), TEXT)
     agents = {"query": questions["agents"], "context": {"session_id": str(uuid4())}}
     async with AsyncExitStack() as open_:
-        native = await open_.enter_async_context(sse(client, "POST", RUNS, json={"message": questions["native"]}))
+        native = await open_.enter_async_context(
+            sse(client, "POST", RUNS, json={"message": questions["native"]})
+        )
         second = await open_.enter_async_context(sse(client, "POST", STREAM, json=agents))
         chat = await open_.enter_async_context(socket(f"{mortal.ws}/ws/chat"))
         idle = await open_.enter_async_context(socket(f"{mortal.ws}/api/v1/ws"))
@@ -130,7 +140,8 @@ async def test_every_vocabulary_resumes_exactly_at_the_next_server(
         waiting = (await client.post(RUNS, json=thread)).json()
         if end == "terminate":
             status, ends = await asyncio.gather(
-                asyncio.to_thread(mortal.terminate), ended_without_an_end([native, second], [chat, idle])
+                asyncio.to_thread(mortal.terminate),
+                ended_without_an_end([native, second], [chat, idle]),
             )
             assert status == 0, "it has not waited for `drain_seconds`: that would be too long"
             had_native += ends[0]
@@ -141,9 +152,14 @@ async def test_every_vocabulary_resumes_exactly_at_the_next_server(
     gate.set()
     mortal.start()
     had_native += await sse_all(
-        client, "GET", f"{RUNS}/{had_native[0].data['run_id']}/events", headers={"last-event-id": had_native[-1].id}
+        client,
+        "GET",
+        f"{RUNS}/{had_native[0].data['run_id']}/events",
+        headers={"last-event-id": had_native[-1].id},
     )
-    had_agents += await sse_all(client, "POST", STREAM, json=agents, headers={"last-event-id": had_agents[-1].id})
+    had_agents += await sse_all(
+        client, "POST", STREAM, json=agents, headers={"last-event-id": had_agents[-1].id}
+    )
     last = json.loads(had_chat[-1])
     async with socket(f"{mortal.ws}/ws/chat") as chat:
         await chat.send(type="resume", run_id=last["run_id"], last_seq=last["seq"])
@@ -152,7 +168,9 @@ async def test_every_vocabulary_resumes_exactly_at_the_next_server(
     assert raw(had_native) == raw(blocks)
     check_native([block.data for block in blocks])
     from_start = {"last-event-id": f"{had_agents[0].data['run_id']}:0.0"}
-    assert raw(had_agents) == raw(await sse_all(client, "POST", STREAM, json=agents, headers=from_start))
+    assert raw(had_agents) == raw(
+        await sse_all(client, "POST", STREAM, json=agents, headers=from_start)
+    )
     check_multi_agent([block.data for block in had_agents])
     async with socket(f"{mortal.ws}/ws/chat") as chat:
         await chat.send(type="resume", run_id=last["run_id"], last_seq=0)
@@ -221,11 +239,17 @@ async def test_a_client_that_lost_the_acknowledgement_asks_again_with_its_key(
     mortal: ProcessServer, client: httpx.AsyncClient, teller: Teller
 ) -> None:
     """The message was stored, the answer to the request was not seen: the same request leads to the same run."""
-    question, headers = teller.answer("never acknowledged", TEXT), SSE | {"idempotency-key": str(uuid4())}
+    question, headers = (
+        teller.answer("never acknowledged", TEXT),
+        SSE | {"idempotency-key": str(uuid4())},
+    )
     reader, writer = await asyncio.open_connection("127.0.0.1", mortal.port)
     body = json.dumps({"message": question}).encode()
     head = f"POST {RUNS} HTTP/1.1\r\nhost: localhost\r\nidempotency-key: {headers['idempotency-key']}\r\n"
-    writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+    writer.write(
+        f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
     await writer.drain()
     await asyncio.to_thread(teller.wait_asked, question)
     mortal.kill()

@@ -1,4 +1,5 @@
-"""What a request says to a graph reaches it over every wire, or is refused by name in that wire's words."""
+"""What a request says to a graph reaches it over every wire, or is refused by name in that wire's
+words."""
 
 from __future__ import annotations
 
@@ -22,7 +23,11 @@ from tests.support.server import (
 
 TELLING = ROOT / "tests" / "api" / "telling.py"
 RUNS = "/api/v1/runs"
-GIVEN = {"inputs": {"size": 3}, "context": {"knob": "turned"}, "config": {"configurable": {"user_id": "eve"}}}
+GIVEN = {
+    "inputs": {"size": 3},
+    "context": {"knob": "turned"},
+    "config": {"configurable": {"user_id": "eve"}},
+}
 TOLD = ["hi", 3, "turned", "ada", "ada", "telling", "turned"]
 NEEDED = "This graph needs size in the request's `inputs`."
 
@@ -31,7 +36,9 @@ NEEDED = "This graph needs size in the request's `inputs`."
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server whose callers must log in, with the graph that tells what reached it as the default."""
     graphs = (f"{TELLING}:telling", f"{TELLING}:made")
-    with running_server(tmp_path_factory.mktemp("telling"), graphs=graphs, **jwt_settings(), **UNLIMITED) as live:
+    with running_server(
+        tmp_path_factory.mktemp("telling"), graphs=graphs, **jwt_settings(), **UNLIMITED
+    ) as live:
         yield live
 
 
@@ -65,7 +72,11 @@ async def test_they_reach_the_graph_over_the_websocket(server: LiveServer) -> No
         assert (await opened.until("run_complete"))[-1]["text"] == repr(TOLD)
         await opened.send(type="message", message="hi")
         refused = await opened.frame()
-        assert (refused["type"], refused["code"], refused["message"]) == ("error", "BAD_INPUT", NEEDED)
+        assert (refused["type"], refused["code"], refused["message"]) == (
+            "error",
+            "BAD_INPUT",
+            NEEDED,
+        )
 
 
 async def test_they_are_part_of_what_a_key_stands_for(ada: httpx.AsyncClient) -> None:
@@ -82,7 +93,12 @@ async def test_they_are_part_of_what_a_key_stands_for(ada: httpx.AsyncClient) ->
     [
         ({}, 422, "BAD_INPUT", NEEDED),
         ({"inputs": {"size": "many"}}, 422, "BAD_INPUT", "size: Input should be a valid integer"),
-        ({"inputs": {"size": 1, "sise": 2}}, 422, "BAD_INPUT", "This graph takes no sise; it takes messages, size."),
+        (
+            {"inputs": {"size": 1, "sise": 2}},
+            422,
+            "BAD_INPUT",
+            "This graph takes no sise; it takes messages, size.",
+        ),
         ({"inputs": [1]}, 400, "BAD_REQUEST", "inputs"),
         ({"context": "x"}, 400, "BAD_REQUEST", "context"),
         ({"config": {"configurable": []}}, 400, "BAD_REQUEST", "configurable"),
@@ -123,7 +139,9 @@ async def test_a_graph_that_needs_more_says_so_in_every_vocabulary(
     assert refused.status_code == 422
     assert "BAD_INPUT" in refused.text
     assert NEEDED in refused.text
-    assert (await ada.post(path, json=body)).status_code == 422  # it left nothing behind that would be in the way
+    assert (
+        await ada.post(path, json=body)
+    ).status_code == 422  # it left nothing behind that would be in the way
 
 
 async def test_the_threads_vocabulary_says_so_too(ada: httpx.AsyncClient) -> None:
@@ -134,9 +152,14 @@ async def test_the_threads_vocabulary_says_so_too(ada: httpx.AsyncClient) -> Non
         assert NEEDED in refused.text
 
 
-async def test_the_flow_vocabulary_says_so_too_and_its_inputs_fill_a_graph(server: LiveServer) -> None:
+async def test_the_flow_vocabulary_says_so_too_and_its_inputs_fill_a_graph(
+    server: LiveServer,
+) -> None:
     async with socket(f"{server.ws}/api/chat/execute/telling?token={token('ada')}") as opened:
-        for inputs, told in (({}, NEEDED), ({"size": {"of": "what"}}, "size: Input should be a valid integer")):
+        for inputs, told in (
+            ({}, NEEDED),
+            ({"size": {"of": "what"}}, "size: Input should be a valid integer"),
+        ):
             await opened.send(message="hi", initial_inputs=inputs)
             refused = (await opened.until("flow_completed", "flow_error"))[-1]["data"]
             assert refused["code"] == "BAD_INPUT"

@@ -35,7 +35,9 @@ async def ask(url: str, message: str) -> tuple[str, str]:
     return end["text"], end["thread_id"]
 
 
-async def test_what_a_graph_keeps_it_knows_in_the_next_thread_also_after_kill_9(tmp_path: Path) -> None:
+async def test_what_a_graph_keeps_it_knows_in_the_next_thread_also_after_kill_9(
+    tmp_path: Path,
+) -> None:
     with ThreadedModelServer(forgetful) as model:
         environment = {"OPENAI_BASE_URL": model.base_url, "OPENAI_API_KEY": API_KEY}
         with server_process(tmp_path, environment, "--graph", f"{GRAPH}:graph") as server:

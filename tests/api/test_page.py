@@ -43,7 +43,9 @@ class Page:
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
-        await self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        await self._connection.send(
+            json.dumps({"id": number, "method": method, "params": parameters})
+        )
         while True:
             message = json.loads(await self._connection.recv())
             if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
@@ -54,7 +56,9 @@ class Page:
 
     async def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
-        answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        answer = await self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -81,7 +85,9 @@ async def browser(folder: Path, url: str) -> AsyncIterator[Page]:
     try:
         port_file = folder / "DevToolsActivePort"
         await asyncio.to_thread(
-            wait_until, lambda: port_file.exists() and "\n" in port_file.read_text(), "chromium did not start"
+            wait_until,
+            lambda: port_file.exists() and "\n" in port_file.read_text(),
+            "chromium did not start",
         )
         port = port_file.read_text().split("\n")[0]
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -92,7 +98,9 @@ async def browser(folder: Path, url: str) -> AsyncIterator[Page]:
             for domain in ("Log", "Runtime", "Page"):
                 await page.call(f"{domain}.enable")
             await page.call("Page.navigate", url=url)
-            await page.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
+            await page.until(
+                f"location.href === {json.dumps(url)} && document.readyState === 'complete'"
+            )
             yield page
     finally:
         process.kill()
@@ -103,12 +111,16 @@ async def test_the_page_logs_in_asks_and_shows_the_answer(
     tmp_path: Path, live: LiveServer, guarded: LiveServer, teller: Teller
 ) -> None:
     """With authentication off at once, with authentication on by a token; markup in an answer is text."""
-    hostile = teller.answer("show me", Reply("<img src=x onerror=alert(1)> and\n<b>two</b> lines 🙂", delay=0.01))
+    hostile = teller.answer(
+        "show me", Reply("<img src=x onerror=alert(1)> and\n<b>two</b> lines 🙂", delay=0.01)
+    )
     async with browser(tmp_path, f"{live.url}/ws/test") as page:
         await page.until("document.getElementById('state').textContent.startsWith('logged in as')")
         assert await page.run("document.getElementById('send').disabled") is False
         await ask(page, hostile)
-        assert await page.text("response") == "<img src=x onerror=alert(1)> and\n<b>two</b> lines 🙂"
+        assert (
+            await page.text("response") == "<img src=x onerror=alert(1)> and\n<b>two</b> lines 🙂"
+        )
         assert await page.run("document.querySelectorAll('#response *').length") == 0
         assert await page.run("document.querySelectorAll('#steps li.done').length") == 4
         assert "specs" in await page.text("metadata")

@@ -42,7 +42,9 @@ def test_modules_that_the_drawing_names_are_right() -> None:
         assert not module or [where[name]] == module
 
 
-@pytest.mark.parametrize("error", [kind for kind, _ in TREE if kind is not Problem], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "error", [kind for kind, _ in TREE if kind is not Problem], ids=lambda one: one.__name__
+)
 def test_every_error_has_a_place_in_the_table_and_a_sentence(error: type[AntiphonError]) -> None:
     assert error.code in errors.CODES
     assert error.message.endswith(".")
@@ -65,23 +67,33 @@ def test_an_unknown_code_is_an_error_of_ours() -> None:
     assert Problem("NEVER_SEEN", "x").status == 500
 
 
-def test_what_the_database_says_of_itself_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_database_says_of_itself_is_logged_and_not_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     error = StorageError("cannot open /srv/secret.db: disk I/O error")
     with caplog.at_level(logging.ERROR):
         problem = as_problem(error)
     assert str(error) == "cannot open /srv/secret.db: disk I/O error"
-    assert (problem.code, problem.status, problem.message) == ("UNAVAILABLE", 503, StorageError.message)
+    assert (problem.code, problem.status, problem.message) == (
+        "UNAVAILABLE",
+        503,
+        StorageError.message,
+    )
     assert caplog.records[0].exc_info is not None
     assert caplog.records[0].exc_info[1] is error
 
 
-@pytest.mark.parametrize(("error", "code"), [(NotFound("thread-1"), "NOT_FOUND"), (Fenced("run-1"), "UNAVAILABLE")])
+@pytest.mark.parametrize(
+    ("error", "code"), [(NotFound("thread-1"), "NOT_FOUND"), (Fenced("run-1"), "UNAVAILABLE")]
+)
 def test_an_id_that_a_storage_error_carries_is_not_told(error: StorageError, code: str) -> None:
     problem = as_problem(error)
     assert (problem.code, "-1" in problem.message) == (code, False)
 
 
 def test_all_mistakes_of_a_flow_are_told_with_their_places() -> None:
-    problem = as_problem(FlowInvalid([FlowProblem(code="WRONG_TYPE", message="No.", path="/nodes")]))
+    problem = as_problem(
+        FlowInvalid([FlowProblem(code="WRONG_TYPE", message="No.", path="/nodes")])
+    )
     assert (problem.code, problem.status) == ("FLOW_INVALID", 422)
     assert problem.details == [{"code": "WRONG_TYPE", "message": "No.", "path": "/nodes"}]

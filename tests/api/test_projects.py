@@ -232,7 +232,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator
     folder = tmp_path_factory.mktemp("projects")
     options = []
     for name, (files, package, more) in PROJECTS.items():
-        listing = {"dependencies": ["."], "graphs": {name: f"./src/{package}/graph.py:graph"}, **more}
+        listing = {
+            "dependencies": ["."],
+            "graphs": {name: f"./src/{package}/graph.py:graph"},
+            **more,
+        }
         write(folder / name, files | {"langgraph.json": json.dumps(listing)})
         options += ["--graph", str(folder / name / "langgraph.json")]
     with server_process(folder, model_environment(teller), *options) as served:
@@ -242,7 +246,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, teller: Teller) -> Iterator
 async def asked(server: ProcessServer, graph: str, message: str, **body: Any) -> list[Block]:
     """The events of a run of one of the projects."""
     async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
-        return await sse_all(client, "POST", RUNS, json={"message": message, "graph": graph, **body})
+        return await sse_all(
+            client, "POST", RUNS, json={"message": message, "graph": graph, **body}
+        )
 
 
 def text(blocks: list[Block]) -> str:
@@ -263,7 +269,9 @@ async def test_a_new_project_takes_the_message_as_its_one_text(server: ProcessSe
     assert text(older) == "hello older"
 
 
-async def test_a_react_agent_answers_with_the_model_of_its_context(server: ProcessServer, teller: Teller) -> None:
+async def test_a_react_agent_answers_with_the_model_of_its_context(
+    server: ProcessServer, teller: Teller
+) -> None:
     question = teller.answer("Who reacts?", "I do.")
     assert text(await asked(server, "react", question)) == "I do."
     await asked(server, "react", question, context={"role": "terse", "model": "openai/other"})
@@ -281,12 +289,17 @@ async def test_a_memory_agent_remembers_by_the_user_of_its_context(server: Proce
 
 
 def test_an_enrichment_agent_needs_its_schema_with_the_topic(server: ProcessServer) -> None:
-    refused = httpx.post(f"{server.url}{RUNS}", json={"message": "birds", "graph": "enrichment"}, trust_env=False)
+    refused = httpx.post(
+        f"{server.url}{RUNS}", json={"message": "birds", "graph": "enrichment"}, trust_env=False
+    )
     assert (refused.status_code, refused.json()["code"]) == (422, "BAD_INPUT")
     assert "extraction_schema" in refused.json()["message"]
 
 
 async def test_an_enrichment_agent_takes_its_schema_with_the_topic(server: ProcessServer) -> None:
-    request = {"inputs": {"extraction_schema": {"legs": "int"}}, "config": {"configurable": {"loops": 2}}}
+    request = {
+        "inputs": {"extraction_schema": {"legs": "int"}},
+        "config": {"configurable": {"loops": 2}},
+    }
     found = json.loads(text(await asked(server, "enrichment", "birds", **request)))
     assert found == {"info": {"topic": "birds", "schema": {"legs": "int"}, "loops": 2}}

@@ -1,4 +1,5 @@
-"""Whatever fits the OpenAPI document, and whatever does not: each answer is one that the document tells."""
+"""Whatever fits the OpenAPI document, and whatever does not: each answer is one that the document
+tells."""
 
 from __future__ import annotations
 
@@ -55,23 +56,32 @@ NAMES = ("graph", "agents", "thread_id", "primary_agent", "supporting_agents", "
 
 def _schema(*modes: GenerationMode, examples: int, coverage: bool) -> BaseSchema:
     generation = GenerationConfig(
-        modes=list(modes), max_examples=examples, deterministic=True, no_shrink=True, database="none"
+        modes=list(modes),
+        max_examples=examples,
+        deterministic=True,
+        no_shrink=True,
+        database="none",
     )
     project = ProjectConfig(
         generation=generation,
         max_stream_events=EVENTS,
         request_timeout=SECONDS,
         phases=PhasesConfig(
-            coverage=CoveragePhaseConfig(enabled=coverage), fuzzing=FuzzingPhaseConfig(generation=generation)
+            coverage=CoveragePhaseConfig(enabled=coverage),
+            fuzzing=FuzzingPhaseConfig(generation=generation),
         ),
     )
     config = SchemathesisConfig(projects=ProjectsConfig(default=project))
     document = document_of(create_app(Settings()))
-    document["paths"] = dict(sorted(document["paths"].items()))  # paths of one handler come in any order
+    document["paths"] = dict(
+        sorted(document["paths"].items())
+    )  # paths of one handler come in any order
     return schemathesis.openapi.from_dict(document, config=config)
 
 
-whatever = _schema(GenerationMode.POSITIVE, GenerationMode.NEGATIVE, examples=trials(8, 4), coverage=True)
+whatever = _schema(
+    GenerationMode.POSITIVE, GenerationMode.NEGATIVE, examples=trials(8, 4), coverage=True
+)
 sensible = _schema(GenerationMode.POSITIVE, examples=trials(6, 3), coverage=False)
 
 
@@ -109,7 +119,9 @@ def test_every_answer_is_one_that_the_document_tells(case: Case, server: LiveSer
 def test_so_is_every_answer_to_a_sensible_request(
     case: Case, server: LiveServer, run: dict[str, str], answered: set[str]
 ) -> None:
-    case.path_parameters = {name: run.get(name, value) for name, value in (case.path_parameters or {}).items()}
+    case.path_parameters = {
+        name: run.get(name, value) for name, value in (case.path_parameters or {}).items()
+    }
     case.headers.pop("Last-Event-ID", None)
     if isinstance(case.body, dict):
         case.body = {name: value for name, value in case.body.items() if name not in NAMES}
@@ -134,7 +146,9 @@ def test_so_is_every_answer_to_a_stranger(case: Case, guarded: LiveServer) -> No
 
 def test_sensible_requests_were_answered_in_every_vocabulary(answered: set[str]) -> None:
     for name in DIALECTS:
-        routes = {one.ok().label for one in sensible.get_all_operations() if name in (one.ok().tags or ())}
+        routes = {
+            one.ok().label for one in sensible.get_all_operations() if name in (one.ok().tags or ())
+        }
         assert not routes or routes & answered, name
 
 

@@ -11,7 +11,16 @@ from tests.chaos.scenarios import HEAD, SCENARIOS, perform
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
-SHOWN = ("trials", "faults", "deliveries", "lost", "duplicated", "changed", "not one terminal", "re-executed")
+SHOWN = (
+    "trials",
+    "faults",
+    "deliveries",
+    "lost",
+    "duplicated",
+    "changed",
+    "not one terminal",
+    "re-executed",
+)
 TITLES = {
     "kill_any": "runs killed with `kill -9` at random instants",
     "states": "turns of graphs with a state, killed with `kill -9`",
@@ -32,10 +41,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--full", action="store_true", help="full size, as the README shows it")
     parser.add_argument("--quick", action="store_true", help="the size of `make test` (default)")
-    parser.add_argument("--only", choices=SCENARIOS, action="append", help="only this scenario; may be repeated")
+    parser.add_argument(
+        "--only", choices=SCENARIOS, action="append", help="only this scenario; may be repeated"
+    )
     parser.add_argument("--trials", type=int, help="another number of trials")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--table", type=Path, help="put each row into the Markdown table here, as soon as it is known")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        help="put each row into the Markdown table here, as soon as it is known",
+    )
     options = parser.parse_args()
     failed = False
     for name in options.only or SCENARIOS:
@@ -56,7 +71,9 @@ def put(table: Path, name: str, row: str) -> None:
     """Replace or add a scenario's row; the other rows, and what is said around the table, stay."""
     lines = table.read_text().splitlines() if table.exists() else []
     head = f"| {' | '.join(HEAD)} |"
-    rows = {_cells(line)[0]: line for line in lines if head in lines and len(_cells(line)) == len(HEAD)} | {name: row}
+    rows = {
+        _cells(line)[0]: line for line in lines if head in lines and len(_cells(line)) == len(HEAD)
+    } | {name: row}
     at = next((number for number, line in enumerate(lines) if line.startswith("|")), len(lines))
     around = [line for line in lines if not line.startswith("|")]
     whole = [head, f"|{' --- |' * len(HEAD)}", *(rows[one] for one in SCENARIOS if one in rows)]

@@ -1,6 +1,5 @@
-"""`python -m tests.chaos.planted BUG serve …`: the server with a bug planted into the running process, for the suite to
-find. The product itself knows nothing of this.
-"""
+"""`python -m tests.chaos.planted BUG serve …`: the server with a bug planted into the running
+process, for the suite to find. The product itself knows nothing of this."""
 
 from __future__ import annotations
 
@@ -27,7 +26,9 @@ from antiphon.orchestrator.recording.view import RunView
 def duplicate() -> None:
     """Some frames are sent twice."""
     frames = Framer.frames
-    Framer.frames = lambda self, batch: [f for f in frames(self, batch) for _ in range(1 + (f[1].seq % 9 == 0))]
+    Framer.frames = lambda self, batch: [
+        f for f in frames(self, batch) for _ in range(1 + (f[1].seq % 9 == 0))
+    ]
 
 
 def gap() -> None:
@@ -41,7 +42,9 @@ def skipped_number() -> None:
     number = log.number
 
     def skipping(tx: Any, thread_id: str, *rest: Any) -> None:
-        tx.execute("UPDATE threads SET last_seq = last_seq + (last_seq > 7) WHERE id = :id", id=thread_id)
+        tx.execute(
+            "UPDATE threads SET last_seq = last_seq + (last_seq > 7) WHERE id = :id", id=thread_id
+        )
         number(tx, thread_id, *rest)
 
     log.number = runs.number = skipping
@@ -53,7 +56,9 @@ def changed() -> None:
 
     def altered(self: Tail, *place: Any) -> Any:
         rows = read(self, *place)
-        return rows and [msgspec.structs.replace(row, at=row.at + (row.seq % 5 == 0)) for row in rows]
+        return rows and [
+            msgspec.structs.replace(row, at=row.at + (row.seq % 5 == 0)) for row in rows
+        ]
 
     Tail.read = altered
 
@@ -63,7 +68,11 @@ def no_fence() -> None:
 
     def append(tx: Any, fence: Any, _: int, events: Any, writes: Any = (), __: bool = False) -> int:
         run = tx.existing_run(fence.run_id)
-        tx.execute("UPDATE runs SET emitted = emitted + :count WHERE id = :id", count=len(events), id=run.id)
+        tx.execute(
+            "UPDATE runs SET emitted = emitted + :count WHERE id = :id",
+            count=len(events),
+            id=run.id,
+        )
         log.number(tx, run.thread_id, run.id, run.attempt, events)
         for namespace, checkpoint_id, write in writes:
             log.put_write(tx, run.id, namespace, checkpoint_id, write)

@@ -24,7 +24,9 @@ class Proxy:
     Connections are cut until there is `enough`: from then on they stay whole.
     """
 
-    def __init__(self, target: Callable[[], int], rng: random.Random, enough: Callable[[], bool]) -> None:
+    def __init__(
+        self, target: Callable[[], int], rng: random.Random, enough: Callable[[], bool]
+    ) -> None:
         self.port = 0
         self.cuts: Counter[str] = Counter()
         self._target, self._rng, self._enough = target, rng, enough
@@ -64,7 +66,9 @@ class Proxy:
                         await asking  # until the client gives up
                     elif way == "reset":
                         linger = struct.pack("ii", 1, 0)
-                        to_client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                        to_client.get_extra_info("socket").setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, linger
+                        )
                     break
             if way != "reset":
                 to_client.close()

@@ -58,7 +58,15 @@ class Result:
         counts = self.ledger.counts
         facts = "; ".join(f"{name} {value}" for name, value in self.facts.items())
         problems = (counts[kind] for kind in KINDS)
-        cells = (self.name, self.trials, self.faults, *problems, self.ledger.deliveries, f"{self.seconds:.0f} s", facts)
+        cells = (
+            self.name,
+            self.trials,
+            self.faults,
+            *problems,
+            self.ledger.deliveries,
+            f"{self.seconds:.0f} s",
+            facts,
+        )
         return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -79,7 +87,9 @@ async def perform(
     async with World(seed, plant) as world:
         world.patience, world.slack = patience, slack
         try:
-            async with asyncio.timeout(PATIENCE + 30 * trials):  # where every run fails, some would go on for ever
+            async with asyncio.timeout(
+                PATIENCE + 30 * trials
+            ):  # where every run fails, some would go on for ever
                 trials = await SCENARIOS[name].play(world, trials)
         except TimeoutError as late:
             world.ledger.problem("other", f"{name} did not come to its end: {late}")
@@ -103,7 +113,11 @@ async def kill_any(world: World, trials: int) -> int:
         asks = [_any_run(world) for _ in range(min(batch, trials - len(killed)))]
         following = world.follow(asks)
         for share in (1.0, 0.5):
-            await _some_way(world, world.rng.randrange(max(1, round(life * share * len(asks) / batch))), following)
+            await _some_way(
+                world,
+                world.rng.randrange(max(1, round(life * share * len(asks) / batch))),
+                following,
+            )
             killed |= {ask for ask in asks if ask.end is None}
             world.faults += 1
             await server.kill()
@@ -121,7 +135,11 @@ def _any_run(world: World) -> Ask:
 async def _some_way(world: World, deliveries: int, following: asyncio.Future[object]) -> None:
     """Wait until readers have been given so much more (or everything), and a random moment longer."""
     goal = world.ledger.deliveries + deliveries
-    await until(lambda: world.ledger.deliveries >= goal or following.done(), "readers to be given anything", 60)
+    await until(
+        lambda: world.ledger.deliveries >= goal or following.done(),
+        "readers to be given anything",
+        60,
+    )
     await asyncio.sleep(world.rng.uniform(0, 0.03))
 
 
@@ -137,7 +155,10 @@ async def states(world: World, trials: int) -> int:
     killed: set[Ask] = set()
     life = 0
     while len(killed) < trials or not life:
-        asks = [world.ask(into=thread, words=world.rng.randint(3, 30), supporting=()) for thread in threads]
+        asks = [
+            world.ask(into=thread, words=world.rng.randint(3, 30), supporting=())
+            for thread in threads
+        ]
         before = world.ledger.deliveries
         following = world.follow(asks, 1)
         if life:
@@ -184,7 +205,9 @@ async def kill_on_ack(world: World, trials: int) -> int:
                 server.signal(signal.SIGKILL)
 
         ways = [_post if world.rng.random() < 0.5 else _say for _ in asks]
-        await asyncio.gather(*(way(server, ask, acked) for way, ask in zip(ways, asks, strict=True)))
+        await asyncio.gather(
+            *(way(server, ask, acked) for way, ask in zip(ways, asks, strict=True))
+        )
         acknowledged += sum(ask.message_id is not None for ask in asks)
         world.faults += 1
         await server.kill()
@@ -196,31 +219,47 @@ async def kill_on_ack(world: World, trials: int) -> int:
 async def _post(server: Server, ask: Ask, acked: Callable[[], None]) -> None:
     """Send a message by HTTP; the acknowledgement is a 202."""
     try:
-        status, told = await exchange(server.port, "POST", "/api/v1/runs", ask.body, **{"Idempotency-Key": ask.key})
+        status, told = await exchange(
+            server.port, "POST", "/api/v1/runs", ask.body, **{"Idempotency-Key": ask.key}
+        )
     except LOST:
         return
     if status == 202:
-        ask.run_id, ask.thread_id, ask.message_id = told["run_id"], told["thread_id"], told["message_id"]
+        ask.run_id, ask.thread_id, ask.message_id = (
+            told["run_id"],
+            told["thread_id"],
+            told["message_id"],
+        )
         acked()
 
 
 async def _say(server: Server, ask: Ask, acked: Callable[[], None]) -> None:
     """Send a message by WebSocket; the acknowledgement is its `message_saved`."""
     try:
-        async with connect(f"ws://127.0.0.1:{server.port}/api/v1/ws", proxy=None, close_timeout=0.1) as socket:
-            await socket.send(json.dumps({"type": "message", "idempotency_key": ask.key, **ask.body}))
+        async with connect(
+            f"ws://127.0.0.1:{server.port}/api/v1/ws", proxy=None, close_timeout=0.1
+        ) as socket:
+            await socket.send(
+                json.dumps({"type": "message", "idempotency_key": ask.key, **ask.body})
+            )
             async with asyncio.timeout(20):
                 while (frame := json.loads(await socket.recv()))["type"] != "message_saved":
                     pass
     except LOST:
         return
-    ask.run_id, ask.thread_id, ask.message_id = frame["run_id"], frame["thread_id"], frame["message"]["id"]
+    ask.run_id, ask.thread_id, ask.message_id = (
+        frame["run_id"],
+        frame["thread_id"],
+        frame["message"]["id"],
+    )
     acked()
 
 
 async def zombies(world: World, trials: int) -> int:
     """SIGSTOP the owner beyond its lease, let the other process finish, SIGCONT: nothing may change any more."""
-    first, second = await asyncio.gather(world.server(lease_seconds=LEASE), world.server(lease_seconds=LEASE))
+    first, second = await asyncio.gather(
+        world.server(lease_seconds=LEASE), world.server(lease_seconds=LEASE)
+    )
     world.ledger.zombies = True
     frozen, took, ended = 0, [], 0
     while frozen < trials:
@@ -233,16 +272,23 @@ async def zombies(world: World, trials: int) -> int:
         world.faults += 1
         stopped = asyncio.get_running_loop().time()
         runs = {ask.run_id for ask in asks}
-        frozen += sum(run_id in runs for (run_id,) in world.query("SELECT id FROM runs WHERE status = 'running'"))
+        frozen += sum(
+            run_id in runs
+            for (run_id,) in world.query("SELECT id FROM runs WHERE status = 'running'")
+        )
         readers = await following
-        if again := [reader.seen_at["run_attempt"] for reader in readers if "run_attempt" in reader.seen_at]:
+        if again := [
+            reader.seen_at["run_attempt"] for reader in readers if "run_attempt" in reader.seen_at
+        ]:
             took.append(min(again) - stopped)
         before = _everything(world, asks)
         first.signal(signal.SIGCONT)
         await _settled(world, first, asks)
         ended += not first.alive
         if before != _everything(world, asks):
-            world.ledger.problem("changed", f"after SIGCONT the log of {[ask.run_id for ask in asks]} is another one")
+            world.ledger.problem(
+                "changed", f"after SIGCONT the log of {[ask.run_id for ask in asks]} is another one"
+            )
         if not first.alive:
             await first.start()
         first, second = second, first
@@ -258,17 +304,25 @@ def _everything(world: World, asks: list[Ask]) -> list[object]:
     """All that the disk says about runs."""
     runs = "(" + ", ".join(f"'{ask.run_id}'" for ask in asks) + ")"
     tables = ("events", "messages", "checkpoints", "checkpoint_writes")
-    found = [world.query(f"SELECT * FROM {table} WHERE run_id IN {runs} ORDER BY 1, 2, 3") for table in tables]
+    found = [
+        world.query(f"SELECT * FROM {table} WHERE run_id IN {runs} ORDER BY 1, 2, 3")
+        for table in tables
+    ]
     return [*found, world.query(f"SELECT * FROM runs WHERE id IN {runs} ORDER BY id")]
 
 
 async def _settled(world: World, server: Server, asks: list[Ask]) -> None:
     """Wait until a process that was woken up has read all that its model had sent it, and has answered somebody."""
     numbers = {number for ask in asks for _, number in ask.calls}
-    await until(lambda: all(world.model.server.requests[n].ended for n in numbers), "the zombie's model streams")
+    await until(
+        lambda: all(world.model.server.requests[n].ended for n in numbers),
+        "the zombie's model streams",
+    )
     if server.alive:
         probe = world.ask(words=3, supporting=(), into=None)
-        await world.follow([probe], 1, ports=lambda: [p.port for p in world.servers if p is server and p.alive])
+        await world.follow(
+            [probe], 1, ports=lambda: [p.port for p in world.servers if p is server and p.alive]
+        )
 
 
 async def cuts(world: World, trials: int) -> int:
@@ -309,7 +363,9 @@ async def poison(world: World, trials: int) -> int:
         following = world.follow([bad, good], 1)
         while not following.done():
             await until(
-                lambda following=following: not server.alive or following.done(), "a crash or the end of both runs", 90
+                lambda following=following: not server.alive or following.done(),
+                "a crash or the end of both runs",
+                90,
             )
             if not server.alive:
                 await server.ended()
@@ -346,10 +402,14 @@ async def sigterm(world: World, trials: int) -> int:
         if status != 0:
             world.ledger.problem("other", f"SIGTERM: exit status {status}")
         for run_id, charges in _charges(world).items():
-            if charges > max(charged.get(run_id, 1) - 1, 0) and run_id in {ask.run_id for ask in underway}:
+            if charges > max(charged.get(run_id, 1) - 1, 0) and run_id in {
+                ask.run_id for ask in underway
+            }:
                 was = world.query(f"SELECT status FROM runs WHERE id = '{run_id}'")[0][0]
                 if was in ("queued", "running"):
-                    world.ledger.problem("other", f"{run_id} is {was} and charged {charges} after SIGTERM")
+                    world.ledger.problem(
+                        "other", f"{run_id} is {was} and charged {charges} after SIGTERM"
+                    )
         await server.start()
         for reader in await following:
             if odd := {end for end in reader.ends if end.startswith("closed") and end not in GOING}:
@@ -401,7 +461,9 @@ async def _cancel(world: World, server: Server, ask: Ask) -> float:
     begun = time.monotonic()
 
     async def by_socket() -> None:
-        async with connect(f"ws://127.0.0.1:{server.port}/api/v1/ws", proxy=None, close_timeout=0.1) as socket:
+        async with connect(
+            f"ws://127.0.0.1:{server.port}/api/v1/ws", proxy=None, close_timeout=0.1
+        ) as socket:
             await socket.send(json.dumps({"type": "cancel", "run_id": ask.run_id}))
             await socket.send('{"type": "ping"}')
             async with asyncio.timeout(20):
@@ -444,8 +506,12 @@ async def model_faults(world: World, trials: int) -> int:
         for ask, kind in (once | always).items():
             ends[kind].update(_codes(world, ask) or [str(ask.end)])
             if sum(agent == "troubleshooting" for agent, _ in ask.calls) < 2:
-                world.ledger.problem("other", f"{ask.key}: after {kind}, the model was not asked again")
-    world.facts["ended as"] = "; ".join(f"{kind}: {_counted(count)}" for kind, count in ends.items())
+                world.ledger.problem(
+                    "other", f"{ask.key}: after {kind}, the model was not asked again"
+                )
+    world.facts["ended as"] = "; ".join(
+        f"{kind}: {_counted(count)}" for kind, count in ends.items()
+    )
     return trials * len(MODEL_FAULTS) * 2
 
 
@@ -483,10 +549,16 @@ async def takeover(world: World, trials: int) -> int:
         await first.kill()
         readers = await following
         again = sorted(
-            {r.ask: r.seen_at["run_attempt"] - killed for r in readers if "run_attempt" in r.seen_at}.values()
+            {
+                r.ask: r.seen_at["run_attempt"] - killed
+                for r in readers
+                if "run_attempt" in r.seen_at
+            }.values()
         )
         if not again or again[0] < 0:
-            world.ledger.problem("rerun", f"runs were taken over {again} s after their process was killed")
+            world.ledger.problem(
+                "rerun", f"runs were taken over {again} s after their process was killed"
+            )
         firsts += again[:1]
         others += again[1:]
         ended += [max(reader.seen_at.values()) - killed for reader in readers]
@@ -538,7 +610,9 @@ async def disk_full(world: World, trials: int) -> int:
         await following
         await world.follow(late, 1)
         answers.update(str(ask.end).removeprefix("run_") for ask in asks)
-    world.facts["answers and ends"] = ", ".join(f"{answer}: {n}" for answer, n in sorted(answers.items()))
+    world.facts["answers and ends"] = ", ".join(
+        f"{answer}: {n}" for answer, n in sorted(answers.items())
+    )
     if odd := {answer for answer in answers if answer.isdigit()} - {"202", "503"}:
         world.ledger.problem("other", f"a disk that takes nothing was answered as {odd}")
     if not all(server.alive for server in servers):
@@ -548,11 +622,17 @@ async def disk_full(world: World, trials: int) -> int:
 
 async def _posted(server: Server, ask: Ask) -> str:
     try:
-        status, told = await exchange(server.port, "POST", "/api/v1/runs", ask.body, **{"Idempotency-Key": ask.key})
+        status, told = await exchange(
+            server.port, "POST", "/api/v1/runs", ask.body, **{"Idempotency-Key": ask.key}
+        )
     except LOST as error:
         return type(error).__name__
     if status == 202:
-        ask.run_id, ask.thread_id, ask.message_id = told["run_id"], told["thread_id"], told["message_id"]
+        ask.run_id, ask.thread_id, ask.message_id = (
+            told["run_id"],
+            told["thread_id"],
+            told["message_id"],
+        )
     return str(status)
 
 
@@ -572,7 +652,9 @@ async def stuck_readers(world: World, trials: int) -> int:
         before = server.rss
         gate = threading.Event()
         ask = await _long_run(world, server, gate)
-        stuck = await asyncio.gather(*(_stuck(server, ask, way) for way, count in STUCK.items() for _ in range(count)))
+        stuck = await asyncio.gather(
+            *(_stuck(server, ask, way) for way, count in STUCK.items() for _ in range(count))
+        )
         async with asyncio.timeout(DEADLINE):
             while await _streams(server) != STUCK:
                 pass
@@ -588,7 +670,9 @@ async def stuck_readers(world: World, trials: int) -> int:
             while any((await _streams(server)).values()):
                 pass
         if among[-1] > 2 * alone[-1] + 0.5 + world.slack:
-            world.ledger.problem("other", f"a reader was slowed down from {alone[-1]:.1f} s to {among[-1]:.1f} s")
+            world.ledger.problem(
+                "other", f"a reader was slowed down from {alone[-1]:.1f} s to {among[-1]:.1f} s"
+            )
     world.facts["alone"] = _seconds(alone)
     world.facts["among the stuck"] = _seconds(among)
     world.facts["memory"] = f"+{max(grown):.1f} MiB at most"
@@ -603,7 +687,9 @@ async def _long_run(world: World, server: Server, gate: threading.Event) -> Ask:
     def wait(agent: str, _: int) -> Any:
         return {"gate": gate, "gate_at": 0} if agent == "troubleshooting" else None
 
-    ask = world.ask(words=20_000, words_at_once=10, delay=0.001, supporting=(), into=None, script=wait)
+    ask = world.ask(
+        words=20_000, words_at_once=10, delay=0.001, supporting=(), into=None, script=wait
+    )
     await _begin(world, server, ask)
     return ask
 
@@ -651,7 +737,9 @@ async def _stuck(server: Server, ask: Ask, way: str) -> socket.socket:
         return one
     fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    await loop.sock_sendall(one, f"GET /api/v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}{key}\r\n".encode())
+    await loop.sock_sendall(
+        one, f"GET /api/v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}{key}\r\n".encode()
+    )
     await loop.sock_recv(one, 200)
     text = json.dumps({"type": "resume", "run_id": ask.run_id, "after": 0}).encode()
     await loop.sock_sendall(one, bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text)

@@ -1,4 +1,5 @@
-"""Each scenario of the chaos suite at quick size: nothing lost, nothing twice, nothing changed, one terminal event."""
+"""Each scenario of the chaos suite at quick size: nothing lost, nothing twice, nothing changed, one
+terminal event."""
 
 from __future__ import annotations
 

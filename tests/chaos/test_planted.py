@@ -1,4 +1,5 @@
-"""Bugs that are planted into the running server on purpose: the suite finds each, and calls it by its name."""
+"""Bugs that are planted into the running server on purpose: the suite finds each, and calls it by
+its name."""
 
 from __future__ import annotations
 
@@ -19,10 +20,18 @@ FOUND = {
         ("forgetful", "states", 2),
     ],
     "duplicated": [("duplicate", "cuts", 1), ("twice", "cuts", 3)],
-    "changed": [("changed", "cuts", 1), ("no_fence", "zombies", 1), ("delivered_early", "kill_any", 2)],
+    "changed": [
+        ("changed", "cuts", 1),
+        ("no_fence", "zombies", 1),
+        ("delivered_early", "kill_any", 2),
+    ],
     "terminals": [("two_ends", "cuts", 1), ("cancelled_again", "cancels", 1)],
     "rerun": [("rerun", "kill_any", 2), ("hasty", "takeover", 1)],
-    "other": [("mixed", "kill_any", 2), ("charged", "sigterm", 1), ("boundless", "stuck_readers", 1)],
+    "other": [
+        ("mixed", "kill_any", 2),
+        ("charged", "sigterm", 1),
+        ("boundless", "stuck_readers", 1),
+    ],
 }
 """By kind of the problem: the bugs, and how they are found."""
 CHANCES = (1, 2, 3)

@@ -1,4 +1,5 @@
-"""Clients: one HTTP exchange, an SSE stream and a WebSocket, and the reader that resumes over either until the end."""
+"""Clients: one HTTP exchange, an SSE stream and a WebSocket, and the reader that resumes over
+either until the end."""
 
 from __future__ import annotations
 
@@ -24,7 +25,12 @@ async def _request(
     data = b"" if body is None else json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        lines = {"Host": "127.0.0.1", "Content-Length": str(len(data)), "Connection": "close", **headers}
+        lines = {
+            "Host": "127.0.0.1",
+            "Content-Length": str(len(data)),
+            "Connection": "close",
+            **headers,
+        }
         if data:
             lines["Content-Type"] = "application/json"
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -32,13 +38,20 @@ async def _request(
         await writer.drain()
         status, *rest = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         fields = (line.partition(":") for line in rest if line)
-        return reader, writer, int(status.split()[1]), {name.lower(): value.strip() for name, _, value in fields}
+        return (
+            reader,
+            writer,
+            int(status.split()[1]),
+            {name.lower(): value.strip() for name, _, value in fields},
+        )
     except BaseException:
         writer.transport.abort()
         raise
 
 
-async def exchange(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+async def exchange(
+    port: int, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, Any]:
     """One request: status and decoded body."""
     status, content = await _exchange(port, method, path, body, headers)
     return status, json.loads(content) if content else None
@@ -49,7 +62,9 @@ async def text(port: int, path: str) -> str:
     return (await _exchange(port, "GET", path, None, {}))[1].decode()
 
 
-async def _exchange(port: int, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
+async def _exchange(
+    port: int, method: str, path: str, body: Any, headers: dict[str, str]
+) -> tuple[int, bytes]:
     async with asyncio.timeout(20):
         reader, writer, status, fields = await _request(port, method, path, body, headers)
         try:
@@ -106,7 +121,13 @@ class Reader:
         self.done = False
         self.seen_at: dict[str, float] = {}
         """When the first event of each type came, on the event loop's clock."""
-        self._ledger, self._ports, self._rng, self._ways, self._fresh = ledger, ports, rng, ways, fresh
+        self._ledger, self._ports, self._rng, self._ways, self._fresh = (
+            ledger,
+            ports,
+            rng,
+            ways,
+            fresh,
+        )
 
     def __repr__(self) -> str:
         return self.name
@@ -126,7 +147,9 @@ class Reader:
                             self._ledger.broken(way, self.ask)
                         await asyncio.sleep(0.02)
         except TimeoutError:
-            self._ledger.problem("lost", f"{self} never saw the end of {self.ask.run_id}: {self.ends[-5:]}")
+            self._ledger.problem(
+                "lost", f"{self} never saw the end of {self.ask.run_id}: {self.ends[-5:]}"
+            )
 
     async def _sse(self, port: int) -> str:
         run_id, resume = self.ask.run_id, {"Last-Event-ID": self.last_id} if self.last_id else {}
@@ -145,14 +168,18 @@ class Reader:
                     if "data" in block:
                         self._take(json.loads(block["data"]))
                         if block["id"] != self.last_id:
-                            self._ledger.problem("other", f"{self}: {block['id']} instead of {self.last_id}")
+                            self._ledger.problem(
+                                "other", f"{self}: {block['id']} instead of {self.last_id}"
+                            )
                 return "eof"
             finally:
                 writer.transport.abort()
 
     def _refused(self, status: int) -> str:
         if status != 503:
-            self._ledger.problem("lost", f"{self} was answered {status} behind {self.seq} of {self.ask.run_id}")
+            self._ledger.problem(
+                "lost", f"{self} was answered {status} behind {self.seq} of {self.ask.run_id}"
+            )
             self.done = True
         return str(status)
 
@@ -195,7 +222,11 @@ class Reader:
 
     def _take(self, event: dict[str, Any]) -> None:
         self._ledger.deliver(self, event)
-        self.seq, self.ask.run_id, self.ask.thread_id = event["seq"], event["run_id"], event["thread_id"]
+        self.seq, self.ask.run_id, self.ask.thread_id = (
+            event["seq"],
+            event["run_id"],
+            event["thread_id"],
+        )
         self.last_id = f"{event['run_id']}:{event['seq']}.0"
         self.seen_at.setdefault(event["type"], asyncio.get_running_loop().time())
         if event["type"] in ENDS:

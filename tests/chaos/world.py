@@ -1,4 +1,5 @@
-"""What the suite plays with: server processes, a model whose words are tagged, and the folder that they live in."""
+"""What the suite plays with: server processes, a model whose words are tagged, and the folder that
+they live in."""
 
 from __future__ import annotations
 
@@ -30,10 +31,17 @@ class Server:
     """`antiphon serve` as a process; killed, stopped and started again on the same port and database."""
 
     def __init__(
-        self, folder: Path, name: str, environment: dict[str, str], plant: str | None, graph: str | None = None
+        self,
+        folder: Path,
+        name: str,
+        environment: dict[str, str],
+        plant: str | None,
+        graph: str | None = None,
     ) -> None:
         self._graph = ["--graph", graph] if graph else []
-        self._module, self._plants = ("tests.chaos.planted", [plant]) if plant else ("antiphon.api", [])
+        self._module, self._plants = (
+            ("tests.chaos.planted", [plant]) if plant else ("antiphon.api", [])
+        )
         self._folder, self._environment, self.name = folder, environment, name
         self.port = free_port()
         self.log = folder / f"{name}.log"
@@ -43,12 +51,22 @@ class Server:
         """Start, after it has ended if it was started before; return when it answers."""
         if self.process is not None:
             await self.ended()
-        options = ["--port", str(self.port), "--db", f"sqlite:///{self._folder / 'log.db'}", *self._graph]
+        options = [
+            "--port",
+            str(self.port),
+            "--db",
+            f"sqlite:///{self._folder / 'log.db'}",
+            *self._graph,
+        ]
         with self.log.open("ab") as log:
             arguments = [*self._plants, "serve", *options]
             environment = clean_environment(**self._environment)
-            self.process = await asyncio.to_thread(fork, self._module, arguments, environment, ROOT, log)
-        if not (await asyncio.to_thread(self.process.stdout.readline)).startswith(b"Antiphon answers"):
+            self.process = await asyncio.to_thread(
+                fork, self._module, arguments, environment, ROOT, log
+            )
+        if not (await asyncio.to_thread(self.process.stdout.readline)).startswith(
+            b"Antiphon answers"
+        ):
             raise RuntimeError(f"the server did not start: {self.log.read_text()[-2000:]}")
         return self
 
@@ -97,15 +115,25 @@ class Model:
             agent = "classifier"
         else:
             known = (name for mark, name in MARKS.items() if mark in request.system)
-            agent = next(known, "synthesis" if "You combine" in request.system else "troubleshooting")
+            agent = next(
+                known, "synthesis" if "You combine" in request.system else "troubleshooting"
+            )
         nth = sum(one == agent for one, _ in ask.calls)
         ask.calls.append((agent, number))
         fields = (ask.script and ask.script(agent, nth)) or {}
         if agent == "classifier":
-            route = {"primary": "troubleshooting", "supporting": ask.supporting, "confidence": 0.9, "parts": []}
+            route = {
+                "primary": "troubleshooting",
+                "supporting": ask.supporting,
+                "confidence": 0.9,
+                "parts": [],
+            }
             return Reply(json.dumps(route), **fields)
         words = [f"c{number}w{n} " for n in range(ask.words)]
-        chunks = ["".join(words[n : n + ask.words_at_once]) for n in range(0, ask.words, ask.words_at_once)]
+        chunks = [
+            "".join(words[n : n + ask.words_at_once])
+            for n in range(0, ask.words, ask.words_at_once)
+        ]
         return Reply(chunks=chunks, **{"delay": ask.delay, **fields})
 
 
@@ -124,7 +152,9 @@ class World:
         self.asks: list[Ask] = []
         self.faults = 0
         self.facts: dict[str, Any] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="antiphon-chaos-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="antiphon-chaos-", ignore_cleanup_errors=True
+        )
         self.folder = Path(self._folder.name)
 
     async def __aenter__(self) -> World:
@@ -165,12 +195,23 @@ class World:
         return [server.port for server in self.servers]
 
     def follow(
-        self, asks: Sequence[Ask], readers: int = 2, ports: Callable[[], Sequence[int]] | None = None, **options: Any
+        self,
+        asks: Sequence[Ask],
+        readers: int = 2,
+        ports: Callable[[], Sequence[int]] | None = None,
+        **options: Any,
     ) -> asyncio.Future[list[Reader]]:
         """Start these messages, each with some logical readers that follow its run until its end."""
         options.setdefault("patience", self.patience)
         made = [
-            Reader(f"{ask.key}/{n}", ask, self.ledger, ports or self.ports, random.Random(self.rng.random()), **options)
+            Reader(
+                f"{ask.key}/{n}",
+                ask,
+                self.ledger,
+                ports or self.ports,
+                random.Random(self.rng.random()),
+                **options,
+            )
             for ask in asks
             for n in range(readers)
         ]
@@ -185,8 +226,12 @@ class World:
         """The log as it lies on the disk."""
         threads: dict[str, list[Event]] = defaultdict(list)
         names = ("thread_id", "seq", "run_id", "attempt", "at")
-        for *envelope, payload in self.query(f"SELECT {', '.join(names)}, payload FROM events ORDER BY thread_id, seq"):
-            threads[envelope[0]].append(dict(zip(names, envelope, strict=True)) | json.loads(payload))
+        for *envelope, payload in self.query(
+            f"SELECT {', '.join(names)}, payload FROM events ORDER BY thread_id, seq"
+        ):
+            threads[envelope[0]].append(
+                dict(zip(names, envelope, strict=True)) | json.loads(payload)
+            )
         return threads
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:

@@ -1,10 +1,10 @@
 """A process that runs the team, or another graph, until somebody kills it.
 
-`python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE [GRAPH [THREAD]]`, where the graph is a name, or
-`path.py:name`.
+`python -m tests.orchestrator.child DATABASE BASE_URL MESSAGE [GRAPH [THREAD]]`, where the graph is
+a name, or `path.py:name`.
 
-It prints the run's id once the message is acknowledged, and then each event of the run that is committed, one per line.
-"""
+It prints the run's id once the message is acknowledged, and then each event of the run that is
+committed, one per line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Nothing:
         return []
 
 
-async def main(database: str, base_url: str, message: str, graph: str | None = None, thread: str | None = None) -> None:
+async def main(
+    database: str, base_url: str, message: str, graph: str | None = None, thread: str | None = None
+) -> None:
     own = [graph] if graph and ".py:" in graph else []
     environment = Environment(base_url=base_url, retriever=Nothing())
     model = "openai:gpt-4o-mini"

@@ -1,4 +1,5 @@
-"""Real things for the tests of `orchestrator`: scripted models, small graphs, and the invariants of every log."""
+"""Real things for the tests of `orchestrator`: scripted models, small graphs, and the invariants of
+every log."""
 
 from __future__ import annotations
 
@@ -59,7 +60,9 @@ from antiphon.orchestrator.team.agents import TEAM
 from antiphon.rag.types import Chunk, ScoredChunk
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+UNHURRIED = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 """For properties: a busy machine is no failure, and fixtures may be shared by examples."""
 
 # ------------------------------------------------------------------------------------------------------- models
@@ -95,7 +98,9 @@ class Scripted(BaseChatModel):
             elif (chunk := self._said(item)) is not None:
                 yield chunk
 
-    def _stream(self, messages: list[BaseMessage], *args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+    def _stream(
+        self, messages: list[BaseMessage], *args: Any, **options: Any
+    ) -> Iterator[ChatGenerationChunk]:
         turn, self._turn = self.turns[self._turn], self._turn + 1
         yield from (chunk for item in turn if (chunk := self._said(item)) is not None)
 
@@ -105,12 +110,20 @@ class Scripted(BaseChatModel):
         if callable(item):
             item()
             return None
-        return ChatGenerationChunk(message=AIMessageChunk(content=item) if isinstance(item, str) else item)
+        return ChatGenerationChunk(
+            message=AIMessageChunk(content=item) if isinstance(item, str) else item
+        )
 
 
 def tool_call(name: str, call_id: str, **arguments: Any) -> AIMessageChunk:
     """A piece of a turn that calls a tool."""
-    call = {"name": name, "args": json.dumps(arguments), "id": call_id, "index": 0, "type": "tool_call_chunk"}
+    call = {
+        "name": name,
+        "args": json.dumps(arguments),
+        "id": call_id,
+        "index": 0,
+        "type": "tool_call_chunk",
+    }
     return AIMessageChunk(content="", tool_call_chunks=[call])  # type: ignore[list-item]
 
 
@@ -160,7 +173,10 @@ class Knowledge:
     def __init__(self, **texts: str) -> None:
         self._hits = [
             ScoredChunk(
-                chunk=Chunk(document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"), score=1.0
+                chunk=Chunk(
+                    document=f"{name}.md", ordinal=0, heading=name, text=text, access="public"
+                ),
+                score=1.0,
             )
             for name, text in texts.items()
         ]
@@ -183,7 +199,12 @@ async def opened(url: str, *graphs: Any, **options: Any) -> AsyncIterator[Engine
 
 
 async def begin(
-    engine: Engine, message: str, *, user: str = LOCAL_USER, access: Collection[str] = PUBLIC, **asked: Any
+    engine: Engine,
+    message: str,
+    *,
+    user: str = LOCAL_USER,
+    access: Collection[str] = PUBLIC,
+    **asked: Any,
 ) -> Run:
     """Begin to answer a message; `asked` are fields of `Request`."""
     return await engine.accept(Request(message=message, **asked), User(user, access))
@@ -210,7 +231,10 @@ async def reach(run: Run, seen: Callable[[list[AnyEvent]], bool]) -> list[AnyEve
 
 async def reach_text(run: Run, *texts: str) -> None:
     """Follow a run until agents have said all this."""
-    await reach(run, lambda events: all(any(text in said for said in spoken(events).values()) for text in texts))
+    await reach(
+        run,
+        lambda events: all(any(text in said for said in spoken(events).values()) for text in texts),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- events
@@ -229,7 +253,9 @@ def about_agents(events: Iterable[AnyEvent]) -> list[AnyEvent]:
             case AgentChunk(), [AgentChunk() as last] if _is_one_text(last, event):
                 told[-1] = msgspec.structs.replace(last, text=last.text + event.text)
             case AgentComplete(), _:
-                told.append(msgspec.structs.replace(event, duration_ms=0, outputs={}, answered=False))
+                told.append(
+                    msgspec.structs.replace(event, duration_ms=0, outputs={}, answered=False)
+                )
             case _ if isinstance(event, ABOUT_AGENTS):
                 told.append(event)
     return told
@@ -303,7 +329,9 @@ def check_log(path: Path) -> None:
         runs = connection.execute("SELECT id, status, emitted, result FROM runs").fetchall()
         messages = dict(connection.execute("SELECT id, content FROM messages").fetchall())
     log = [
-        Recorded(thread_id=thread, seq=seq, run_id=run, attempt=attempt, at=at, event=decode(payload))
+        Recorded(
+            thread_id=thread, seq=seq, run_id=run, attempt=attempt, at=at, event=decode(payload)
+        )
         for thread, seq, run, attempt, at, payload in rows
     ]
     for thread in {recorded.thread_id for recorded in log}:
@@ -313,7 +341,9 @@ def check_log(path: Path) -> None:
         check_run(run, [recorded for recorded in log if recorded.run_id == run.id])
     saved = [recorded.event.message for recorded in log if isinstance(recorded.event, MessageSaved)]
     assert len({message.id for message in saved}) == len(saved)
-    assert {message.id: messages[message.id] for message in saved} == {m.id: m.content for m in saved}
+    assert {message.id: messages[message.id] for message in saved} == {
+        m.id: m.content for m in saved
+    }
 
 
 def check_run(run: RunRow, log: list[Recorded]) -> None:
@@ -359,7 +389,10 @@ def check_spans(log: list[Recorded]) -> dict[str, AgentStart]:
                 assert event.parent is None or event.parent in spans
                 began[event.span], spans[event.span] = recorded.seq, event
             case AgentChunk() as event:
-                assert (spans[event.span].agent, spans[event.span].role) == (event.agent, event.role)
+                assert (spans[event.span].agent, spans[event.span].role) == (
+                    event.agent,
+                    event.role,
+                )
                 assert (event.span, event.part) not in complete, "no piece after a text's end"
             case AgentTextEnd() as event:
                 assert event.span in spans
@@ -401,7 +434,9 @@ def crew(**replies: ReplyLike) -> Script:
 def route(primary: str, *supporting: str, parts: dict[str, str] | None = None) -> str:
     """What a model answers the classifier."""
     pairs = [{"agent": agent, "question": question} for agent, question in (parts or {}).items()]
-    return json.dumps({"primary": primary, "supporting": supporting, "confidence": 0.9, "parts": pairs})
+    return json.dumps(
+        {"primary": primary, "supporting": supporting, "confidence": 0.9, "parts": pairs}
+    )
 
 
 def asker_of(request: ModelRequest) -> str:
@@ -415,7 +450,9 @@ def askers(server: ModelServer) -> list[str]:
 
 
 @asynccontextmanager
-async def served_team(url: str, script: ReplyLike, **options: Any) -> AsyncIterator[tuple[ModelServer, Engine]]:
+async def served_team(
+    url: str, script: ReplyLike, **options: Any
+) -> AsyncIterator[tuple[ModelServer, Engine]]:
     """The team, with a model behind a loopback endpoint."""
     async with ModelServer(script) as server:
         model: Any = chat_model("openai:gpt-4o-mini", base_url=server.base_url)

@@ -52,8 +52,12 @@ class Collector:
         self.paths.append(path)
         self.bodies.append(body)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            service = {pair.key: pair.value.string_value for pair in resource.resource.attributes}["service.name"]
-            self.spans += [_told(service, span) for scope in resource.scope_spans for span in scope.spans]
+            service = {pair.key: pair.value.string_value for pair in resource.resource.attributes}[
+                "service.name"
+            ]
+            self.spans += [
+                _told(service, span) for scope in resource.scope_spans for span in scope.spans
+            ]
 
 
 def _told(service: str, span: Any) -> Told:
@@ -66,7 +70,10 @@ def _told(service: str, span: Any) -> Told:
         started=span.start_time_unix_nano // 1_000_000,
         ended=span.end_time_unix_nano // 1_000_000,
         failed=span.status.code == span.status.STATUS_CODE_ERROR,
-        attributes={pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes},
+        attributes={
+            pair.key: getattr(pair.value, pair.value.WhichOneof("value"))
+            for pair in span.attributes
+        },
     )
 
 
@@ -90,7 +97,9 @@ def collecting() -> Iterator[Collector]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         collector.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="collector", daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(0.01,), name="collector", daemon=True
+        )
         thread.start()
         try:
             yield collector

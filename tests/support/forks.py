@@ -1,9 +1,10 @@
-"""Processes that begin as forks of one that has imported the product: a start takes milliseconds instead of seconds.
+"""Processes that begin as forks of one that has imported the product: a start takes milliseconds
+instead of seconds.
 
-`python -m tests.support.forks FD` is the process that is forked: it imports what every server imports, makes nothing,
-and waits for requests. A fork runs a module as `python -m` does, from its first line to the interpreter's own end.
-Between both stands a keeper, which waits for the fork and reports its number and how it ended.
-"""
+`python -m tests.support.forks FD` is the process that is forked: it imports what every server
+imports, makes nothing, and waits for requests. A fork runs a module as `python -m` does, from its
+first line to the interpreter's own end. Between both stands a keeper, which waits for the fork and
+reports its number and how it ended."""
 
 from __future__ import annotations
 
@@ -80,7 +81,9 @@ def fork(
     request = {"argv": [module, *arguments], "environment": dict(environment), "cwd": str(cwd)}
     errors = 2 if stderr is None else stderr.fileno()
     with theirs:
-        socket.send_fds(_origin(), [json.dumps(request).encode()], [theirs.fileno(), writable, errors])
+        socket.send_fds(
+            _origin(), [json.dumps(request).encode()], [theirs.fileno(), writable, errors]
+        )
     os.close(writable)
     return Fork(ours, os.fdopen(readable, "rb"))
 

@@ -1,8 +1,7 @@
 """Graphs that treat their process badly, as `--graph` would serve them.
 
-The message is the path of a file: the first time, while there is none, a node creates it and is then stuck for longer
-than any test; the second time it answers at once.
-"""
+The message is the path of a file: the first time, while there is none, a node creates it and is
+then stuck for longer than any test; the second time it answers at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Real servers for tests, on real sockets: one in a thread of this process, one as a process that can be killed.
+"""Real servers for tests, on real sockets: one in a thread of this process, one as a process that
+can be killed.
 
-`Teller` is the model behind them: it answers by the question that it is asked, so that many tests can share a server.
-"""
+`Teller` is the model behind them: it answers by the question that it is asked, so that many tests
+can share a server."""
 
 from __future__ import annotations
 
@@ -67,16 +68,24 @@ class Teller:
 
         With `agent`, only where that text stands in the system prompt.
         """
-        self._replies[question, agent] = [Reply(one) if isinstance(one, str) else one for one in replies]
+        self._replies[question, agent] = [
+            Reply(one) if isinstance(one, str) else one for one in replies
+        ]
         return question
 
     def asked(self, question: str) -> list[ModelRequest]:
         """The requests for the text of an answer to a question, in order."""
-        return [one for one in self.server.requests if one.last_user == question and structured_reply(one) is None]
+        return [
+            one
+            for one in self.server.requests
+            if one.last_user == question and structured_reply(one) is None
+        ]
 
     def wait_tokens(self, question: str, count: int, seconds: float = DEADLINE) -> None:
         """Wait until so many tokens of an answer have gone out."""
-        self.server.wait_until(lambda: any(one.tokens_sent >= count for one in self.asked(question)), seconds)
+        self.server.wait_until(
+            lambda: any(one.tokens_sent >= count for one in self.asked(question)), seconds
+        )
 
     def wait_asked(self, question: str, count: int = 1, seconds: float = DEADLINE) -> None:
         """Wait until an answer was asked for so many times."""
@@ -194,7 +203,11 @@ class ProcessServer:
     """
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str] | None = None, *options: str, cwd: Path = ROOT
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *options: str,
+        cwd: Path = ROOT,
     ) -> None:
         self.folder = folder
         self._cwd = cwd
@@ -219,7 +232,14 @@ class ProcessServer:
 
     def start(self) -> ProcessServer:
         """Start, and return when it says that it answers."""
-        options = ["serve", "--port", str(self.port), "--db", f"sqlite:///{self.database}", *self._options]
+        options = [
+            "serve",
+            "--port",
+            str(self.port),
+            "--db",
+            f"sqlite:///{self.database}",
+            *self._options,
+        ]
         environment = clean_environment(**self._environment)
         with self.log_path.open("ab") as log:
             if self._cwd == ROOT:
@@ -263,7 +283,9 @@ class ProcessServer:
     def memory(self) -> int:
         """Bytes that the process holds in memory."""
         assert self.process is not None
-        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
+        found = re.search(
+            r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text()
+        )
         assert found is not None
         return int(found[1]) * 1024
 
@@ -282,7 +304,11 @@ def server_process(
 
 def clean_environment(**given: str) -> dict[str, str]:
     """This process's environment without anything that settings are read from, plus what is given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTIPHON_", "OPENAI_", "OTEL_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANTIPHON_", "OPENAI_", "OTEL_"))
+    }
     return kept | given
 
 
@@ -308,7 +334,11 @@ def teller() -> Iterator[Teller]:
 
 def model_settings(teller: Teller) -> dict[str, Any]:
     """Settings of a server that asks this model."""
-    return {"model": "openai:gpt-4o-mini", "openai_base_url": teller.server.base_url, "openai_api_key": API_KEY}
+    return {
+        "model": "openai:gpt-4o-mini",
+        "openai_base_url": teller.server.base_url,
+        "openai_api_key": API_KEY,
+    }
 
 
 def model_environment(teller: Teller) -> dict[str, str]:

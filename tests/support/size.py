@@ -1,4 +1,5 @@
-"""How much is tried where more finds more: little in `make test`, everything in `make test SIZE=full`."""
+"""How much is tried where more finds more: little in `make test`, everything in
+`make test SIZE=full`."""
 
 from __future__ import annotations
 

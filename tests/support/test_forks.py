@@ -40,7 +40,9 @@ def forked(folder: Path, source: str, *arguments: str) -> Iterator[Fork]:
         process.wait(DEADLINE)
 
 
-def test_it_runs_a_module_with_this_environment_in_this_folder_to_the_very_end(tmp_path: Path) -> None:
+def test_it_runs_a_module_with_this_environment_in_this_folder_to_the_very_end(
+    tmp_path: Path,
+) -> None:
     with forked(tmp_path, SAYS, "a", "b c") as process:
         assert process.wait(DEADLINE) == process.poll() == 3
         said, end = process.stdout.read().decode().splitlines()

@@ -1,4 +1,5 @@
-"""Tests of the stand-in model server, with the real clients. Nothing here sleeps: gates order things."""
+"""Tests of the stand-in model server, with the real clients. Nothing here sleeps: gates order
+things."""
 
 from __future__ import annotations
 
@@ -71,7 +72,9 @@ def client_of(base_url: str, retries: int = 0) -> openai.AsyncOpenAI:
 
 def chat_model(server: ModelServer, **options: Any) -> ChatOpenAI:
     options = {"max_retries": 0, "timeout": 10} | options
-    return ChatOpenAI(model=MODEL, base_url=server.base_url, api_key=SecretStr("sk-test"), **options)
+    return ChatOpenAI(
+        model=MODEL, base_url=server.base_url, api_key=SecretStr("sk-test"), **options
+    )
 
 
 def user(text: str) -> Any:
@@ -82,11 +85,15 @@ async def ask(client: openai.AsyncOpenAI, text: str = "hi", **options: Any) -> A
     return await client.chat.completions.create(model=MODEL, messages=user(text), **options)
 
 
-async def chunks_of(client: openai.AsyncOpenAI, text: str = "hi", **options: Any) -> list[ChatCompletionChunk]:
+async def chunks_of(
+    client: openai.AsyncOpenAI, text: str = "hi", **options: Any
+) -> list[ChatCompletionChunk]:
     return [chunk async for chunk in await ask(client, text, stream=True, **options)]
 
 
-async def collect(stream: AsyncIterator[ChatCompletionChunk], got: list[ChatCompletionChunk]) -> None:
+async def collect(
+    stream: AsyncIterator[ChatCompletionChunk], got: list[ChatCompletionChunk]
+) -> None:
     async for chunk in stream:
         got.append(chunk)
 
@@ -103,12 +110,24 @@ async def test_stream_has_the_shape_of_openai() -> None:
     async with serving(Reply("Grüße,  two\nlines 🙂 ")) as (server, client):
         first, *middle, last = await chunks_of(client)
     assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", "")
-    assert [chunk.choices[0].delta.content for chunk in middle] == ["Grüße,  ", "two\n", "lines ", "🙂 "]
+    assert [chunk.choices[0].delta.content for chunk in middle] == [
+        "Grüße,  ",
+        "two\n",
+        "lines ",
+        "🙂 ",
+    ]
     assert last.choices[0].finish_reason == "stop"
     assert last.choices[0].delta.model_dump(exclude_unset=True) == {}
-    assert {(c.id, c.object, c.model) for c in [first, *middle, last]} == {(first.id, "chat.completion.chunk", MODEL)}
+    assert {(c.id, c.object, c.model) for c in [first, *middle, last]} == {
+        (first.id, "chat.completion.chunk", MODEL)
+    }
     (request,) = server.requests
-    assert (request.completed, request.tokens_sent, request.status, request.number) == (True, 4, 200, 0)
+    assert (request.completed, request.tokens_sent, request.status, request.number) == (
+        True,
+        4,
+        200,
+        0,
+    )
     assert request.headers["authorization"] == "Bearer sk-test"
     assert request.received_at <= (request.first_token_at or 0) <= (request.ended_at or 0)
 
@@ -130,7 +149,9 @@ async def test_stream_bytes_are_exact() -> None:
     assert response.text == "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"])
 
 
-def expected_chunk(shared: tuple[str, int], delta: dict[str, Any], finish_reason: str | None) -> str:
+def expected_chunk(
+    shared: tuple[str, int], delta: dict[str, Any], finish_reason: str | None
+) -> str:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     chunk = {
         "id": f"chatcmpl-{shared[0]}",
@@ -150,7 +171,11 @@ async def test_whole_answer_reasoning_and_usage() -> None:
     assert answer.choices[0].message.content == "one two three"
     assert answer.choices[0].message.reasoning_content == "let me think"
     assert answer.choices[0].finish_reason == "stop"
-    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (
+    assert (
+        answer.usage.prompt_tokens,
+        answer.usage.completion_tokens,
+        answer.usage.total_tokens,
+    ) == (
         4,
         6,
         10,
@@ -161,8 +186,15 @@ async def test_whole_answer_reasoning_and_usage() -> None:
 @pytest.mark.asyncio
 async def test_reasoning_is_streamed_before_the_text() -> None:
     async with serving(Reply("yes", reasoning=["hm ", "so"])) as (_, client):
-        deltas = [chunk.choices[0].delta.model_dump(exclude_unset=True) for chunk in await chunks_of(client)]
-    assert deltas[1:-1] == [{"reasoning_content": "hm "}, {"reasoning_content": "so"}, {"content": "yes"}]
+        deltas = [
+            chunk.choices[0].delta.model_dump(exclude_unset=True)
+            for chunk in await chunks_of(client)
+        ]
+    assert deltas[1:-1] == [
+        {"reasoning_content": "hm "},
+        {"reasoning_content": "so"},
+        {"content": "yes"},
+    ]
 
 
 @pytest.mark.asyncio
@@ -173,7 +205,10 @@ async def test_usage_is_streamed_only_when_asked_for() -> None:
         with_usage = await chunks_of(client, stream_options={"include_usage": True})
     assert all(chunk.usage is None and chunk.choices for chunk in without)
     assert all(chunk.usage is None and chunk.choices for chunk in with_usage[:-1])
-    assert (with_usage[-1].choices, with_usage[-1].usage and with_usage[-1].usage.total_tokens) == ([], 15)
+    assert (with_usage[-1].choices, with_usage[-1].usage and with_usage[-1].usage.total_tokens) == (
+        [],
+        15,
+    )
 
 
 @pytest.mark.asyncio
@@ -187,11 +222,18 @@ async def test_tool_calls_streamed_and_whole() -> None:
         whole = await ask(client)
     assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason == "tool_calls"
     parts = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
-    assert [(p.index, p.function and p.function.name) for p in parts if p.id] == [(0, "search"), (1, "stop")]
+    assert [(p.index, p.function and p.function.name) for p in parts if p.id] == [
+        (0, "search"),
+        (1, "stop"),
+    ]
     arguments = "".join(p.function.arguments or "" for p in parts if p.index == 0 and p.function)
     assert json.loads(arguments) == {"query": "a rather long query"}
     first, second = whole.choices[0].message.tool_calls
-    assert (whole.choices[0].message.content, second.id, second.function.arguments) == (None, "call_x", "{}")
+    assert (whole.choices[0].message.content, second.id, second.function.arguments) == (
+        None,
+        "call_x",
+        "{}",
+    )
     assert first.id != next(p.id for p in parts), "ids are unique per answer"
 
 
@@ -220,7 +262,9 @@ async def test_keep_alive_uses_one_connection() -> None:
 @pytest.mark.asyncio
 async def test_langchain_streams_text_and_usage() -> None:
     async with ModelServer(Reply("alpha beta gamma")) as server:
-        chunks = [chunk async for chunk in chat_model(server, stream_usage=True).astream("hi there")]
+        chunks = [
+            chunk async for chunk in chat_model(server, stream_usage=True).astream("hi there")
+        ]
     total = sum(chunks[1:], start=chunks[0])
     assert isinstance(total, AIMessageChunk)
     assert (total.content, total.response_metadata["finish_reason"]) == ("alpha beta gamma", "stop")
@@ -262,12 +306,19 @@ class Plan(BaseModel):
 async def test_langchain_structured_output(method: Any) -> None:
     schema = Plan if method != "json_mode" else None
     async with ModelServer() as server:
-        answer = await chat_model(server).with_structured_output(schema, method=method).ainvoke("plan")
+        answer = (
+            await chat_model(server).with_structured_output(schema, method=method).ainvoke("plan")
+        )
     if schema is None:
         assert answer == {}
     else:
         assert isinstance(answer, Plan)
-        assert (answer.agent, answer.step.kind, answer.step.at, answer.more) == ("billing", "search", 3, [])
+        assert (answer.agent, answer.step.kind, answer.step.at, answer.more) == (
+            "billing",
+            "search",
+            3,
+            [],
+        )
 
 
 # ------------------------------------------------------------------------------------------------- failures
@@ -295,7 +346,9 @@ async def test_429_with_retry_after_then_success() -> None:
         (503, None, openai.InternalServerError),
     ],
 )
-async def test_errors_have_the_shape_of_openai(status: int, error: Any, raised: type[openai.APIError]) -> None:
+async def test_errors_have_the_shape_of_openai(
+    status: int, error: Any, raised: type[openai.APIError]
+) -> None:
     reply = Reply(status=status, error=error, headers={"retry-after": "7"})
     async with serving(reply) as (_, client):
         with pytest.raises(raised) as caught:
@@ -331,7 +384,9 @@ async def test_cut_before_the_head_or_in_a_whole_answer(fail_after: int, stream:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("cut", "end"), [("rst", ConnectionResetError), ("close", None)])
-async def test_what_a_cut_is_on_the_socket(cut: Literal["rst", "close"], end: type[OSError] | None) -> None:
+async def test_what_a_cut_is_on_the_socket(
+    cut: Literal["rst", "close"], end: type[OSError] | None
+) -> None:
     async with ModelServer(Reply("a b", fail_after=1, cut=cut)) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(raw_request(stream=True))
@@ -389,12 +444,16 @@ async def test_client_disconnect_is_noticed_at_once() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("reply", [Reply(chunks=["x" * 1000] * 30_000, burst=b) for b in (False, True)])
+@pytest.mark.parametrize(
+    "reply", [Reply(chunks=["x" * 1000] * 30_000, burst=b) for b in (False, True)]
+)
 async def test_disconnect_of_a_client_that_does_not_read(reply: Reply) -> None:
     async with ModelServer(reply) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
         writer.write(raw_request(stream=True))
-        await server.wait_until(lambda: bool(server.requests) and server.requests[0].tokens_sent > 0)
+        await server.wait_until(
+            lambda: bool(server.requests) and server.requests[0].tokens_sent > 0
+        )
         writer.transport.abort()
         request = await server.wait_ended(0)
         assert request.closed_by_client
@@ -420,7 +479,9 @@ async def test_gate_holds_the_stream(make_gate: Any, burst: bool) -> None:
     gate = make_gate()
     async with serving(Reply("a b c", gate=gate, gate_at=2, burst=burst)) as (server, client):
         task = asyncio.create_task(chunks_of(client))
-        await server.wait_until(lambda: bool(server.requests) and server.requests[0].tokens_sent == 2)
+        await server.wait_until(
+            lambda: bool(server.requests) and server.requests[0].tokens_sent == 2
+        )
         assert not server.requests[0].ended
         gate.set()
         assert text_of(await task) == "a b c"
@@ -453,7 +514,10 @@ async def test_delays_are_kept() -> None:
 @pytest.mark.asyncio
 async def test_burst_sends_the_same_bytes() -> None:
     pieces = [f"t{i} " for i in range(3000)]
-    async with serving(by_turn([Reply(chunks=pieces), Reply(chunks=pieces, burst=True)])) as (server, client):
+    async with serving(by_turn([Reply(chunks=pieces), Reply(chunks=pieces, burst=True)])) as (
+        server,
+        client,
+    ):
         plain, burst = await chunks_of(client), await chunks_of(client)
     assert [c.choices[0] for c in plain] == [c.choices[0] for c in burst]
     assert [request.tokens_sent for request in server.requests] == [3000, 3000]
@@ -464,7 +528,9 @@ async def test_burst_sends_the_same_bytes() -> None:
 
 @pytest.mark.asyncio
 async def test_by_agent_and_set_script() -> None:
-    async with serving(by_agent({"router": "routed", "poet": by_turn(["ode", "sonnet"])}, "other")) as (
+    async with serving(
+        by_agent({"router": "routed", "poet": by_turn(["ode", "sonnet"])}, "other")
+    ) as (
         server,
         client,
     ):
@@ -486,9 +552,14 @@ async def say(client: openai.AsyncOpenAI, system: str) -> str | None:
 
 @pytest.mark.asyncio
 async def test_failing_script_is_reported_and_not_retried() -> None:
-    async with ModelServer(by_turn(["one"])) as server, client_of(server.base_url, retries=3) as client:
+    async with (
+        ModelServer(by_turn(["one"])) as server,
+        client_of(server.base_url, retries=3) as client,
+    ):
         await ask(client)
-        with pytest.raises(openai.InternalServerError, match="by_turn has 1 replies, this is request 2"):
+        with pytest.raises(
+            openai.InternalServerError, match="by_turn has 1 replies, this is request 2"
+        ):
             await ask(client)
         assert len(server.requests) == 2
         assert [type(error) for error in server.script_errors] == [IndexError]
@@ -509,7 +580,9 @@ async def test_request_properties() -> None:
         {"role": "assistant", "content": None, "tool_calls": []},
     ]
     async with serving(script) as (server, client):
-        answer = await client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER_TOOL])
+        answer = await client.chat.completions.create(
+            model=MODEL, messages=messages, tools=[WEATHER_TOOL]
+        )
     assert seen == server.requests
     assert (seen[0].system, seen[0].last_user, seen[0].tools[0]["name"]) == (
         "be brief",
@@ -530,7 +603,12 @@ async def test_request_properties() -> None:
         ({"type": "array", "minItems": 2, "items": {"type": "boolean"}}, [False, False]),
         ({"oneOf": [{"type": "null"}, {"type": "string"}]}, None),
         (
-            {"allOf": [{"required": ["a"]}, {"properties": {"b": {"const": 1}}, "required": ["b"]}]},
+            {
+                "allOf": [
+                    {"required": ["a"]},
+                    {"properties": {"b": {"const": 1}}, "required": ["b"]},
+                ]
+            },
             {"a": "", "b": 1},
         ),
         ({"properties": {"a": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}}, {}),
@@ -561,7 +639,9 @@ def raw_request(stream: bool = False, chunked: bool = False, extra: bytes = b"")
     body = json.dumps({"model": "m", "messages": user("hi"), "stream": stream}).encode()
     if not chunked:
         length = b"Content-Length: %d\r\n" % len(body)
-        return b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n" + length + extra + b"\r\n" + body
+        return (
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n" + length + extra + b"\r\n" + body
+        )
     half = len(body) // 2
     parts = b"".join(b"%X;x=y\r\n%b\r\n" % (len(part), part) for part in (body[:half], body[half:]))
     head = b"POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + extra + b"\r\n"
@@ -571,7 +651,11 @@ def raw_request(stream: bool = False, chunked: bool = False, extra: bytes = b"")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("split", [1, 50, 10_000])
 async def test_pipelined_requests_in_any_fragments(split: int) -> None:
-    requests = raw_request() + raw_request(chunked=True) + raw_request(stream=True, extra=b"Connection: close\r\n")
+    requests = (
+        raw_request()
+        + raw_request(chunked=True)
+        + raw_request(stream=True, extra=b"Connection: close\r\n")
+    )
     async with ModelServer("ok") as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for at in range(0, len(requests), split):
@@ -622,7 +706,10 @@ async def test_unparsable_requests_are_refused(sent: bytes, status: int) -> None
 async def test_invalid_bodies_are_refused(content: bytes) -> None:
     async with ModelServer() as server, httpx.AsyncClient() as client:
         response = await client.post(f"{server.base_url}/chat/completions", content=content)
-    assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert (response.status_code, response.json()["error"]["type"]) == (
+        400,
+        "invalid_request_error",
+    )
     assert (server.requests, len(server.other_requests)) == ([], 1)
 
 

@@ -102,7 +102,9 @@ async def test_the_tenth_waiting_message_is_too_many(live: LiveServer, teller: T
 
 
 @pytest.mark.parametrize("path", [NATIVE, CHAT, multi_agent("pinging")])
-async def test_a_ping_is_answered_while_a_run_goes_on(live: LiveServer, teller: Teller, path: str) -> None:
+async def test_a_ping_is_answered_while_a_run_goes_on(
+    live: LiveServer, teller: Teller, path: str
+) -> None:
     gate = threading.Event()
     held = teller.answer(f"ping {path}", Reply("and pong", gate=gate, gate_at=1))
     async with socket(live.ws + path) as opened:
@@ -115,9 +117,12 @@ async def test_a_ping_is_answered_while_a_run_goes_on(live: LiveServer, teller: 
 
 
 @pytest.mark.parametrize(
-    ("path", "end"), [(CHAT, "error"), (multi_agent("cancel"), "complete"), (NATIVE, "run_cancelled")]
+    ("path", "end"),
+    [(CHAT, "error"), (multi_agent("cancel"), "complete"), (NATIVE, "run_cancelled")],
 )
-async def test_cancel_stops_what_is_being_answered(live: LiveServer, teller: Teller, path: str, end: str) -> None:
+async def test_cancel_stops_what_is_being_answered(
+    live: LiveServer, teller: Teller, path: str, end: str
+) -> None:
     gate = threading.Event()
     held = teller.answer(f"cancel {end}", Reply("some words and no more", gate=gate, gate_at=2))
     async with socket(live.ws + path) as opened:
@@ -204,7 +209,10 @@ async def test_there_are_four_ways_to_log_in(guarded: LiveServer, path: str, way
     async with socket(guarded.ws + path + query, **options) as opened:
         assert opened.connection.subprotocol == ("chat.v1" if way == "subprotocol" else None)
         if way == "message":
-            assert (await opened.ask(type="auth", token=f"Bearer {token()}"))["type"] in ("auth_success", "connected")
+            assert (await opened.ask(type="auth", token=f"Bearer {token()}"))["type"] in (
+                "auth_success",
+                "connected",
+            )
         await opened.send(type="message", message="logged in")
         frames = await opened.until("complete", "run_complete")
     assert all(frame["type"] != "error" for frame in frames)
@@ -239,7 +247,11 @@ async def test_chat_says_who_logged_in(guarded: LiveServer) -> None:
     expected = {"id": "ada", "email": "a@x", "name": "Ada"}
     async with socket(guarded.ws + CHAT) as opened:
         success = await opened.ask(type="auth", token=mine)
-        assert success == {"type": "auth_success", "message": "Authentication successful", "user": expected}
+        assert success == {
+            "type": "auth_success",
+            "message": "Authentication successful",
+            "user": expected,
+        }
     async with socket(f"{guarded.ws}{CHAT}?token={mine}") as opened:
         assert (await opened.frame())["user"] == expected
 
@@ -250,7 +262,9 @@ async def test_with_auth_off_any_token_will_do(live: LiveServer) -> None:
     async with socket(f"{live.ws}{CHAT}?token=anything") as opened:
         assert (await opened.frame())["type"] == "auth_success"
     async with socket(live.ws + CHAT) as opened:
-        assert (await opened.ask(type="ping"))["type"] == "pong", "nobody logged in, nothing is said"
+        assert (await opened.ask(type="ping"))["type"] == "pong", (
+            "nobody logged in, nothing is said"
+        )
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=bad"])
@@ -261,7 +275,10 @@ async def test_the_third_bad_login_closes_the_chat(guarded: LiveServer, query: s
             assert await opened.frame() == {"type": "auth_error", "message": "Invalid token"}
             seen = 1
         for number in range(seen, 3):
-            assert await opened.ask(type="auth", token="bad") == {"type": "auth_error", "message": "Invalid token"}
+            assert await opened.ask(type="auth", token="bad") == {
+                "type": "auth_error",
+                "message": "Invalid token",
+            }
             if number < 2:
                 assert (await opened.ask(type="message", message="hi"))["code"] == "AUTH_REQUIRED"
         assert await opened.closed() == 4401
@@ -307,7 +324,9 @@ async def until_text(opened: Socket, text: str) -> list[dict[str, Any]]:
     return frames
 
 
-async def test_a_client_that_keeps_its_connection_id_gets_what_it_missed(live: LiveServer, teller: Teller) -> None:
+async def test_a_client_that_keeps_its_connection_id_gets_what_it_missed(
+    live: LiveServer, teller: Teller
+) -> None:
     """As its document describes it: it says nothing about what it has seen."""
     gate = threading.Event()
     held = teller.answer("come back", Reply("one two three", gate=gate, gate_at=2))
@@ -322,7 +341,9 @@ async def test_a_client_that_keeps_its_connection_id_gets_what_it_missed(live: L
     check_multi_agent(frames)
     async with socket(url) as opened:
         assert (await opened.frame())["type"] == "connected"
-        assert (await opened.ask(type="ping"))["type"] == "pong", "nothing is left, nothing is said again"
+        assert (await opened.ask(type="ping"))["type"] == "pong", (
+            "nothing is left, nothing is said again"
+        )
 
 
 @pytest.mark.parametrize("session", [None, "my-session"])
@@ -376,10 +397,14 @@ async def test_a_server_that_was_started_anew_does_not_repeat_what_was_shown_to_
 # ------------------------------------------------------------------------------------------------- slow readers
 
 
-async def test_a_socket_that_takes_nothing_is_given_up_and_its_run_goes_on(tmp_path: Path, teller: Teller) -> None:
+async def test_a_socket_that_takes_nothing_is_given_up_and_its_run_goes_on(
+    tmp_path: Path, teller: Teller
+) -> None:
     long = Reply(chunks=[f"{'word' * 100} {number} " for number in range(5_000)], burst=True)
     question = teller.answer("too much to read", long)
-    with running_server(tmp_path, **model_settings(teller), **jwt_settings(), send_seconds=0.5) as server:
+    with running_server(
+        tmp_path, **model_settings(teller), **jwt_settings(), send_seconds=0.5
+    ) as server:
         async with socket(server.ws + NATIVE, additional_headers=bearer(), max_queue=1) as stuck:
             await stuck.send(type="message", message=question)
             run_id = (await stuck.frame())["run_id"]
@@ -394,12 +419,18 @@ async def test_a_socket_that_takes_nothing_is_given_up_and_its_run_goes_on(tmp_p
             assert await stuck.closed() == 1006
 
 
-async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(tmp_path: Path, teller: Teller) -> None:
+async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(
+    tmp_path: Path, teller: Teller
+) -> None:
     long = Reply(chunks=[f"{'word' * 100} {number} " for number in range(5_000)], burst=True)
     question = teller.answer("too much to stream", long)
     with running_server(tmp_path, **model_settings(teller), send_seconds=0.5) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
-            run_id = (await client.post("/api/v1/runs", json={"message": question})).json()["run_id"]
+        async with httpx.AsyncClient(
+            base_url=server.url, timeout=DEADLINE, trust_env=False
+        ) as client:
+            run_id = (await client.post("/api/v1/runs", json={"message": question})).json()[
+                "run_id"
+            ]
             async with client.stream("GET", f"/api/v1/runs/{run_id}/events") as stuck:
                 assert stuck.status_code == 200
                 blocks = await sse_all(client, "GET", f"/api/v1/runs/{run_id}/events")
@@ -413,7 +444,10 @@ async def test_a_stream_that_is_not_read_is_given_up_and_its_run_goes_on(tmp_pat
 async def given_up(client: httpx.AsyncClient, transport: str = "websocket") -> None:
     """Wait until the server counts no such stream any more."""
     async with asyncio.timeout(DEADLINE):
-        while f'antiphon_streams_open{{transport="{transport}"}} 1.0' in (await client.get("/metrics")).text:
+        while (
+            f'antiphon_streams_open{{transport="{transport}"}} 1.0'
+            in (await client.get("/metrics")).text
+        ):
             pass
 
 

@@ -55,7 +55,13 @@ def complete(agent: str) -> AgentComplete:
 
 def result_of(task: str) -> CheckpointWrite:
     return CheckpointWrite(
-        task_id=task, task_path="", position=0, channel="messages", kind="null", value=b"", replace=False
+        task_id=task,
+        task_path="",
+        position=0,
+        channel="messages",
+        kind="null",
+        value=b"",
+        replace=False,
     )
 
 
@@ -68,7 +74,9 @@ async def turns(count: int = 3) -> None:
 # -- into the log -----------------------------------------------------------------------------------------------
 
 
-async def test_what_is_emitted_is_stored_without_being_asked_for(database: Database, run: RunRecord) -> None:
+async def test_what_is_emitted_is_stored_without_being_asked_for(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         with database.watch(run.thread_id) as watch:
             writer.emit(chunk("first"))
@@ -89,7 +97,11 @@ async def test_pieces_that_come_during_a_commit_become_one_row_per_span(
             writer.emit(chunk(letter.upper(), span="1.2"))
         lock.execute("ROLLBACK")
         await writer.flush()
-        assert await logged(database, run) == [chunk("first"), chunk("abc"), chunk("ABC", span="1.2")]
+        assert await logged(database, run) == [
+            chunk("first"),
+            chunk("abc"),
+            chunk("ABC", span="1.2"),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +124,10 @@ async def test_pieces_do_not_merge_over_anything_that_belongs_between(
 
 
 pieces = st.builds(
-    chunk, st.text(max_size=3), st.sampled_from(["1.1", "1.2"]), st.sampled_from(["answer", "draft", "reasoning"])
+    chunk,
+    st.text(max_size=3),
+    st.sampled_from(["1.1", "1.2"]),
+    st.sampled_from(["answer", "draft", "reasoning"]),
 )
 notes = st.builds(Custom, name=st.just("note"), value=st.integers(0, 9))
 
@@ -143,18 +158,32 @@ async def test_merging_changes_neither_texts_nor_their_place_among_other_events(
         await writer.flush()
     stored = await logged(database, run)
     assert said_before_notes(stored) == said_before_notes(events)
-    assert [e for e in stored if isinstance(e, Custom)] == [e for e in events if isinstance(e, Custom)]
+    assert [e for e in stored if isinstance(e, Custom)] == [
+        e for e in events if isinstance(e, Custom)
+    ]
 
 
-async def test_progress_never_goes_back_and_never_beyond_one(database: Database, run: RunRecord) -> None:
+async def test_progress_never_goes_back_and_never_beyond_one(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         for value in (0.2, -1.0, 0.1, 0.7, float("nan"), 4.0, 0.5):
             writer.emit(Progress(value=value, stage="generating", message="on"))
         await writer.flush()
-    assert [event.value for event in await logged(database, run)] == [0.2, 0.2, 0.2, 0.7, 0.7, 1.0, 1.0]  # type: ignore[union-attr]
+    assert [event.value for event in await logged(database, run)] == [
+        0.2,
+        0.2,
+        0.2,
+        0.7,
+        0.7,
+        1.0,
+        1.0,
+    ]  # type: ignore[union-attr]
 
 
-async def test_an_event_that_cannot_be_stored_is_refused_at_once(database: Database, run: RunRecord) -> None:
+async def test_an_event_that_cannot_be_stored_is_refused_at_once(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         with pytest.raises(TypeError):
             writer.emit(Custom(name="odd", value=object()))
@@ -191,7 +220,9 @@ async def test_what_was_not_committed_when_the_writer_closes_is_lost(
 # -- held back for a task's result ------------------------------------------------------------------------------
 
 
-async def test_a_held_event_is_stored_together_with_its_tasks_result(database: Database, run: RunRecord) -> None:
+async def test_a_held_event_is_stored_together_with_its_tasks_result(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         writer.hold("left:1", complete("left"))
         writer.hold("right:2", complete("right"))
@@ -201,10 +232,16 @@ async def test_a_held_event_is_stored_together_with_its_tasks_result(database: D
         await writer.put_writes("", "c1", [result_of("2")])
         assert await logged(database, run) == [chunk("meanwhile"), complete("right")]
         await writer.put_writes("", "c1", [result_of("1")])
-        assert await logged(database, run) == [chunk("meanwhile"), complete("right"), complete("left")]
+        assert await logged(database, run) == [
+            chunk("meanwhile"),
+            complete("right"),
+            complete("left"),
+        ]
 
 
-async def test_what_is_held_inside_a_task_goes_before_the_task_itself(database: Database, run: RunRecord) -> None:
+async def test_what_is_held_inside_a_task_goes_before_the_task_itself(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         writer.hold("outer:1|inner:2", complete("inner"))
         writer.hold("outer:1", complete("outer"))
@@ -212,7 +249,9 @@ async def test_what_is_held_inside_a_task_goes_before_the_task_itself(database: 
     assert await logged(database, run) == [complete("inner"), complete("outer")]
 
 
-async def test_what_is_still_held_goes_when_the_run_pauses(database: Database, run: RunRecord) -> None:
+async def test_what_is_still_held_goes_when_the_run_pauses(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         writer.hold("left:1", complete("left"))
         await writer.pause(None, Interrupt(id="i", question="sure?"))
@@ -231,7 +270,9 @@ async def test_what_is_held_is_released_in_order(database: Database, run: RunRec
 # -- the fence --------------------------------------------------------------------------------------------------
 
 
-async def test_a_writer_that_lost_its_run_stores_nothing_and_says_so(database: Database, run: RunRecord) -> None:
+async def test_a_writer_that_lost_its_run_stores_nothing_and_says_so(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         lost = asyncio.Event()
         writer.on_error = lost.set
@@ -282,13 +323,20 @@ async def finish(writer: RunWriter, run: RunRecord) -> None:
     await writer.finish("completed", reply_to(run), encode(terminal), terminal)
 
 
-async def test_the_end_is_stored_with_the_reply_and_the_status(database: Database, run: RunRecord) -> None:
+async def test_the_end_is_stored_with_the_reply_and_the_status(
+    database: Database, run: RunRecord
+) -> None:
     async with writing(database, run) as writer:
         await finish(writer, run)
         stored = await database.fetch(reads.run, run.id)
     assert stored is not None
-    assert (stored.status, stored.result) == ("completed", encode((await logged(database, run))[-1]))
-    assert [message.content for message in await database.fetch(reads.messages_of, run.thread_id)] == ["hello", "hi"]
+    assert (stored.status, stored.result) == (
+        "completed",
+        encode((await logged(database, run))[-1]),
+    )
+    assert [
+        message.content for message in await database.fetch(reads.messages_of, run.thread_id)
+    ] == ["hello", "hi"]
 
 
 async def test_the_end_is_stored_at_once_even_while_a_flush_waits(

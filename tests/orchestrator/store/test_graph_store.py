@@ -284,7 +284,9 @@ async def test_a_wrong_configuration_is_said_at_the_start_and_leaves_nothing_ope
     with pytest.raises(ValueError, match="ttl"):
         async with opened(url, store={"ttl": {"default_ttl": "soon"}}):
             pass
-    writers = [thread for thread in set(threading.enumerate()) - before if thread.name == "antiphon-writer"]
+    writers = [
+        thread for thread in set(threading.enumerate()) - before if thread.name == "antiphon-writer"
+    ]
     for writer in writers:
         await asyncio.to_thread(writer.join, DEADLINE)  # a moment after the error, at most
         assert not writer.is_alive()
