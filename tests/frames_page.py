@@ -1,7 +1,4 @@
-"""Writes docs/frames.md out of the registry:
-
-every frame of every vocabulary, and which event gives which frames.
-"""
+"""Writes docs/frames.md: every frame of every vocabulary, and which event gives which frames."""
 
 from __future__ import annotations
 
@@ -24,7 +21,8 @@ is stale. The same in JSON: `/schema/openapi.json` and `/schema/asyncapi.json` o
 ## Which event gives which frames
 
 As it comes out of fixed sample runs; `–` where a vocabulary is silent, or keeps what it was told
-for a later frame. """
+for a later frame.
+"""
 
 
 def page() -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import click
@@ -15,6 +18,7 @@ from antiphon.api.app import create_app
 from antiphon.api.cli import main
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.settings import Settings
+from antiphon.data import BACKENDS
 from antiphon.orchestrator.errors import CODES
 from antiphon.orchestrator.events import EVENT_TYPES
 from antiphon.orchestrator.flows.check import NAMES, check
@@ -30,6 +34,12 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
 FLOWS = (ROOT / "docs/flows.md").read_text(encoding="utf-8")
 ALIASES = [alias for kind in KINDS.values() for alias in kind.aliases]
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+ADDING = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
+ADDITIONS = re.findall(r"^\| \[(.+?)\]\(#.*\| `(tests/.+?)` \|$", ADDING, re.MULTILINE)
+WALK = re.findall(r"^\d+\. `([\w/]+)\.py` `([\w.]+)`", ARCHITECTURE, re.MULTILINE)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = "api|benchmarks|data|docs|orchestrator|rag|tests"
 BLOCKS = [part.partition("```")[0] for part in FLOWS.split("```yaml\n")[1:]]
 
 
@@ -38,9 +48,21 @@ def test_every_error_code_stands_in_the_reference(code: str) -> None:
     assert f"`{code}`" in REFERENCE
 
 
-@pytest.mark.parametrize("event", [event.__struct_config__.tag for event in EVENT_TYPES])
-def test_every_event_stands_in_the_reference(event: str) -> None:
-    assert f"`{event}`" in REFERENCE
+@pytest.mark.parametrize("event", EVENT_TYPES, ids=lambda event: event.__struct_config__.tag)
+def test_every_event_stands_in_the_reference_with_its_fields(event: type[msgspec.Struct]) -> None:
+    events = REFERENCE.partition("\n## Events\n")[2].partition("\n## ")[0]
+    cell = rf"\|.*`{event.__struct_config__.tag}`.* \| (.*) \|$"
+    [fields] = re.findall(f"^{cell}", events, re.MULTILINE)
+    names = [field.name for field in msgspec.structs.fields(event)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", fields)] == []
+
+
+@pytest.mark.parametrize(
+    "row", re.findall(r"^\| (`[A-Z_`, ]+`) \| (\d+) \|", REFERENCE, re.MULTILINE)
+)
+def test_the_reference_has_the_http_status_of_a_code(row: tuple[str, str]) -> None:
+    codes, status = row
+    assert {CODES[code].status for code in re.findall("[A-Z_]+", codes)} == {int(status)}
 
 
 @pytest.mark.parametrize("setting", [field.name for field in msgspec.structs.fields(Settings)])
@@ -108,10 +130,38 @@ def test_every_route_stands_in_the_reference() -> None:
 
 
 def test_every_room_stands_in_the_page_about_architecture() -> None:
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    rooms = [path.parent.relative_to(ROOT) for path in ROOT.glob("orchestrator/*/__init__.py")]
-    assert len(rooms) > 1
-    assert [str(room) for room in rooms if f"| `{room}/` |" not in page] == []
+    rooms = [
+        path.parent.relative_to(ROOT)
+        for top in ("api", "orchestrator", "data")
+        for path in [ROOT / top / "__init__.py", *ROOT.glob(f"{top}/*/__init__.py")]
+    ]
+    assert len(rooms) > 3
+    assert [str(room) for room in rooms if f"| `{room}/` |" not in ARCHITECTURE] == []
+
+
+def test_the_walk_of_a_message_has_at_most_ten_functions() -> None:
+    assert 5 < len(WALK) <= 10
+
+
+@pytest.mark.parametrize(("file", "function"), WALK)
+def test_a_function_of_the_walk_is_in_its_file(file: str, function: str) -> None:
+    module = import_module(f"antiphon.{file.replace('/', '.')}")
+    found = attrgetter(function)(module)
+    assert callable(found)
+    assert (found.__module__, found.__qualname__) == (module.__name__, function)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_folders_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(rf"`((?:{ROOMS})/[\w./-]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_files_that_the_page_about_architecture_names_without_a_folder_exist() -> None:
+    names = re.findall(r"`(\w+\.py)`", ARCHITECTURE)
+    files = {path.name for top in ROOMS.split("|") for path in (ROOT / top).rglob("*.py")}
+    assert [name for name in names if name not in files | {"antiphon.py"}] == []
 
 
 def test_the_page_of_frames_is_what_the_registry_says() -> None:
@@ -123,9 +173,25 @@ def test_the_page_of_frames_is_what_the_registry_says() -> None:
 
 
 def test_the_vocabulary_that_the_page_shows_is_the_one_that_is_tested() -> None:
-    page = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
     toy = (ROOT / "tests/api/dialects/toy.py").read_text(encoding="utf-8")
-    assert f"```python\n{toy}```" in page
+    assert f"```python\n{toy}```" in ADDING
+
+
+def test_the_page_about_adding_has_a_section_for_each_row_of_its_table_in_that_order() -> None:
+    sections = re.findall(r"^## (.+)$", ADDING, re.MULTILINE)
+    assert [row.capitalize() for row, _ in ADDITIONS] == sections
+    assert len(sections) == 6
+
+
+@pytest.mark.parametrize(("row", "test"), ADDITIONS)
+def test_what_the_page_about_adding_shows_is_compared_by_a_test(row: str, test: str) -> None:
+    section = ADDING.partition(f"\n## {row.capitalize()}\n")[2].partition("\n## ")[0]
+    assert section.count("```python\n") >= 2  # the file, and the row
+    assert "docs/adding.md" in (ROOT / test).read_text(encoding="utf-8")
+
+
+def test_the_row_of_the_backend_that_the_page_shows_is_in_its_table() -> None:
+    assert f'"memory": "{BACKENDS["memory"]}",' in ADDING
 
 
 @pytest.mark.parametrize(

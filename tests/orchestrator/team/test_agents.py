@@ -16,9 +16,8 @@ from tests.orchestrator.support import Knowledge, begin, events_of, of_type, ope
 from tests.orchestrator.team import accessories
 
 PAGE = (Path(__file__).parents[3] / "docs/adding.md").read_text(encoding="utf-8")
-ROW = """TEAM = Team(
-    agents=(specs.AGENT, maintenance.AGENT, troubleshooting.AGENT, accessories.AGENT)
-)
+ROW = """\
+TEAM = Team(agents=(specs.AGENT, maintenance.AGENT, troubleshooting.AGENT, accessories.AGENT))
 """
 WITH_TOY = Team(agents=(*TEAM.agents, accessories.AGENT))
 HANDBOOK = Knowledge(roof="The roof rack may carry 75 kg.", oil="Change the engine oil every year.")
