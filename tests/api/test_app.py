@@ -22,7 +22,9 @@ POSTS = [
 ]
 
 
-async def test_the_openapi_document_lists_every_route(client: httpx.AsyncClient, live: LiveServer) -> None:
+async def test_the_openapi_document_lists_every_route(
+    client: httpx.AsyncClient, live: LiveServer
+) -> None:
     document = (await client.get("/schema/openapi.json")).json()
     listed = {(path, method) for path, item in document["paths"].items() for method in item}
     for route in create_app(live.settings).routes:
@@ -35,11 +37,15 @@ async def test_the_openapi_document_lists_every_route(client: httpx.AsyncClient,
 @pytest.mark.parametrize("path", POSTS)
 async def test_every_post_takes_an_idempotency_key(client: httpx.AsyncClient, path: str) -> None:
     document = (await client.get("/schema/openapi.json")).json()
-    names = [parameter["name"] for parameter in document["paths"][path]["post"].get("parameters", [])]
+    names = [
+        parameter["name"] for parameter in document["paths"][path]["post"].get("parameters", [])
+    ]
     assert "Idempotency-Key" in names
 
 
-async def test_the_documentations_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_the_documentations_page_needs_nothing_from_elsewhere(
+    client: httpx.AsyncClient,
+) -> None:
     page = (await client.get("/schema")).text
     resources = re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']([^"']+)""", page)
     assert len(resources) >= 3
@@ -51,12 +57,20 @@ async def test_the_documentations_page_needs_nothing_from_elsewhere(client: http
 
 
 async def test_assets_are_files_of_their_folder_only(client: httpx.AsyncClient) -> None:
-    for path in ("../../pyproject.toml", "%2e%2e/%2e%2e/pyproject.toml", "..%2fetc%2fpasswd", "/etc/passwd", ""):
+    for path in (
+        "../../pyproject.toml",
+        "%2e%2e/%2e%2e/pyproject.toml",
+        "..%2fetc%2fpasswd",
+        "/etc/passwd",
+        "",
+    ):
         answer = await client.get(f"/schema/assets/{path}")
         assert answer.status_code in (404, 405)
 
 
-@pytest.mark.parametrize("settings", [Settings(host="0.0.0.0"), Settings(auth="jwt", jwt_secret="short")])
+@pytest.mark.parametrize(
+    "settings", [Settings(host="0.0.0.0"), Settings(auth="jwt", jwt_secret="short")]
+)
 def test_no_application_is_made_of_unsafe_settings(settings: Settings) -> None:
     with pytest.raises(SettingsError):
         create_app(settings)

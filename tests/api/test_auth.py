@@ -36,7 +36,9 @@ def part(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def forged(header: dict[str, Any], claims: dict[str, Any] | None = None, *, key: str = SECRET) -> str:
+def forged(
+    header: dict[str, Any], claims: dict[str, Any] | None = None, *, key: str = SECRET
+) -> str:
     """A token with any header, signed with HMAC-SHA-256 whatever the header says."""
     standard = {"sub": "ada", "exp": NOW + 3600, "aud": AUDIENCE, "iss": ISSUER}
     body = f"{part(header)}.{part(standard | (claims or {}))}"
@@ -135,11 +137,18 @@ def test_bearer_in_front_is_ignored(form: str) -> None:
 
 def test_the_claims_become_the_principal() -> None:
     found = accepted(GUARD, token("ada", email="a@x", name="Ada", access=["internal", 5, "public"]))
-    assert (found.id, found.email, found.name, found.access) == ("ada", "a@x", "Ada", ("internal", "public"))
+    assert (found.id, found.email, found.name, found.access) == (
+        "ada",
+        "a@x",
+        "Ada",
+        ("internal", "public"),
+    )
     assert found.expires_at == pytest.approx(time.time() + 3600, abs=60)
 
 
-@pytest.mark.parametrize("claims", [{"email": 1, "name": ["x"]}, {"access": "admin"}, {"access": {"admin": True}}])
+@pytest.mark.parametrize(
+    "claims", [{"email": 1, "name": ["x"]}, {"access": "admin"}, {"access": {"admin": True}}]
+)
 def test_claims_of_the_wrong_kind_give_nothing(claims: dict[str, Any]) -> None:
     found = accepted(GUARD, token(**claims))
     assert (found.email, found.name, found.access) == (None, None, ("public",))

@@ -62,8 +62,12 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken, warnings.catch_warnings():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        warnings.simplefilter("ignore", ResourceWarning)  # `listen` forgets its socket where it cannot bind
-        refused = antiphon("serve", "--port", str(taken.getsockname()[1]), "--db", f"sqlite:///{tmp_path / 'x.db'}")
+        warnings.simplefilter(
+            "ignore", ResourceWarning
+        )  # `listen` forgets its socket where it cannot bind
+        refused = antiphon(
+            "serve", "--port", str(taken.getsockname()[1]), "--db", f"sqlite:///{tmp_path / 'x.db'}"
+        )
         code, told = refused.exit_code, refused.output
         del refused
         gc.collect()
@@ -72,7 +76,9 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--model", "bogus"), ("--graph", "missing.py:graph")])
-def test_settings_that_cannot_be_served_are_told_in_one_line(options: tuple[str, str], tmp_path: Path) -> None:
+def test_settings_that_cannot_be_served_are_told_in_one_line(
+    options: tuple[str, str], tmp_path: Path
+) -> None:
     command = [
         sys.executable,
         "-m",
@@ -86,7 +92,13 @@ def test_settings_that_cannot_be_served_are_told_in_one_line(options: tuple[str,
     ]
     environment = clean_environment(PYTHONPATH=str(ROOT), XDG_STATE_HOME=str(tmp_path))
     ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ended.returncode not in (0, -11)
     told = ended.stderr.strip().splitlines()
@@ -98,10 +110,19 @@ def test_a_token_is_minted_that_the_server_believes(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ANTIPHON_JWT_SECRET", SECRET)
     monkeypatch.setenv("ANTIPHON_JWT_AUDIENCE", "aud")
     monkeypatch.setenv("ANTIPHON_JWT_ISSUER", "iss")
-    minted = antiphon("token", "ada", "--email", "a@x", "--name", "Ada", "--access", "internal", "--hours", "0.5")
+    minted = antiphon(
+        "token", "ada", "--email", "a@x", "--name", "Ada", "--access", "internal", "--hours", "0.5"
+    )
     assert minted.exit_code == 0
-    claims = jwt.decode(minted.output.strip(), SECRET, algorithms=["HS256"], audience="aud", issuer="iss")
-    assert (claims["sub"], claims["email"], claims["name"], claims["access"]) == ("ada", "a@x", "Ada", ["internal"])
+    claims = jwt.decode(
+        minted.output.strip(), SECRET, algorithms=["HS256"], audience="aud", issuer="iss"
+    )
+    assert (claims["sub"], claims["email"], claims["name"], claims["access"]) == (
+        "ada",
+        "a@x",
+        "Ada",
+        ["internal"],
+    )
     assert claims["exp"] - claims["iat"] == 1800
 
 
@@ -135,17 +156,32 @@ def test_version_and_help() -> None:
 def test_graphs_of_a_langgraph_json_are_served_beside_the_team(tmp_path: Path) -> None:
     """A folder as `langgraph dev` knows it, with the command as a user types it."""
     (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": {"mine": f"{GRAPHS}:asking"}}))
-    command = [str(Path(sys.executable).parent / "antiphon"), "serve", "--port", "0", "--db", "sqlite:///log.db"]
+    command = [
+        str(Path(sys.executable).parent / "antiphon"),
+        "serve",
+        "--port",
+        "0",
+        "--db",
+        "sqlite:///log.db",
+    ]
     environment = clean_environment(PYTHONPATH=str(ROOT))
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as server:
         try:
             assert server.stdout is not None
             line = server.stdout.readline()
             assert line.startswith("Antiphon answers at http://127.0.0.1:")
             assert server.stdout.readline() == "Graphs: mine, team (the first is the default)\n"
-            assert httpx.get(f"{line.split()[3]}/health", trust_env=False).json()["graphs"] == ["mine", "team"]
+            assert httpx.get(f"{line.split()[3]}/health", trust_env=False).json()["graphs"] == [
+                "mine",
+                "team",
+            ]
         finally:
             server.terminate()
     assert server.returncode == 0
@@ -156,14 +192,19 @@ def test_graphs_of_a_langgraph_json_are_served_beside_the_team(tmp_path: Path) -
     [
         ({"mine.py": "x = 1\n1 / 0\n"}, "mine.py, line 2: ZeroDivisionError: division by zero"),
         ({"mine.py": "import sys; sys.exit('no key')"}, "mine.py, line 1: SystemExit: no key"),
-        ({"mine.py": "def graph(:"}, "mine.py, line 1: SyntaxError: invalid syntax (mine.py, line 1)"),
+        (
+            {"mine.py": "def graph(:"},
+            "mine.py, line 1: SyntaxError: invalid syntax (mine.py, line 1)",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "doctor"])
 def test_a_graph_that_cannot_be_loaded_is_told_in_one_line(
     tmp_path: Path, files: dict[str, str], line: str, command: str
 ) -> None:
-    write(tmp_path, files | {"langgraph.json": '{"graphs": {"mine": "./mine.py:graph"}, "grafs": {}}'})
+    write(
+        tmp_path, files | {"langgraph.json": '{"graphs": {"mine": "./mine.py:graph"}, "grafs": {}}'}
+    )
     ended = subprocess.run(
         [str(Path(sys.executable).parent / "antiphon"), command],
         cwd=tmp_path,
@@ -174,7 +215,9 @@ def test_a_graph_that_cannot_be_loaded_is_told_in_one_line(
         timeout=60,
     )
     told = f"graph 'mine' (./mine.py:graph) cannot be loaded: {line}"
-    before, after = ("Error: cannot serve: ", "") if command == "serve" else ("problem: ", "1 found")
+    before, after = (
+        ("Error: cannot serve: ", "") if command == "serve" else ("problem: ", "1 found")
+    )
     assert ended.returncode == 1
     assert f"{before}{told}\n" in ended.stdout + ended.stderr
     assert after in ended.stdout
@@ -191,13 +234,20 @@ def test_a_graph_whose_state_is_a_plain_typed_dict_is_served(tmp_path: Path) -> 
     assert answer.json()["response"] == "So it is: hi "
 
 
-def test_a_minted_token_opens_a_served_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minted_token_opens_a_served_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ANTIPHON_JWT_SECRET", SECRET)
     minted = antiphon("token", "ada").output.strip()
     with server_process(tmp_path, {"ANTIPHON_JWT_SECRET": SECRET}) as server:
         url = f"{server.url}/api/v1/threads"
         assert httpx.get(url, trust_env=False).status_code == 401
-        assert httpx.get(url, headers={"authorization": f"Bearer {minted}"}, trust_env=False).status_code == 200
+        assert (
+            httpx.get(
+                url, headers={"authorization": f"Bearer {minted}"}, trust_env=False
+            ).status_code
+            == 200
+        )
         assert httpx.get(f"{url}?token={minted}", trust_env=False).status_code == 200
         revoked = antiphon("revoke", "--user", "ada", "--db", f"sqlite:///{server.database}")
         assert (revoked.exit_code, revoked.output) == (0, "revoked\n")
@@ -207,7 +257,7 @@ def test_a_minted_token_opens_a_served_door(tmp_path: Path, monkeypatch: pytest.
     assert minted.split(".")[2] not in log
 
 
-# ------------------------------------------------------------------------------------------------------------ flows
+# -------------------------------------------------------------------------------------------- flows
 
 
 def flow(*arguments: str, user: str = "ada", given: str | None = None) -> Result:
@@ -232,9 +282,14 @@ def test_a_flow_is_imported_listed_and_exported_as_it_was(tmp_path: Path) -> Non
     for form in ("json", "yaml"):
         exported = flow("export", mine, "--format", form)
         assert exported.exit_code == 0
-        again = flow("import", "-", "--agent-id", f"again-{form}", "--publish", given=exported.output)
+        again = flow(
+            "import", "-", "--agent-id", f"again-{form}", "--publish", given=exported.output
+        )
         assert again.output == f"again-{form}\tdraft 1\tpublished 1\n"
-        assert json.loads(flow("export", f"again-{form}", "--format", "json", "--published").output) == definition
+        assert (
+            json.loads(flow("export", f"again-{form}", "--format", "json", "--published").output)
+            == definition
+        )
         assert flow("export", f"again-{form}", "--format", form).output == exported.output
 
 
@@ -243,7 +298,9 @@ def test_an_import_with_an_id_is_that_flows_next_draft(tmp_path: Path) -> None:
     assert stored(tmp_path, saying("two"), "--agent-id", mine) == mine
     assert flow("list").output == f"{mine}\tdraft 2\tpublished 1\n"
     assert json.loads(flow("export", mine, "--format", "json").output) == saying("two")
-    assert json.loads(flow("export", mine, "--format", "json", "--published").output) == saying("one")
+    assert json.loads(flow("export", mine, "--format", "json", "--published").output) == saying(
+        "one"
+    )
 
 
 def test_a_flow_is_its_owners_alone_here_too(tmp_path: Path) -> None:
@@ -271,7 +328,10 @@ def test_the_built_in_team_is_exported_and_can_be_imported() -> None:
     [
         ('{\n  "nodes": [}', "line 2, column 13 (/): This is not valid JSON. [BAD_TEXT]"),
         ("nodes: &a []", "line 1, column 8 (/): Anchors and aliases are not allowed. [BAD_TEXT]"),
-        ("nodes:\n  - id: in\n    type: bogus\n", "line 3, column 11 (/nodes/0/type): There is no such type of node"),
+        (
+            "nodes:\n  - id: in\n    type: bogus\n",
+            "line 3, column 11 (/nodes/0/type): There is no such type of node",
+        ),
         ("", "/: A flow is an object with nodes and edges. [WRONG_TYPE]"),
     ],
 )
@@ -305,9 +365,14 @@ def test_a_flow_that_can_be_executed_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_a_flow_that_is_imported_beside_a_running_server_is_served_at_once(tmp_path: Path) -> None:
-    """Taken from one server over HTTP as YAML, given to another one by the command, and run by somebody else."""
+    """Taken from one server over HTTP as YAML, given to another one by the command, and run by
+    somebody else.
+    """
     definition = saying("Hello {{ message }}.") | {"viewport": {"x": 1.5}}
-    with server_process(tmp_path, {}) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with (
+        server_process(tmp_path, {}) as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
         drawn = client.post("/api/v1/flows", json=definition).json()["agent_id"]
         exported = client.get(f"/api/v1/flows/{drawn}", params={"format": "yaml"}).text
         assert flow("export", drawn, user="local").output == exported

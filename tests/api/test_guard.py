@@ -17,7 +17,10 @@ from antiphon.api.settings import Settings
 from tests.api.wire import socket
 from tests.support.server import UNLIMITED, LiveServer, bearer, jwt_settings, running_server, token
 
-OFF, ON = Settings(), Settings(**jwt_settings(), origins=("https://app.example",), hosts=("chat.example",))
+OFF, ON = (
+    Settings(),
+    Settings(**jwt_settings(), origins=("https://app.example",), hosts=("chat.example",)),
+)
 SOCKETS = ["/api/v1/ws", "/ws/chat", "/api/streaming/ws/c-1"]
 
 LOCAL_PAGES = [
@@ -46,7 +49,14 @@ FOREIGN_PAGES = [
     "https://app.example:444",
 ]
 LOCAL_HOSTS = ["localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "LOCALHOST", "127.9.9.9"]
-FOREIGN_HOSTS = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "0.0.0.0", "192.168.0.1:8000"]
+FOREIGN_HOSTS = [
+    "evil.example",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "",
+    "0.0.0.0",
+    "192.168.0.1:8000",
+]
 
 
 def door(settings: Settings) -> Guard:
@@ -105,7 +115,7 @@ def test_an_origin_in_the_settings_may_be_written_in_several_ways(listed: str) -
     assert not checked.origin_allowed("http://app.example", "chat.example")
 
 
-# ------------------------------------------------------------------------------------------------ over the wire
+# ------------------------------------------------------------------------------------ over the wire
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +149,18 @@ async def test_a_page_of_this_machine_is_served(live: LiveServer, origin: str) -
 
 
 @pytest.mark.parametrize("origin", FOREIGN_PAGES)
-async def test_a_foreign_page_is_refused_by_every_kind_of_route(live: LiveServer, origin: str) -> None:
+async def test_a_foreign_page_is_refused_by_every_kind_of_route(
+    live: LiveServer, origin: str
+) -> None:
     assert await status(live, origin=origin) == 403
     for path in SOCKETS:
         assert await socket_status(live, path, origin=origin) == 403
 
 
 @pytest.mark.parametrize("host", LOCAL_HOSTS)
-async def test_with_auth_off_names_of_this_machine_are_answered(live: LiveServer, host: str) -> None:
+async def test_with_auth_off_names_of_this_machine_are_answered(
+    live: LiveServer, host: str
+) -> None:
     assert await status(live, host=host) == 200
 
 
@@ -156,7 +170,9 @@ async def test_with_auth_off_other_names_are_refused(live: LiveServer, host: str
     assert await status(live, host=host) == 403
 
 
-async def test_a_client_that_is_no_browser_needs_no_origin(live: LiveServer, listed: LiveServer) -> None:
+async def test_a_client_that_is_no_browser_needs_no_origin(
+    live: LiveServer, listed: LiveServer
+) -> None:
     assert await status(live) == await status(listed) == 200
     assert await socket_status(live, "/ws/chat") == 101
 
@@ -169,7 +185,10 @@ async def test_listed_pages_and_names_pass_and_others_do_not(listed: LiveServer)
     assert await status(listed, host="evil.example") == 403
     assert await socket_status(listed, "/ws/chat", origin="https://app.example") == 101
     assert await socket_status(listed, "/ws/chat", origin="https://evil.example") == 403
-    assert await socket_status(listed, "/ws/chat?token=" + token(), origin="https://evil.example") == 403
+    assert (
+        await socket_status(listed, "/ws/chat?token=" + token(), origin="https://evil.example")
+        == 403
+    )
 
 
 async def test_with_auth_on_and_no_list_every_name_is_answered(guarded: LiveServer) -> None:
@@ -190,12 +209,22 @@ async def test_a_broken_origin_opens_no_socket(live: LiveServer, path: str) -> N
 async def test_a_refusal_is_told_as_json_with_its_code(live: LiveServer) -> None:
     async with httpx.AsyncClient(base_url=live.url, trust_env=False) as client:
         native = await client.get("/api/v1/threads", headers={"origin": "https://evil.example"})
-        chat = await client.post("/api/v1/chat", json={"message": "x"}, headers={"origin": "https://evil.example"})
-    assert (native.status_code, native.json()["code"], native.json()["type"]) == (403, "FORBIDDEN", "error")
-    assert (chat.status_code, chat.json()["code"], "error" in chat.json()) == (403, "FORBIDDEN", True)
+        chat = await client.post(
+            "/api/v1/chat", json={"message": "x"}, headers={"origin": "https://evil.example"}
+        )
+    assert (native.status_code, native.json()["code"], native.json()["type"]) == (
+        403,
+        "FORBIDDEN",
+        "error",
+    )
+    assert (chat.status_code, chat.json()["code"], "error" in chat.json()) == (
+        403,
+        "FORBIDDEN",
+        True,
+    )
 
 
-# -------------------------------------------------------------------------------------------------------- CORS
+# --------------------------------------------------------------------------------------------- CORS
 
 
 SENT = [
@@ -233,14 +262,17 @@ async def test_a_local_page_may_send_what_our_clients_send(live: LiveServer, ori
 
 @pytest.mark.parametrize("origin", [one for one in FOREIGN_PAGES if one])
 async def test_a_foreign_page_is_told_nothing(live: LiveServer, origin: str) -> None:
-    for answer in (await preflight(live, origin), await preflight(live, origin, "/api/streaming/multi-agent/stream")):
+    for answer in (
+        await preflight(live, origin),
+        await preflight(live, origin, "/api/streaming/multi-agent/stream"),
+    ):
         assert answer.headers.get("access-control-allow-origin") is None
 
 
 async def test_a_listed_page_is_named_and_no_other(listed: LiveServer) -> None:
-    assert (await preflight(listed, "https://app.example")).headers["access-control-allow-origin"] == (
-        "https://app.example"
-    )
+    assert (await preflight(listed, "https://app.example")).headers[
+        "access-control-allow-origin"
+    ] == ("https://app.example")
     for origin in ("https://evil.example", "http://localhost", "https://app.example.evil.example"):
         assert "access-control-allow-origin" not in (await preflight(listed, origin)).headers
 
@@ -253,4 +285,7 @@ async def test_an_answer_names_the_page_that_may_read_it(live: LiveServer) -> No
 
 def test_a_caller_with_a_token_still_needs_an_allowed_page(listed: LiveServer) -> None:
     headers = bearer() | {"origin": "https://evil.example"}
-    assert httpx.get(f"{listed.url}/api/v1/threads", headers=headers, trust_env=False).status_code == 403
+    assert (
+        httpx.get(f"{listed.url}/api/v1/threads", headers=headers, trust_env=False).status_code
+        == 403
+    )

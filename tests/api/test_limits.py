@@ -34,7 +34,9 @@ def limits(clock: Clock, **given: Any) -> ClientLimits:
 
 
 @given(st.lists(st.floats(0, 5), max_size=200), st.integers(1, 20), st.integers(1, 20))
-def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(waits: list[float], rate: int, burst: int) -> None:
+def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(
+    waits: list[float], rate: int, burst: int
+) -> None:
     clock, given_out = Clock(), 0
     bucket = Bucket(rate, burst, 0.0)
     for wait in waits:
@@ -72,7 +74,11 @@ def test_only_so_many_callers_are_remembered() -> None:
 
 
 def test_with_auth_off_nobody_is_limited() -> None:
-    found = ClientLimits(Settings(requests_per_minute=1, frames_per_second=1, connections_per_user=1, runs_per_user=1))
+    found = ClientLimits(
+        Settings(
+            requests_per_minute=1, frames_per_second=1, connections_per_user=1, runs_per_user=1
+        )
+    )
     count = found.frames()
     for _ in range(1000):
         found.request("user", "local")
@@ -83,7 +89,14 @@ def test_with_auth_off_nobody_is_limited() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["requests_per_minute", "frames_per_second", "connections_per_user", "runs_per_user", "anonymous_sockets"]
+    "name",
+    [
+        "requests_per_minute",
+        "frames_per_second",
+        "connections_per_user",
+        "runs_per_user",
+        "anonymous_sockets",
+    ],
 )
 def test_a_limit_of_0_does_not_exist(name: str) -> None:
     found = limits(Clock(), **{name: 0})
@@ -108,7 +121,7 @@ def test_an_open_stream_counts_until_it_ends() -> None:
     assert not found._connections
 
 
-# ------------------------------------------------------------------------------------------------ over the wire
+# ------------------------------------------------------------------------------------ over the wire
 
 
 async def test_limits_hold_on_the_wire_in_every_vocabulary(tmp_path: Path, teller: Teller) -> None:
@@ -117,18 +130,35 @@ async def test_limits_hold_on_the_wire_in_every_vocabulary(tmp_path: Path, telle
     question = teller.answer("held by the limits", Reply("so it is", gate=gate, gate_at=1))
     given: dict[str, Any] = {"connections_per_user": 2, "runs_per_user": 3, "frames_per_second": 5}
     with running_server(tmp_path, **model_settings(teller), **jwt_settings(), **given) as server:
-        async with AsyncExitStack() as open_, httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
+        async with (
+            AsyncExitStack() as open_,
+            httpx.AsyncClient(base_url=server.url, trust_env=False) as client,
+        ):
             streams = []
             for _ in range(2):
-                stream = sse(client, "POST", "/api/v1/runs", json={"message": question}, headers=bearer("ada"))
+                stream = sse(
+                    client,
+                    "POST",
+                    "/api/v1/runs",
+                    json={"message": question},
+                    headers=bearer("ada"),
+                )
                 streams.append(await open_.enter_async_context(stream))
                 await streams[-1].block()
             await client.post("/api/v1/runs", json={"message": question}, headers=bearer("ada"))
-            third = await client.get(f"/api/v1/runs/{streams[0].first['run_id']}/events", headers=bearer("ada"))
+            third = await client.get(
+                f"/api/v1/runs/{streams[0].first['run_id']}/events", headers=bearer("ada")
+            )
             assert (third.status_code, third.json()["code"]) == (429, "RATE_LIMITED")
             assert int(third.headers["retry-after"]) > 0
-            fourth = await client.post("/api/v1/chat", json={"message": question}, headers=bearer("ada"))
-            assert (fourth.status_code, fourth.json()["code"], "error" in fourth.json()) == (429, "RATE_LIMITED", True)
+            fourth = await client.post(
+                "/api/v1/chat", json={"message": question}, headers=bearer("ada")
+            )
+            assert (fourth.status_code, fourth.json()["code"], "error" in fourth.json()) == (
+                429,
+                "RATE_LIMITED",
+                True,
+            )
             async with socket(f"{server.ws}/ws/chat?token={token('ada')}") as refused:
                 frames = [await refused.frame()]
                 while frames[-1]["type"] != "error":
@@ -142,15 +172,23 @@ async def test_limits_hold_on_the_wire_in_every_vocabulary(tmp_path: Path, telle
         gate.set()
 
 
-async def test_a_request_that_is_refused_leaves_no_run_behind(tmp_path: Path, teller: Teller) -> None:
+async def test_a_request_that_is_refused_leaves_no_run_behind(
+    tmp_path: Path, teller: Teller
+) -> None:
     gate = threading.Event()
     question = teller.answer("refused all the same", Reply("so it is", gate=gate, gate_at=1))
-    with running_server(tmp_path, **model_settings(teller), **jwt_settings(), connections_per_user=1) as server:
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False, headers=bearer()) as client:
+    with running_server(
+        tmp_path, **model_settings(teller), **jwt_settings(), connections_per_user=1
+    ) as server:
+        async with httpx.AsyncClient(
+            base_url=server.url, trust_env=False, headers=bearer()
+        ) as client:
             async with sse(client, "POST", "/api/v1/runs", json={"message": question}) as stream:
                 await stream.block()
                 refused = await client.post(
-                    "/api/v1/runs", json={"message": question}, headers={"accept": "text/event-stream"}
+                    "/api/v1/runs",
+                    json={"message": question},
+                    headers={"accept": "text/event-stream"},
                 )
                 threads = (await client.get("/api/v1/threads")).json()["threads"]
             gate.set()
@@ -161,7 +199,9 @@ async def test_a_request_that_is_refused_leaves_no_run_behind(tmp_path: Path, te
 async def test_a_chat_with_too_many_runs_stays_open(tmp_path: Path, teller: Teller) -> None:
     gate = threading.Event()
     question = teller.answer("one run only", Reply("so it is", gate=gate, gate_at=1))
-    with running_server(tmp_path, **model_settings(teller), **jwt_settings(), runs_per_user=1) as server:
+    with running_server(
+        tmp_path, **model_settings(teller), **jwt_settings(), runs_per_user=1
+    ) as server:
         async with socket(f"{server.ws}/ws/chat?token={token()}") as opened:
             await opened.frame()
             for session in "ab":

@@ -18,11 +18,16 @@ FORMATTERS = [Redacted("%(levelname)s %(name)s %(message)s"), Structured()]
 
 
 def line(formatter: logging.Formatter, message: str, *args: object, **extra: object) -> str:
-    record = logging.getLogger("test").makeRecord("test", logging.INFO, "f", 1, message, args, None, extra=extra)
+    record = logging.getLogger("test").makeRecord(
+        "test", logging.INFO, "f", 1, message, args, None, extra=extra
+    )
     return formatter.format(record)
 
 
-@given(SECRETS, st.sampled_from(["token={}", "?token={}&x=1", "ticket={}", "Bearer {}", "bearer.{}", "sk-{}"]))
+@given(
+    SECRETS,
+    st.sampled_from(["token={}", "?token={}&x=1", "ticket={}", "Bearer {}", "bearer.{}", "sk-{}"]),
+)
 def test_a_secret_is_taken_out_wherever_it_stands(secret: str, form: str) -> None:
     written = form.format(f"SECRET{secret}")
     for formatter in FORMATTERS:
@@ -37,7 +42,12 @@ def test_a_secret_is_taken_out_wherever_it_stands(secret: str, form: str) -> Non
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
 def test_uvicorns_own_line_loses_its_token(formatter: logging.Formatter) -> None:
-    text = line(formatter, '%s - "WebSocket %s" [accepted]', "127.0.0.1:1", f"/ws/chat?token={token()}&session=s")
+    text = line(
+        formatter,
+        '%s - "WebSocket %s" [accepted]',
+        "127.0.0.1:1",
+        f"/ws/chat?token={token()}&session=s",
+    )
     assert token().split(".")[1] not in text
     assert "/ws/chat?token=[redacted]" in text
     assert "session=s" in text
@@ -59,20 +69,24 @@ def test_an_entry_for_machines_is_json() -> None:
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
-def test_an_exception_is_told_by_type_and_place_without_its_text(formatter: logging.Formatter) -> None:
+def test_an_exception_is_told_by_type_and_place_without_its_text(
+    formatter: logging.Formatter,
+) -> None:
     def broken() -> None:
         raise ValueError("the user's own words")
 
     try:
         broken()
     except ValueError:
-        record = logging.getLogger("test").makeRecord("test", 40, "f", 1, "it broke", (), sys.exc_info())
+        record = logging.getLogger("test").makeRecord(
+            "test", 40, "f", 1, "it broke", (), sys.exc_info()
+        )
     text = formatter.format(record)
     assert "ValueError" in text
     assert "broken" in text
-    assert "the user's own words" not in text.replace('raise ValueError("the user\'s own words")', "").replace(
-        'raise ValueError(\\"the user\'s own words\\")', ""
-    )
+    assert "the user's own words" not in text.replace(
+        'raise ValueError("the user\'s own words")', ""
+    ).replace('raise ValueError(\\"the user\'s own words\\")', "")
 
 
 def test_a_line_for_machines_is_one_line() -> None:
@@ -80,7 +94,9 @@ def test_a_line_for_machines_is_one_line() -> None:
 
 
 def test_a_line_for_people_is_one_line() -> None:
-    assert "\n" not in line(FORMATTERS[0], "refused %s", "/a\nERROR forged", path="/b\nERROR forged")
+    assert "\n" not in line(
+        FORMATTERS[0], "refused %s", "/a\nERROR forged", path="/b\nERROR forged"
+    )
 
 
 def failure() -> logging.LogRecord:
@@ -92,7 +108,9 @@ def failure() -> logging.LogRecord:
         except KeyError as error:
             raise ValueError(words) from error
     except ValueError:
-        return logging.getLogger("test").makeRecord("test", 40, "f", 1, "it broke", (), sys.exc_info())
+        return logging.getLogger("test").makeRecord(
+            "test", 40, "f", 1, "it broke", (), sys.exc_info()
+        )
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
@@ -113,7 +131,9 @@ def test_a_chain_that_never_ends_is_cut() -> None:
     error = ValueError("a")
     for _ in range(100):
         error = _caused(error)
-    record = logging.getLogger("test").makeRecord("test", 40, "f", 1, "m", (), (ValueError, error, None))
+    record = logging.getLogger("test").makeRecord(
+        "test", 40, "f", 1, "m", (), (ValueError, error, None)
+    )
     assert FORMATTERS[0].format(record).count("ValueError") <= 8
 
 

@@ -33,7 +33,9 @@ def test_a_connection_that_says_nothing_is_closed(hasty: LiveServer) -> None:
 
 
 def test_headers_that_never_end_are_not_waited_for(hasty: LiveServer) -> None:
-    assert answer_to(hasty, b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: ").startswith(b"HTTP/1.1 408 ")
+    assert answer_to(hasty, b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: ").startswith(
+        b"HTTP/1.1 408 "
+    )
 
 
 def test_a_body_that_never_comes_is_not_waited_for(hasty: LiveServer) -> None:

@@ -58,7 +58,7 @@ def test_it_listens_on_ipv6_too() -> None:
         pass
 
 
-# ------------------------------------------------------------------------------------------------ silent clients
+# ----------------------------------------------------------------------------------- silent clients
 
 
 async def answer_to(server: LiveServer, *pieces: bytes) -> bytes:
@@ -90,7 +90,9 @@ LOGIN = f"authorization: Bearer {token()}\r\n".encode()
         POST + LOGIN + b"transfer-encoding: chunked\r\n\r\n5\r\n{",
     ],
 )
-async def test_a_request_that_does_not_arrive_is_given_up(impatient: LiveServer, sent: bytes) -> None:
+async def test_a_request_that_does_not_arrive_is_given_up(
+    impatient: LiveServer, sent: bytes
+) -> None:
     begun = time.monotonic()
     answer = await answer_to(impatient, sent)
     assert time.monotonic() - begun < PATIENCE + 20
@@ -152,12 +154,14 @@ async def test_an_unknown_client_cannot_stay_by_pinging(impatient: LiveServer) -
 async def test_a_large_head_together_with_its_body_is_no_endless_head(live: LiveServer) -> None:
     body = b'{"message":"' + b"x" * 100_000 + b'"}'
     head = b"POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n" % len(body)
-    answer = await answer_to(live, head + b"content-type: application/json\r\nconnection: close\r\n\r\n" + body)
+    answer = await answer_to(
+        live, head + b"content-type: application/json\r\nconnection: close\r\n\r\n" + body
+    )
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"TOO_LARGE" in answer
 
 
-# ------------------------------------------------------------------------------------------------------ the end
+# ------------------------------------------------------------------------------------------ the end
 
 
 def test_ctrl_c_ends_it_with_status_0(tmp_path: Path) -> None:
@@ -223,14 +227,22 @@ def test_sigterm_ends_it_whatever_is_stuck_and_the_run_goes_on_at_the_next_serve
 
 
 def test_models_that_chat_instead_of_routing_hold_nobody_up(tmp_path: Path, teller: Teller) -> None:
-    chatter = Reply(chunks=["The best specialist is the one who knows about engines. " * 20] * 700, burst=True)
+    chatter = Reply(
+        chunks=["The best specialist is the one who knows about engines. " * 20] * 700, burst=True
+    )
     questions = [teller.answer(f"chatty {number}", f"answer {number}") for number in range(3)]
     for question in questions:
         teller.answer(question, chatter, agent="route")
     with server_process(tmp_path, model_environment(teller)) as server:
         runs = [ask(server, question, "team") for question in questions]
-        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=DEADLINE).status_code == 200
-        assert [ended(server, run_id)["text"] for run_id in runs] == ["answer 0", "answer 1", "answer 2"]
+        assert (
+            httpx.get(f"{server.url}/health", trust_env=False, timeout=DEADLINE).status_code == 200
+        )
+        assert [ended(server, run_id)["text"] for run_id in runs] == [
+            "answer 0",
+            "answer 1",
+            "answer 2",
+        ]
         assert server.terminate() == 0
 
 

@@ -16,7 +16,12 @@ SECRET = "s" * SECRET_BYTES
 
 def test_without_an_environment_it_serves_this_machine_only_and_without_login() -> None:
     settings = read_settings({})
-    assert (settings.host, settings.port, settings.model, settings.auth_on) == ("127.0.0.1", 8000, "offline", False)
+    assert (settings.host, settings.port, settings.model, settings.auth_on) == (
+        "127.0.0.1",
+        8000,
+        "offline",
+        False,
+    )
 
 
 def test_every_setting_is_read_from_its_own_variable() -> None:
@@ -59,14 +64,19 @@ def test_every_setting_is_read_from_its_own_variable() -> None:
 
 
 def test_the_command_line_counts_more_than_the_environment() -> None:
-    assert read_settings({"ANTIPHON_PORT": "1", "ANTIPHON_MODEL": "offline"}, port=2, model=None).port == 2
+    assert (
+        read_settings({"ANTIPHON_PORT": "1", "ANTIPHON_MODEL": "offline"}, port=2, model=None).port
+        == 2
+    )
 
 
 def test_an_empty_variable_is_none() -> None:
     assert read_settings({"ANTIPHON_JWT_SECRET": "", "ANTIPHON_PORT": ""}) == read_settings({})
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com", "", " ", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.1", "example.com", "", " ", "127.0.0.1.evil.example"]
+)
 def test_it_refuses_to_listen_to_others_without_authentication(host: str) -> None:
     for settings in (Settings(host=host), Settings(host=host, auth="off", jwt_secret=SECRET)):
         with pytest.raises(SettingsError, match="ANTIPHON_JWT_SECRET"):
@@ -79,7 +89,9 @@ def test_it_listens_to_this_machine_without_authentication(host: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_loopback_is_what_the_address_says(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+def test_loopback_is_what_the_address_says(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
     assert is_loopback(str(address)) == address.is_loopback
 
 
@@ -124,7 +136,12 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(name: str, value: str) -> 
 def test_a_pace_out_of_bounds_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"ANTIPHON_{name}"):
         read_settings({f"ANTIPHON_{name}": value})
-    assert read_settings({"ANTIPHON_CHUNK_WORDS": "3", "ANTIPHON_CHUNK_DELAY_MS": "100"}).chunk_delay_ms == 100
+    assert (
+        read_settings(
+            {"ANTIPHON_CHUNK_WORDS": "3", "ANTIPHON_CHUNK_DELAY_MS": "100"}
+        ).chunk_delay_ms
+        == 100
+    )
 
 
 def test_a_refusal_does_not_tell_secrets() -> None:

@@ -1,4 +1,4 @@
-"""Traces: what a collector is told of runs, what it is never told, and that nobody depends on it."""
+"""Traces: what a collector receives of runs, what it never receives, and that nothing waits for it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,11 @@ def test_a_run_is_told_with_its_agents_and_their_models_and_without_any_text(
         "dialect": "native",
         "status": "completed",
     }
-    assert (whole.trace_id, whole.parent_id, whole.service) == (run["id"].replace("-", ""), "", "antiphon")
+    assert (whole.trace_id, whole.parent_id, whole.service) == (
+        run["id"].replace("-", ""),
+        "",
+        "antiphon",
+    )
     assert {span.trace_id for span in collector.spans} == {whole.trace_id}
     by_id = {span.id: span for span in collector.spans}
     assert len(by_id) == len(collector.spans)
@@ -86,8 +90,15 @@ def test_a_run_is_told_with_its_agents_and_their_models_and_without_any_text(
         assert b"sk-test" not in body
 
 
-def test_a_run_that_came_with_a_trace_belongs_to_it(tmp_path: Path, collector: Collector, teller: Teller) -> None:
-    names = to(collector, teller, OTEL_SERVICE_NAME="choir", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/mine")
+def test_a_run_that_came_with_a_trace_belongs_to_it(
+    tmp_path: Path, collector: Collector, teller: Teller
+) -> None:
+    names = to(
+        collector,
+        teller,
+        OTEL_SERVICE_NAME="choir",
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/mine",
+    )
     with server_process(tmp_path, names) as server:
         ask(server, "in a trace", traceparent=TRACEPARENT)
         ask(server, "not sampled", traceparent=TRACEPARENT[:-1] + "0")
@@ -105,7 +116,10 @@ def test_the_same_request_of_another_trace_is_the_same_request(
     with server_process(tmp_path, to(collector, teller)) as server:
         key = {"idempotency-key": "once"}
         first = ask(server, "asked twice", traceparent=TRACEPARENT, **key)
-        assert ask(server, "asked twice", traceparent=TRACEPARENT.replace("b7-", "b8-"), **key) == first
+        assert (
+            ask(server, "asked twice", traceparent=TRACEPARENT.replace("b7-", "b8-"), **key)
+            == first
+        )
 
 
 def test_a_run_that_fails_says_its_code_and_the_log_its_trace(
@@ -129,7 +143,9 @@ def test_both_attempts_of_a_run_that_was_killed_share_one_trace(
     tmp_path: Path, collector: Collector, teller: Teller
 ) -> None:
     gate = threading.Event()
-    question = teller.answer("killed", Reply("One two three.", gate=gate, gate_at=1), "One two three.")
+    question = teller.answer(
+        "killed", Reply("One two three.", gate=gate, gate_at=1), "One two three."
+    )
     with server_process(tmp_path, to(collector, teller)) as server:
         with httpx.Client(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             run_id = client.post(RUNS, json={"message": question}).json()["run_id"]
@@ -145,8 +161,14 @@ def test_both_attempts_of_a_run_that_was_killed_share_one_trace(
     assert [lost.attributes["status"], whole.attributes["status"]] == ["lost", "completed"]
     assert [lost.attributes["attempt"], whole.attributes["attempt"]] == [1, 2]
     (classifier,) = collector.named("agent classifier")
-    assert classifier.parent_id == lost.id, "told by the process that died, below what the next one told of it"
-    unfinished = [s for s in collector.spans if s.parent_id == lost.id and s.attributes.get("finish_reason") == "lost"]
+    assert classifier.parent_id == lost.id, (
+        "told by the process that died, below what the next one told of it"
+    )
+    unfinished = [
+        s
+        for s in collector.spans
+        if s.parent_id == lost.id and s.attributes.get("finish_reason") == "lost"
+    ]
     assert unfinished
     assert len({span.id for span in collector.spans}) == len(collector.spans)
 
@@ -155,7 +177,9 @@ def test_a_run_that_is_handed_back_is_told_by_both_processes(
     tmp_path: Path, collector: Collector, teller: Teller
 ) -> None:
     gate = threading.Event()
-    question = teller.answer("handed back", Reply("One two three.", gate=gate, gate_at=1), "One two three.")
+    question = teller.answer(
+        "handed back", Reply("One two three.", gate=gate, gate_at=1), "One two three."
+    )
     with server_process(tmp_path, to(collector, teller)) as server:
         with httpx.Client(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             run_id = client.post(RUNS, json={"message": question}).json()["run_id"]
@@ -171,7 +195,11 @@ def test_a_run_that_is_handed_back_is_told_by_both_processes(
 
 
 def test_nobody_waits_for_a_collector_that_is_not_there(tmp_path: Path, teller: Teller) -> None:
-    names = model_environment(teller) | QUICK | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    names = (
+        model_environment(teller)
+        | QUICK
+        | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    )
     with server_process(tmp_path, names) as server:
         assert ask(server, "nobody collects")["status"] == "completed"
         begun = time.monotonic()
@@ -191,30 +219,43 @@ def test_a_collector_that_never_answers_holds_a_shutdown_for_two_seconds(
         assert time.monotonic() - begun < 9
 
 
-# ---------------------------------------------------------------------------------------------- not configured
+# ----------------------------------------------------------------------------------- not configured
 
 
 def python(code: str) -> str:
     """What a fresh process prints."""
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
 
 
 APPLICATION = (
-    "import sys; {} from antiphon.api.app import create_app; from antiphon.api.settings import Settings;"
-    " create_app(Settings());"
+    "import sys; {} from antiphon.api.app import create_app;"
+    " from antiphon.api.settings import Settings; create_app(Settings());"
 )
 
 
 def test_nothing_of_it_is_needed_where_it_is_not_configured() -> None:
-    """It is made impossible to import here: LangSmith, which LangChain needs, looks for it by itself."""
-    assert python(APPLICATION.format("sys.modules['opentelemetry'] = None;") + "print('served')") == "served\n"
+    """It is made impossible to import here: LangSmith, which LangChain needs, looks for it by
+    itself.
+    """
+    assert (
+        python(APPLICATION.format("sys.modules['opentelemetry'] = None;") + "print('served')")
+        == "served\n"
+    )
 
 
 def test_we_import_nothing_of_it_where_it_is_not_configured() -> None:
     names = ("opentelemetry.exporter", "opentelemetry.proto", "opentelemetry.sdk.trace.export")
-    assert python(APPLICATION.format("") + f"print([n for n in {names} if n in sys.modules])") == "[]\n"
+    assert (
+        python(APPLICATION.format("") + f"print([n for n in {names} if n in sys.modules])")
+        == "[]\n"
+    )
 
 
 def test_configured_but_not_installed_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,10 +271,18 @@ def test_configured_but_not_installed_is_refused_by_name(monkeypatch: pytest.Mon
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "http://c:4318/v1/traces"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c/otlp/"}, "https://c/otlp/v1/traces"),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c/x"}, "http://c/x"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b"}, "http://b"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b",
+            },
+            "http://b",
+        ),
     ],
 )
-def test_the_endpoint_is_what_the_specification_makes_of_the_variables(given: dict[str, str], url: str | None) -> None:
+def test_the_endpoint_is_what_the_specification_makes_of_the_variables(
+    given: dict[str, str], url: str | None
+) -> None:
     assert read_settings(given).traces_url == url
 
 
