@@ -1,4 +1,4 @@
-"""The composition root of the server: settings in, application out. Nothing is made at import time."""
+"""Composition root: builds the application from the settings. Nothing is made at import time."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ ASSETS = "/schema/assets"
 
 
 def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Litestar:
-    """The application. Its lifespan opens the engine and closes it; unsafe settings raise `SettingsError`.
+    """Return the application, whose lifespan opens and closes the engine.
 
-    `graphs` are those of the settings, if they are loaded already.
+    `graphs` are the loaded graphs of the settings; None loads them at the start. Raises
+    `SettingsError` if the settings are unsafe.
     """
     settings = settings.check()
     limits, metrics = ClientLimits(settings), Metrics()
@@ -57,7 +58,8 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
                 environment=_environment(settings, metrics, export),
             ) as engine,
         ):
-            services = app.state.services = Services(engine, Authenticator(settings), settings, limits, metrics)
+            services = Services(engine, Authenticator(settings), settings, limits, metrics)
+            app.state.services = services
             watching = asyncio.create_task(services.watch_revocations())
             yield
             watching.cancel()
@@ -65,7 +67,9 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
     app = Litestar(
         route_handlers=[
             *routes(),
-            create_static_files_router(path=ASSETS, directories=[_assets()], include_in_schema=False),
+            create_static_files_router(
+                path=ASSETS, directories=[_assets()], include_in_schema=False
+            ),
         ],
         lifespan=[engine_lifespan],
         dependencies={
@@ -86,7 +90,7 @@ def create_app(settings: Settings, graphs: Sequence[Any] | None = None) -> Lites
 
 
 def _environment(settings: Settings, metrics: Metrics, export: Export | None) -> Environment:
-    """Return what the settings say to the engine."""
+    """Return the engine's environment by the settings."""
     return Environment(
         api_key=settings.openai_api_key,
         base_url=settings.openai_base_url,
@@ -110,7 +114,10 @@ def _services(state: State) -> Services:
 
 
 async def _principal(request: Request[Any, Any, Any]) -> Principal:
-    """Who asks, by header or by `?token=`. Raises `Problem`."""
+    """Return the principal of a request, by its Authorization header or by `?token=`.
+
+    Raises `Problem` if the token is missing or invalid, and above the user's limit.
+    """
     services: Services = request.app.state.services
     token = request.headers.get("authorization") or request.query_params.get("token")
     principal = await services.authenticator.principal(token)
@@ -119,7 +126,7 @@ async def _principal(request: Request[Any, Any, Any]) -> Principal:
 
 
 def _cors(settings: Settings) -> CORSConfig:
-    """`Authorization` is listed by name: `*` does not cover it."""
+    """Return the CORS settings. `Authorization` is listed by name, since `*` does not cover it."""
     return CORSConfig(
         allow_origins=[origin_of(origin) for origin in settings.origins],
         allow_origin_regex=None if settings.auth_on else LOOPBACK_PAGES,
@@ -162,7 +169,7 @@ def _openapi() -> OpenAPIConfig:
 
 
 def _assets() -> Path:
-    """Swagger UI's own files, out of the package that ships them: the page works without a network."""
+    """Return the folder of Swagger UI's files in its package: the page works without a network."""
     spec = importlib.util.find_spec("swagger_ui")
     if spec is None or spec.origin is None:
         raise RuntimeError("swagger-ui-py is not installed")

@@ -1,4 +1,4 @@
-"""Who is asking: a JWT becomes a principal. Only the settings' keys and algorithms count."""
+"""Authentication: turns a JWT into a principal, by the keys and algorithms of the settings only."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from antiphon.orchestrator.clock import now_ms
 log = logging.getLogger("antiphon.access")
 
 LEEWAY_SECONDS = 5
-"""How long a token is believed after its `exp`."""
+"""How long a token is accepted after its `exp`."""
 CLOCK_SECONDS = 60
-"""How much later than ours the clock of an issuer may be: leeway of `iat` and `nbf`."""
+"""How far an issuer's clock may be ahead of this one: the leeway of `iat` and `nbf`."""
 TOKEN_BYTES = 8192
-"""Longer tokens are refused unread."""
+"""Longer tokens are refused without being read."""
 ID_LIMIT = 255
 
 
 class Authenticator:
-    """Checks tokens as the settings say."""
+    """Checks and mints tokens by the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self.required = settings.auth_on
@@ -39,22 +39,29 @@ class Authenticator:
         self._revoked: dict[tuple[str, str], int] = {}
 
     def note_revocations(self, revocations: Iterable[tuple[str, str, int]]) -> None:
-        """Take the store's present list of `(kind, value, at)`."""
+        """Replace the revocations by the store's current `(kind, value, at)`, `at` in ms."""
         self._revoked = {(kind, value): at for kind, value, at in revocations}
 
     def check(self, principal: Principal, now: int) -> None:
-        """Raise `Problem` AUTH_INVALID where a principal's time is over or its token was revoked; `now` in ms."""
+        """Raise `Problem` AUTH_INVALID if a principal has expired at `now` (ms) or was revoked."""
         if principal.expires_at is not None and now / 1000 > principal.expires_at:
             raise Problem("AUTH_INVALID", "The token has expired.")
-        before = self._revoked.get(("user", principal.id))
-        old = before is not None and (principal.issued_at is None or principal.issued_at * 1000 <= before)
-        if old or ("jti", principal.token_id or "") in self._revoked:
+        if self._is_revoked(principal):
             raise Problem("AUTH_INVALID", "The token was revoked.")
 
-    async def principal(self, token: str | None) -> Principal:
-        """Return the caller of a token (`Bearer ` in front is ignored).
+    def _is_revoked(self, principal: Principal) -> bool:
+        if ("jti", principal.token_id or "") in self._revoked:
+            return True
+        revoked_at = self._revoked.get(("user", principal.id))
+        if revoked_at is None:
+            return False
+        return principal.issued_at is None or principal.issued_at * 1000 <= revoked_at
 
-        Raises `Problem` AUTH_REQUIRED, AUTH_INVALID, or UNAVAILABLE without the provider's keys.
+    async def principal(self, token: str | None) -> Principal:
+        """Return the principal of a token. A leading `Bearer ` is ignored.
+
+        Raises `Problem` AUTH_REQUIRED without a token, AUTH_INVALID for a bad one, and UNAVAILABLE
+        if the provider's keys cannot be read.
         """
         if not self.required:
             return LOCAL
@@ -71,7 +78,7 @@ class Authenticator:
         return principal
 
     async def _claims(self, token: str) -> dict[str, Any]:
-        """Check a token and return its claims. Raises `PyJWTError`."""
+        """Check a token and return its claims. Raises `PyJWTError` if it is not valid."""
         if len(token) > TOKEN_BYTES:
             raise jwt.InvalidTokenError
         header = jwt.get_unverified_header(token)
@@ -85,7 +92,7 @@ class Authenticator:
         """Return the keys that may have signed a token.
 
         The algorithm decides between the secret and public keys: a public key must never be used
-        as a secret, since everybody knows it.
+        as a secret, since it is known to all.
         """
         secret = self._settings.jwt_secret
         if algorithm == self._settings.jwt_algorithm and secret is not None:
@@ -106,7 +113,7 @@ class Authenticator:
             options={
                 "require": ["sub", "exp"],
                 "verify_aud": settings.jwt_audience is not None,
-                "verify_sub": False,  # a number is no text to PyJWT
+                "verify_sub": False,  # PyJWT refuses a number
                 "enforce_minimum_key_length": algorithm in FAMILIES,
             },
         )
@@ -115,7 +122,10 @@ class Authenticator:
         return claims
 
     def mint(self, user: str, seconds: int, now: int, **claims: Any) -> str:
-        """Return a token for trying out, issued at `now` (s). Raises `Problem` without a secret."""
+        """Return a token for testing, issued at `now` (s) for so many seconds.
+
+        Raises `Problem` BAD_REQUEST if there is no secret.
+        """
         settings = self._settings
         if not self.required or settings.jwt_secret is None:
             raise Problem("BAD_REQUEST", "No login by a secret: set ANTIPHON_JWT_SECRET first.")
@@ -134,12 +144,14 @@ def _principal(claims: dict[str, Any]) -> Principal:
     if not isinstance(user, str) or not user.strip() or len(user) > ID_LIMIT:
         raise ValueError("sub")
     labels = claims.get("access", [])
-    listed = [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+    if not isinstance(labels, list):
+        labels = []
+    granted = [label for label in labels if isinstance(label, str)]
     return Principal(
         id=user,
         email=_text(claims.get("email")),
         name=_text(claims.get("name")),
-        access=tuple(sorted({"public", *listed})),
+        access=tuple(sorted({"public", *granted})),
         expires_at=float(claims["exp"]),
         token_id=_text(claims.get("jti")),
         issued_at=float(claims["iat"]) if "iat" in claims else None,

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from antiphon.orchestrator.flows.library import FlowLibrary
 
 
-def _settings(**given: Any) -> Settings:
+def _settings(**options: Any) -> Settings:
     try:
-        return read_settings(**given)
+        return read_settings(**options)
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
 
 
 @contextmanager
 def _failures_in_one_line() -> Iterator[None]:
-    """Report what is wrong with a database or a file as one line, without a stack trace."""
+    """Report an error of a database or a file as one line, without a traceback."""
     try:
         yield
     except (AntiphonError, ValueError, OSError) as error:
@@ -44,7 +44,7 @@ def _failures_in_one_line() -> Iterator[None]:
 @click.group()
 @click.version_option(version("antiphon"), prog_name="antiphon")
 def main() -> None:
-    """A multi-agent chat orchestrator: LangGraph behind Litestar, any chat frontend, nothing ever lost."""
+    """A multi-agent chat orchestrator: LangGraph on Litestar, any chat frontend, nothing lost."""
 
 
 @main.command()
@@ -55,19 +55,23 @@ def main() -> None:
     "--graph",
     "graphs",
     multiple=True,
-    help="Serve this LangGraph graph: path.py:name, package.module:name, or a langgraph.json. May be repeated.",
+    help=(
+        "Serve this LangGraph graph: path.py:name, package.module:name, or a langgraph.json."
+        " May be repeated."
+    ),
 )
 @click.option("--model", help="offline, or openai:<model>.")
-def serve(**given: Any) -> None:
+def serve(**options: Any) -> None:
     """Serve the team, and graphs of your own.
 
-    Without --graph, the graphs of a langgraph.json in the current folder are served beside the team.
+    Without --graph, the graphs of a langgraph.json in the current folder are served beside the
+    team.
     """
     from antiphon.api.logs import configure
     from antiphon.api.serve import serve as run
     from antiphon.orchestrator.opening import check, check_database, default_database
 
-    settings = _settings(**given)
+    settings = _settings(**options)
     configure(settings.log_level)
     with _failures_in_one_line():
         asyncio.run(check_database(settings.database_url or default_database()))
@@ -77,21 +81,23 @@ def serve(**given: Any) -> None:
         raise click.ClickException(f"cannot serve: {error}") from None
     try:
         sys.exit(run(settings, graphs))
-    except (OSError, UnicodeError) as error:  # a name may be none at all
+    except (OSError, UnicodeError) as error:  # UnicodeError: a malformed host name
         reason = getattr(error, "strerror", None) or error
         place = f"{settings.host}:{settings.port}"
         raise click.ClickException(f"cannot listen on {place}: {reason}") from None
 
 
 def _graphs_of(settings: Settings) -> tuple[str, ...]:
-    """The graphs of the settings; else those of a langgraph.json in the current folder."""
+    """Return the graphs of the settings, or else the langgraph.json in the current folder."""
     return settings.graphs or (("langgraph.json",) if Path("langgraph.json").is_file() else ())
 
 
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--db", "database_url", help="Database URL whose knowledge is to grow.")
-@click.option("--clear", is_flag=True, help="Forget all documents first, the shipped sample as well.")
+@click.option("--db", "database_url", help="Database URL of the server.")
+@click.option(
+    "--clear", is_flag=True, help="Remove all documents first, including the shipped sample."
+)
 def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> None:
     """Add Markdown and text files to the knowledge base."""
     from antiphon.orchestrator.opening import default_database
@@ -111,14 +117,24 @@ def ingest(paths: tuple[Path, ...], database_url: str | None, clear: bool) -> No
 @click.argument("user")
 @click.option("--email", help="The email claim.")
 @click.option("--name", help="The name claim.")
-@click.option("--access", multiple=True, help="A label of documents that the user may see, for example internal.")
+@click.option(
+    "--access",
+    multiple=True,
+    help="A label of documents that the user may see, for example internal.",
+)
 @click.option("--hours", default=12.0, show_default=True, help="How long the token is valid.")
-def token(user: str, email: str | None, name: str | None, access: tuple[str, ...], hours: float) -> None:
-    """Mint a token for trying out; needs ANTIPHON_JWT_SECRET."""
-    claims: dict[str, Any] = {key: value for key, value in (("email", email), ("name", name)) if value}
+def token(
+    user: str, email: str | None, name: str | None, access: tuple[str, ...], hours: float
+) -> None:
+    """Mint a token for testing. Requires ANTIPHON_JWT_SECRET."""
+    claims: dict[str, Any] = {}
+    if email:
+        claims["email"] = email
+    if name:
+        claims["name"] = name
     if access:
         claims["access"] = list(access)
-    now = int(time.time())  # noqa: TID251 - a token's times are wall-clock seconds
+    now = int(time.time())  # noqa: TID251 - tokens use wall-clock seconds
     try:
         click.echo(Authenticator(_settings()).mint(user, int(hours * 3600), now, **claims))
     except Problem as problem:
@@ -130,7 +146,7 @@ def token(user: str, email: str | None, name: str | None, access: tuple[str, ...
 @click.option("--jti", help="The one token with this id.")
 @click.option("--db", "database_url", help="Database URL of the server.")
 def revoke(user: str | None, jti: str | None, database_url: str | None) -> None:
-    """Refuse tokens from now on, in every server on the database; open connections are closed."""
+    """Revoke tokens in every server on the database. Open connections are closed."""
     from antiphon.orchestrator.opening import default_database
 
     if (user is None) == (jti is None):
@@ -151,34 +167,43 @@ async def _revoke(url: str, kind: str, value: str) -> None:
 
 @main.group()
 def flow() -> None:
-    """Flows: graphs that users define. They are written and read as JSON or YAML."""
+    """Manage flows, the graphs that users define, as JSON or YAML."""
 
 
 _DB = click.option("--db", "database_url", help="Database URL of the server.")
-_USER = click.option("--user", default="local", show_default=True, help="Whose flow it is.")
+_USER = click.option("--user", default="local", show_default=True, help="The flow's owner.")
 
 
 @flow.command("list")
 @_USER
 @_DB
 def list_flows(user: str, database_url: str | None) -> None:
-    """List a user's flows: id, draft, what is published."""
+    """List a user's flows: id, version of the draft, published version."""
 
     async def work(library: FlowLibrary) -> list[Any]:
         return await library.mine(user)
 
-    for one in _with_flows(database_url, work):
-        click.echo(f"{one.agent_id}\tdraft {one.draft}\tpublished {one.published or '-'}")
+    for listed in _with_flows(database_url, work):
+        _print_versions(listed)
+
+
+def _print_versions(listed: Any) -> None:
+    published = listed.published or "-"
+    click.echo(f"{listed.agent_id}\tdraft {listed.draft}\tpublished {published}")
 
 
 @flow.command("export")
 @click.argument("agent_id")
-@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
-@click.option("--published", is_flag=True, help="What others run, instead of the draft.")
+@click.option(
+    "--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True
+)
+@click.option("--published", is_flag=True, help="The published version instead of the draft.")
 @_USER
 @_DB
-def export_flow(agent_id: str, form: str, published: bool, user: str, database_url: str | None) -> None:
-    """Write a flow's definition; `team` is the built-in team."""
+def export_flow(
+    agent_id: str, form: str, published: bool, user: str, database_url: str | None
+) -> None:
+    """Print a flow's definition; `team` is the built-in team."""
     from antiphon.orchestrator.flows.language import text
 
     async def work(library: FlowLibrary) -> Any:
@@ -192,25 +217,26 @@ def export_flow(agent_id: str, form: str, published: bool, user: str, database_u
 
 @flow.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--agent-id", help="Store it as this flow's draft; a new flow otherwise.")
-@click.option("--publish", is_flag=True, help="Let others run it at once.")
+@click.option("--agent-id", help="The flow whose draft it becomes; without it, a new flow.")
+@click.option("--publish", is_flag=True, help="Publish it at once, so that others can run it.")
 @_USER
 @_DB
-def import_flow(file: Any, agent_id: str | None, publish: bool, user: str, database_url: str | None) -> None:
+def import_flow(
+    file: Any, agent_id: str | None, publish: bool, user: str, database_url: str | None
+) -> None:
     """Store a definition, JSON or YAML, as a draft; `-` reads standard input."""
 
     async def work(library: FlowLibrary) -> Any:
         saved = await library.save(file.read(), user, agent_id)
         return await library.publish(saved.agent_id, user) if publish else saved
 
-    saved = _with_flows(database_url, work)
-    click.echo(f"{saved.agent_id}\tdraft {saved.draft}\tpublished {saved.published or '-'}")
+    _print_versions(_with_flows(database_url, work))
 
 
 @flow.command("check")
 @click.argument("file", type=click.File("rb"))
 def check_flow(file: Any) -> None:
-    """Say what is wrong with a definition, JSON or YAML, and where."""
+    """Report the errors of a definition, JSON or YAML, with their lines and columns."""
     from antiphon.orchestrator.flows.definition import FlowInvalid
     from antiphon.orchestrator.flows.library import checked_definition
     from antiphon.orchestrator.team.agents import TEAM
@@ -218,41 +244,42 @@ def check_flow(file: Any) -> None:
     try:
         checked_definition(file.read(), TEAM.names)
     except FlowInvalid as invalid:
-        raise click.ClickException(_told(invalid)) from None
+        raise click.ClickException(_error_report(invalid)) from None
     click.echo("the flow can be executed")
 
 
-def _told(invalid: FlowInvalid) -> str:
+def _error_report(invalid: FlowInvalid) -> str:
     lines = []
-    for one in invalid.problems:
-        place = one.path or "/"
-        if one.line is not None:
-            place = f"line {one.line}, column {one.column} ({place})"
-        if one.within is not None:
-            place += f", there at {one.within[0]}:{one.within[1]}"
-        lines.append(f"{place}: {one.message} [{one.code}]")
+    for problem in invalid.problems:
+        place = problem.path or "/"
+        if problem.line is not None:
+            place = f"line {problem.line}, column {problem.column} ({place})"
+        if problem.within is not None:
+            place += f", there at {problem.within[0]}:{problem.within[1]}"
+        lines.append(f"{place}: {problem.message} [{problem.code}]")
     return "the flow cannot be executed\n" + "\n".join(lines)
 
 
 def _with_flows(database_url: str | None, work: Callable[[FlowLibrary], Awaitable[Any]]) -> Any:
-    """What `work` gives on the flows of a database; its errors are told."""
+    """Return the result of `work` on a database's flows. Raises `ClickException` for its errors."""
     from antiphon.orchestrator.flows.definition import FlowInvalid
     from antiphon.orchestrator.opening import default_database, open_library
 
     async def run() -> Any:
-        async with open_library(_settings(database_url=database_url).database_url or default_database()) as library:
+        url = _settings(database_url=database_url).database_url or default_database()
+        async with open_library(url) as library:
             return await work(library)
 
     with _failures_in_one_line():
         try:
             return asyncio.run(run())
         except FlowInvalid as invalid:
-            raise click.ClickException(_told(invalid)) from None
+            raise click.ClickException(_error_report(invalid)) from None
 
 
 @main.command()
 def doctor() -> None:
-    """Say whether the installation and the settings are sound."""
+    """Check the installation and the settings."""
     problems = _bad_settings()
     if not problems:
         problems = _bad_graphs()

@@ -1,7 +1,7 @@
-"""The door, for HTTP and WebSocket alike: which names the server answers to, and which web pages may speak to it.
+"""Checks of the Host and Origin headers, for HTTP and WebSocket alike.
 
-Litestar's own CORS and host checks do nothing, or crash, on WebSockets, so the decision is made here, once for both.
-Clients that are no browsers send no Origin and are not concerned.
+Litestar's own CORS and host checks do nothing, or crash, on WebSockets, so the decision is made
+here, once for both. Clients other than browsers send no Origin, so it is not checked for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ audit = logging.getLogger("antiphon.audit")
 
 
 class Guard(ASGIMiddleware):
-    """Refuses foreign hosts and foreign pages."""
+    """Refuses unknown host names, web pages of other origins, and addresses above their limit."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
@@ -33,13 +33,14 @@ class Guard(ASGIMiddleware):
         self._hosts = {host.strip().lower() for host in settings.hosts}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass on what may pass."""
+        """Pass on a connection, or refuse it: raise `Problem` for HTTP, close a WebSocket."""
         headers = Headers.from_scope(scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         try:
             client = scope.get("client")
             self._limits.request("address", client[0] if client else "")
-            if not self._host_allowed(host) or (origin is not None and not self.origin_allowed(origin, host)):
+            page_allowed = origin is None or self.origin_allowed(origin, host)
+            if not self._host_allowed(host) or not page_allowed:
                 raise Problem("FORBIDDEN", "This page or host name may not use this server.")
         except Problem as problem:
             audit.warning(
@@ -49,19 +50,27 @@ class Guard(ASGIMiddleware):
             if scope["type"] != ScopeType.WEBSOCKET:
                 raise
             await receive()
-            await send({"type": "websocket.close", "code": CODES[problem.code].close or 1008, "reason": problem.code})
+            code = CODES[problem.code].close or 1008
+            await send({"type": "websocket.close", "code": code, "reason": problem.code})
             return
         await next_app(scope, receive, send)
 
     def _host_allowed(self, host: str) -> bool:
-        """With auth off only names of this machine count: a page elsewhere cannot reach us by a name of its own."""
+        """Report whether the server may be addressed by a host name.
+
+        With auth off, only names of this machine are allowed, so that a page elsewhere cannot reach
+        the server by a name of its own (DNS rebinding).
+        """
         name = _split(f"//{host}").hostname or ""
         if self._hosts:
             return name in self._hosts
         return self._settings.auth_on or is_loopback(name)
 
     def origin_allowed(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may speak to us: our own, a listed one, with auth off any on this machine."""
+        """Report whether a page of an origin may connect.
+
+        Allowed are the server's own origin, the listed ones, and with auth off any of this machine.
+        """
         if origin_of(origin) in self._origins or "*" in self._origins:
             return True
         page = _split(origin)
@@ -75,9 +84,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def origin_of(address: str) -> str:
-    """Return an origin as browsers send it: in lower case, without a default port or a slash.
+    """Return an origin as browsers send it: lower case, without a default port or a final slash.
 
-    Anything but a web address is only stripped: `*`, `null`, the schemes of apps.
+    Other values, such as `*`, `null` and the schemes of apps, are only stripped.
     """
     address = address.strip()
     parts = _split(address)
@@ -88,14 +97,14 @@ def origin_of(address: str) -> str:
     if parts.scheme not in _PORTS or not parts.hostname:
         return address.rstrip("/")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        return address  # no origin has these
+        return address  # not an origin
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     is_default = port is None or port == _PORTS[parts.scheme]
     return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
 
 
 def _split(address: str) -> SplitResult:
-    """An address in its parts; one that is none has none."""
+    """Split an address into its parts, all empty if it is malformed."""
     try:
         return urlsplit(address)
     except ValueError:

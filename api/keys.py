@@ -1,7 +1,7 @@
 """The public keys of an identity provider: a JSON Web Key Set, by URL or from a file.
 
-Keys are cached and looked up by the `kid` of a token. Providers rotate them without notice, so a
-`kid` that is not known is a reason to read the set again.
+Keys are cached and looked up by the `kid` of a token. Providers rotate them without notice, so an
+unknown `kid` makes the set be read again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from antiphon.api.settings import is_key_url
 log = logging.getLogger("antiphon.access")
 
 REFRESH_SECONDS = 300.0
-"""Age at which the keys of a URL are fetched again. A key that was taken back is gone then."""
+"""Age at which the keys of a URL are fetched again, so that withdrawn keys disappear."""
 PAUSE_SECONDS = 1.0
-"""Time from one reading to the next at least, however many tokens with unknown keys arrive."""
+"""Minimum time between two readings, however many tokens with unknown keys arrive."""
 FETCH_SECONDS = 5.0
 SIZE = 1024 * 1024
-"""Bytes of a document at most."""
+"""Maximum size of a document, in bytes."""
 RETRY_SECONDS = 5
-"""What a client is told to wait if there are no keys at all."""
+"""The `Retry-After` for clients if there are no keys at all."""
 
 FAMILIES = {
     "RS256": ("RSA",),
@@ -47,7 +47,7 @@ FAMILIES = {
     "ES512": ("P-521",),
     "EdDSA": ("Ed25519", "Ed448"),
 }
-"""Algorithm -> the type or the curves of its keys. There is no symmetric algorithm among them."""
+"""Maps an algorithm to the type or the curves of its keys. None of them is symmetric."""
 _PUBLIC = {"kty", "crv", "n", "e", "x", "y"}
 _FAILURES = (OSError, HTTPException, ValueError, RecursionError)
 
@@ -79,15 +79,16 @@ class KeySet:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-keys")
 
     async def fitting(self, algorithm: str, kid: str | None) -> list[PublicKey]:
-        """Return the keys for a token: that of its `kid`, or all of the algorithm without one.
+        """Return the keys for a token: the one with its `kid`, or all of its algorithm without a
+        `kid`.
 
-        An empty list says that the provider does not know the key. Raises `Problem` UNAVAILABLE if
+        An empty list means that the provider does not know the key. Raises `Problem` UNAVAILABLE if
         no keys could be read yet.
         """
         arrived = self._clock()
         if self._is_due():
             await self._refresh()
-        # A reading that began before may miss a key that was published for this very token.
+        # A reading that began earlier may lack a key that was published for this very token.
         while not (keys := self._select(algorithm, kid)) and self._read_at < arrived:
             await self._refresh()
         if not self._keys:
@@ -104,13 +105,13 @@ class KeySet:
         return self._read_at == float("-inf") or _stamp(self._source) != self._stamp
 
     async def _refresh(self) -> None:
-        """Read the set, or join the reading under way, which outlives a caller that goes away."""
+        """Read the set, or join the reading under way. It continues if a caller is cancelled."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
         await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
-        """Replace the keys. If that is impossible the old ones stay."""
+        """Replace the keys, or keep the old ones and log a warning if they cannot be read."""
         await asyncio.sleep(max(0.0, self._read_at + PAUSE_SECONDS - self._clock()))
         self._read_at = self._clock()
         self._stamp = None if is_key_url(self._source) else _stamp(self._source)
@@ -128,7 +129,7 @@ class KeySet:
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
-    """Return what changes if a file is written or replaced; None if there is none."""
+    """Return a value that changes if a file is written or replaced; None if there is no file."""
     try:
         stat = Path(path).stat()
     except OSError:
@@ -162,7 +163,7 @@ def _document(source: str) -> dict[str, Any]:
 
 
 def _public_key(entry: dict[str, Any]) -> PublicKey | None:
-    """Return a key of a set; None for one that checks no signatures of ours."""
+    """Return a key of a set; None if it cannot check signatures of a known algorithm."""
     kid, alg = entry.get("kid"), entry.get("alg")
     family = "RSA" if entry.get("kty") == "RSA" else entry.get("crv")
     algorithms = [name for name, families in FAMILIES.items() if family in families]
@@ -172,7 +173,7 @@ def _public_key(entry: dict[str, Any]) -> PublicKey | None:
         public = {name: value for name, value in entry.items() if name in _PUBLIC}
         key = jwt.PyJWK(public, algorithms[0]).key
     except (jwt.PyJWTError, ValueError, TypeError):
-        return None  # others may be sound
+        return None  # other keys of the set may be valid
     return PublicKey(
         kid=kid if isinstance(kid, str) else None,
         family=str(family),
@@ -185,12 +186,12 @@ def _public_key(entry: dict[str, Any]) -> PublicKey | None:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows redirects, but never to an address that the settings would refuse."""
+    """Follows redirects, except to addresses that the settings would refuse."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        """Return the next request."""
+        """Return the next request. Raises `ValueError` for a refused address."""
         return super().redirect_request(req, fp, code, msg, headers, _checked(newurl))
 
 
@@ -202,7 +203,7 @@ def _checked(url: str) -> str:
 
 def _fetched(url: str) -> bytes:
     """Return the body of a document, or its beginning if it is too large."""
-    # Python's own name is refused by some providers' firewalls.
+    # Some providers' firewalls refuse Python's default User-Agent.
     headers = {"User-Agent": "antiphon", "Accept": "application/json"}
     request = Request(url, headers=headers)  # noqa: S310 - the settings and redirects are checked
     proxies = [ProxyHandler({})] if urlsplit(url).scheme == "http" else []

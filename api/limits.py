@@ -1,7 +1,8 @@
-"""How much one client may ask for: token buckets by address, by user and by connection, and counts of what is open.
+"""Limits for one client: token buckets per address, user and connection, and counts of open
+streams.
 
-Limits of 0 do not exist. Where authentication is off there is one user on this machine, and nobody is limited. State is
-this process's own; it holds the newest few thousand callers.
+A limit of 0 means no limit. With authentication off there is one user on this machine, and no limit
+applies. The state belongs to this process and covers the callers seen most recently.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from antiphon.api.problems import Problem
 from antiphon.api.settings import Settings
 
 CALLERS = 20_000
-"""Callers that are remembered; the least recently seen go first."""
+"""Number of callers to remember; the least recently seen are dropped first."""
 
 Monotonic = Callable[[], float]
 
 
 class Bucket:
-    """A token bucket: `rate` a second, `burst` at once."""
+    """A token bucket: `rate` tokens per second, at most `burst` at once."""
 
     __slots__ = ("burst", "level", "rate", "seen")
 
@@ -32,7 +33,7 @@ class Bucket:
         self.seen = now
 
     def take(self, now: float) -> float:
-        """Take one; returns the seconds to wait when there is none, else 0."""
+        """Take one token at `now` (s). Return 0, or the seconds to wait if there is none."""
         self.level = min(self.burst, self.level + (now - self.seen) * self.rate)
         self.seen = now
         if self.level < 1:
@@ -42,7 +43,7 @@ class Bucket:
 
 
 class ClientLimits:
-    """All counters of a server."""
+    """All limits and counters of a server."""
 
     def __init__(self, settings: Settings, monotonic: Monotonic = time.monotonic) -> None:
         self._settings = settings
@@ -53,7 +54,9 @@ class ClientLimits:
         self.anonymous_sockets = 0
 
     def request(self, kind: str, caller: str) -> None:
-        """Count a request of `kind` address or user. Raises `Problem` RATE_LIMITED."""
+        """Count a request of a caller; `kind` is `address` or `user`. Raises `Problem`
+        RATE_LIMITED.
+        """
         name = "requests_per_minute" if kind == "user" else "address_requests_per_minute"
         per_minute = getattr(self._settings, name)
         if not self._on or not per_minute:
@@ -61,14 +64,18 @@ class ClientLimits:
         now = self._monotonic()
         bucket = self._buckets.get((kind, caller))
         if bucket is None:
-            bucket = self._buckets[kind, caller] = Bucket(per_minute / 60, max(per_minute / 6, 1), now)
+            bucket = Bucket(per_minute / 60, max(per_minute / 6, 1), now)
+            self._buckets[kind, caller] = bucket
         self._buckets.move_to_end((kind, caller))
         while len(self._buckets) > CALLERS:
             self._buckets.popitem(last=False)
         _refuse(bucket.take(now), "Too many requests.")
 
     def frames(self) -> Callable[[], None]:
-        """A counter of one connection's frames; calling it raises `Problem` RATE_LIMITED beyond the rate."""
+        """Return a function that counts one connection's frames.
+
+        It raises `Problem` RATE_LIMITED above the rate.
+        """
         rate = self._settings.frames_per_second
         if not self._on or not rate:
             return lambda: None
@@ -76,14 +83,14 @@ class ClientLimits:
         return lambda: _refuse(bucket.take(self._monotonic()), "Too many frames.")
 
     def check_connections(self, user: str) -> None:
-        """Raise `Problem` RATE_LIMITED where a user has as many streams open as may be."""
+        """Raise `Problem` RATE_LIMITED if a user has the maximum number of open streams."""
         limit = self._settings.connections_per_user
         if self._on and limit and self._connections[user] >= limit:
             raise Problem("RATE_LIMITED", f"A user may have {limit} streams open.", retry_after=5)
 
     @contextmanager
     def connection(self, user: str) -> Iterator[None]:
-        """Count an open stream of a user while it lasts."""
+        """Count an open stream of a user for the duration of the block."""
         self._connections[user] += 1
         try:
             yield
@@ -94,7 +101,7 @@ class ClientLimits:
 
     @contextmanager
     def anonymous(self) -> Iterator[None]:
-        """Count a WebSocket that has not logged in. Raises `Problem` RATE_LIMITED."""
+        """Count a WebSocket without a login for the block. Raises `Problem` RATE_LIMITED."""
         limit = self._settings.anonymous_sockets
         if self._on and limit and self.anonymous_sockets >= limit:
             raise Problem("RATE_LIMITED", "Too many connections wait for a login.", retry_after=5)
@@ -105,20 +112,22 @@ class ClientLimits:
             self.anonymous_sockets -= 1
 
     def runs(self, active: int) -> None:
-        """Check how many runs a user has under way. Raises `Problem` RATE_LIMITED."""
+        """Raise `Problem` RATE_LIMITED if a user has the maximum number of active runs."""
         limit = self._settings.runs_per_user
         if self._on and limit and active >= limit:
             raise Problem("RATE_LIMITED", f"A user may have {limit} runs under way.", retry_after=2)
 
     def tokens(self, used: int) -> None:
-        """Check what a user has used today. Raises `Problem` BUDGET_EXCEEDED."""
+        """Raise `Problem` BUDGET_EXCEEDED if a user has used all tokens of today."""
         limit = self._settings.user_tokens_per_day
         if limit is not None and used >= limit:
-            raise Problem("BUDGET_EXCEEDED", f"A user may use {limit} tokens a day.", retry_after=3600)
+            raise Problem(
+                "BUDGET_EXCEEDED", f"A user may use {limit} tokens a day.", retry_after=3600
+            )
 
     @property
     def counts_runs(self) -> bool:
-        """Whether the number of a user's runs matters at all."""
+        """Report whether the number of a user's runs is limited."""
         return self._on and self._settings.runs_per_user > 0
 
 

@@ -1,7 +1,8 @@
-"""What the server writes to its log: one line per entry, with correlation ids, never with a token or a user's text.
+"""The server's log: one line per entry, with correlation ids, never with a token or a user's text.
 
-On a terminal the lines are for people, elsewhere they are JSON. Of exceptions they hold types, causes and places:
-their own texts may quote a prompt or a key, so these are written at level `debug` only.
+On a terminal the lines are for people, elsewhere they are JSON. Of exceptions they contain types,
+causes and places. Exceptions' own texts may quote a prompt or a key, so they are written at level
+`debug` only.
 """
 
 from __future__ import annotations
@@ -16,15 +17,24 @@ from typing import Any
 
 import msgspec
 
-_SECRETS = re.compile(r"((?:token|ticket|api_key|password)=|bearer[ .]|sk-)[^\s&\"',;]+", re.IGNORECASE)
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+_SECRETS = re.compile(
+    r"((?:token|ticket|api_key|password)=|bearer[ .]|sk-)[^\s&\"',;]+", re.IGNORECASE
+)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "color_message",
+    "taskName",
+}
 
 CAUSES = 8
+"""Maximum number of exceptions in a chain that are written."""
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class Redacted(logging.Formatter):
-    """Lines for people. Takes secrets out of the finished line, whoever wrote it and wherever they stand in it.
+    """Formats lines for people, and removes secrets from the finished line, wherever they are in
+    it.
 
     With `texts`, exceptions are written with their own texts.
     """
@@ -34,11 +44,11 @@ class Redacted(logging.Formatter):
         self._texts = texts
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line without secrets."""
+        """Return the line without secrets."""
         return _SECRETS.sub(r"\1[redacted]", self.line(record))
 
     def line(self, record: logging.LogRecord) -> str:
-        """The whole line: time, level, logger, message, and what was given as `extra`."""
+        """Return the whole line: time, level, logger, message, and the `extra` values."""
         details = "".join(f" {name}={value}" for name, value in _extra(record).items())
         exception, record.exc_info, record.exc_text = record.exc_info, None, None
         head = (super().format(record) + details).replace("\r", "\\r").replace("\n", "\\n")
@@ -46,7 +56,7 @@ class Redacted(logging.Formatter):
         return f"{head}\n{self.formatException(exception)}" if exception else head
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name is logging's
-        """Return an exception's place and type and those that caused it, without its text unless texts are wanted."""
+        """Return an exception's place and type and its causes; its text only with `texts`."""
         if ei[1] is None:
             return "no exception"
         if self._texts:
@@ -56,10 +66,10 @@ class Redacted(logging.Formatter):
 
 
 class Structured(Redacted):
-    """Lines for machines: JSON."""
+    """Formats lines for machines, as JSON."""
 
     def line(self, record: logging.LogRecord) -> str:
-        """The entry as a JSON object."""
+        """Return the entry as a JSON object."""
         entry: dict[str, Any] = {
             "at": round(record.created * 1000),
             "level": record.levelname.lower(),
@@ -73,11 +83,15 @@ class Structured(Redacted):
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD and value is not None
+    }
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and its causes, at most as many as anybody reads."""
+    """Yield an exception and its causes, at most `CAUSES` in all."""
     for _ in range(CAUSES):
         if error is None:
             return

@@ -1,14 +1,21 @@
-"""Prometheus metrics: what tells an operator whether readers get their tokens, and whether anything had to be saved."""
+"""Prometheus metrics: whether readers get their tokens, and whether work had to be recovered."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """One application's metrics. `observe` is what the engine calls."""
+    """The metrics of one application. The engine calls `observe`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -17,8 +24,10 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"antiphon_{name}", text, labels, registry=self.registry)
 
-        self.streams = Gauge("antiphon_streams_open", "Open streams", ["transport"], registry=self.registry)
-        self.resumes = counter("resumes", "Streams that began behind an event", "transport")
+        self.streams = Gauge(
+            "antiphon_streams_open", "Open streams", ["transport"], registry=self.registry
+        )
+        self.resumes = counter("resumes", "Streams that began after an event", "transport")
         self.refusals = counter("refusals", "Requests and logins that were refused", "code")
         self.first_token = Histogram(
             "antiphon_first_token_seconds",
@@ -29,16 +38,22 @@ class Metrics:
         self._counters = {
             "run_started": counter("runs_started", "Executions of runs begun"),
             "chunk": counter("chunks", "Pieces of text that models gave"),
-            "output_tokens": counter("output_tokens", "Tokens that models counted in their answers"),
+            "output_tokens": counter(
+                "output_tokens", "Tokens that models counted in their answers"
+            ),
             "superseded": counter("superseded_attempts", "Attempts whose text was taken back"),
-            "fenced": counter("fenced_writes", "Writes refused because another worker had taken over"),
+            "fenced": counter(
+                "fenced_writes", "Writes refused because another worker had taken over"
+            ),
             "recovered": counter("recovered_runs", "Runs taken up after their worker was lost"),
-            "loop_blocked": counter("loop_blocked_seconds", "Time for which the event loop did not run"),
+            "loop_blocked": counter(
+                "loop_blocked_seconds", "Time for which the event loop did not run"
+            ),
         }
         self._ended = counter("runs_ended", "Runs ended", "status")
 
     def observe(self, name: str, value: float) -> None:
-        """Count what the engine tells."""
+        """Record a value that the engine reports under a name; unknown names are ignored."""
         if name == "first_token":
             self.first_token.observe(value)
         elif name.startswith("ended:"):
@@ -47,5 +62,5 @@ class Metrics:
             self._counters[name].inc(value)
 
     def text(self) -> bytes:
-        """The metrics in Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

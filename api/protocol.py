@@ -1,7 +1,7 @@
-"""uvicorn's protocols with the limits that they lack: deadlines for requests and for readers, a cap on headers.
+"""uvicorn's protocols with additional limits: deadlines for requests and readers, a cap on headers.
 
-Without them a client that opens a connection and says nothing, never ends its headers, or takes nothing of what it
-asked for, stays for ever.
+Without them a client could stay for ever that opens a connection and sends nothing, never ends its
+headers, or does not read the response.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 HEADER_BYTES = 64 * 1024
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_END = b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
+_TIMEOUT = b"HTTP/1.1 408 Request Timeout" + _END
 
 
 class _PatientWriter(asyncio.Protocol):
-    """Ends connections whose reader takes nothing. Closing would not: it waits for the room that there is not."""
+    """Aborts connections whose client does not read. Closing would wait for the full buffer."""
 
     send_seconds = 30.0
     """How long a full buffer may stay full."""
@@ -28,17 +29,17 @@ class _PatientWriter(asyncio.Protocol):
     _full: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """The buffer is full: the reader has to take something."""
+        """Start the deadline for the client to read, since the buffer is full."""
         super().pause_writing()
         self._full = self.loop.call_later(self.send_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It did."""
+        """Cancel the deadline, since the client has read."""
         super().resume_writing()
         self._forget()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Cancel the deadline, since the connection is closed."""
         self._forget()
         super().connection_lost(exc)
 
@@ -49,7 +50,9 @@ class _PatientWriter(asyncio.Protocol):
 
 
 class PatientProtocol(_PatientWriter, HttpToolsProtocol):
-    """Closes connections whose request does not arrive, or whose reader takes nothing. Patient for a while only."""
+    """Closes HTTP connections if a request does not arrive, or if the client does not read, in
+    time.
+    """
 
     request_seconds = 10.0
     """Time from the connection, or from a request's first byte, to that request's last byte."""
@@ -58,17 +61,17 @@ class PatientProtocol(_PatientWriter, HttpToolsProtocol):
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection is open: a request has to come."""
+        """Start the deadline for the first request."""
         super().connection_made(transport)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """Cancel the deadline, since the connection is closed."""
         self._arrived()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come: count those of headers."""
+        """Count the bytes of headers, and respond with 431 if they are too many."""
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
@@ -76,7 +79,7 @@ class PatientProtocol(_PatientWriter, HttpToolsProtocol):
             self._give_up(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request; start its deadline unless one is running."""
         super().on_message_begin()
         self._in_headers = True
         if self._deadline is None:
@@ -84,24 +87,25 @@ class PatientProtocol(_PatientWriter, HttpToolsProtocol):
             self._expect()
 
     def on_headers_complete(self) -> None:
-        """Its headers are complete."""
+        """Stop counting the bytes of headers."""
         self._in_headers = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """It is complete."""
+        """Cancel the deadline of the request, which is complete."""
         self._arrived()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """It became a WebSocket, which has deadlines of its own."""
+        """Cancel the deadline of the request; a WebSocket has its own."""
         self._arrived()
         super().handle_websocket_upgrade()
 
     @classmethod
     def within(cls, request_seconds: float, send_seconds: float) -> type[PatientProtocol]:
-        """This protocol with another patience."""
-        return type(cls.__name__, (cls,), {"request_seconds": request_seconds, "send_seconds": send_seconds})
+        """Return this protocol with other deadlines, in seconds."""
+        deadlines = {"request_seconds": request_seconds, "send_seconds": send_seconds}
+        return type(cls.__name__, (cls,), deadlines)
 
     def _expect(self) -> None:
         self._deadline = self.loop.call_later(self.request_seconds, self._give_up, _TIMEOUT)
@@ -118,14 +122,15 @@ class PatientProtocol(_PatientWriter, HttpToolsProtocol):
             return
         cycle = self.cycle
         if self._in_headers or cycle is None or not cycle.response_started:
-            transport.write(answer)  # a request that has its answer, as 401, gets no second one
+            # A request whose response has begun, such as a 401, gets no second one.
+            transport.write(answer)
         transport.close()
 
 
 class PatientSocket(_PatientWriter, WebSocketsSansIOProtocol):
-    """Ends WebSockets whose reader takes nothing."""
+    """Aborts WebSockets whose client does not read."""
 
     @classmethod
     def within(cls, send_seconds: float) -> type[PatientSocket]:
-        """This protocol with another patience."""
+        """Return this protocol with other deadlines, in seconds."""
         return type(cls.__name__, (cls,), {"send_seconds": send_seconds})

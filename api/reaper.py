@@ -1,9 +1,10 @@
 """Kills a server that has not ended some seconds after SIGTERM or SIGINT.
 
-A process of its own, because a server may be unable to execute one line of Python any more: a regular
-expression that backtracks for ever holds the interpreter's lock, whichever thread it is in. `Reaper` is
-the server's side. The other side is this file as a script: bytes on its standard input mean that a signal
-has come, and their end means that the server is gone. It uses the standard library only.
+It is a separate process, because a server may be unable to execute any Python at all: a regular
+expression that backtracks for ever holds the interpreter's lock, in whichever thread it runs.
+`Reaper` is the server's side. The other side is this file as a script: bytes on its standard input
+mean that a signal has arrived, and the end of the input means that the server has ended. It uses
+the standard library only.
 """
 
 from __future__ import annotations
@@ -22,22 +23,24 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Reaper:
-    """Watches this process for as long as it lives, or until `close`."""
+    """Watches this process until it ends, or until `close`."""
 
     def __init__(self, seconds: float) -> None:
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(seconds)]
         theirs, self._pipe = os.pipe()
         try:
-            self._process = subprocess.Popen(command, stdin=theirs, start_new_session=True)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=theirs, start_new_session=True
+            )
         finally:
             os.close(theirs)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Begin to count at a signal. Python's own handlers, which must be there already, are called as well.
+        """Start the countdown at a signal. Python's own handlers, set before, are called as well.
 
         The standard library has one handler that does not wait for the interpreter: faulthandler's,
-        which writes where the program stands. That something is written is all that matters here.
+        which writes a traceback. Only the fact that it writes matters here.
         """
         for number in SIGNALS:
             faulthandler.register(number, self._pipe, all_threads=False, chain=True)
@@ -48,23 +51,24 @@ class Reaper:
                 faulthandler.unregister(number)
 
     def close(self) -> None:
-        """Let this process live."""
+        """Stop watching, and wait for the reaper's process to end."""
         os.close(self._pipe)
         self._process.wait()
 
 
 def watch(parent: int, seconds: float) -> None:
-    """Wait for a signal to the parent, then kill it if it still lives after so many seconds."""
+    """Wait for a signal to the parent, then kill it if it has not ended after so many seconds."""
     if not os.read(0, 4096):
         return
     deadline = time.monotonic() + seconds
     while os.getppid() == parent:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            print(f"the server did not end within {seconds:g} seconds: killed", file=sys.stderr, flush=True)
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            report = f"the server did not end within {seconds:g} seconds: killed"
+            print(report, file=sys.stderr, flush=True)
             os.kill(parent, signal.SIGKILL)
             return
-        ready, _, _ = select.select([0], [], [], left)
+        ready, _, _ = select.select([0], [], [], remaining)
         if ready and not os.read(0, 4096):
             return
 

@@ -1,7 +1,9 @@
-"""Runs the application: our own listening socket, a shutdown that sends readers away first, and a calm collector.
+"""Runs the application: the listening socket, the shutdown, and the settings of the garbage
+collector.
 
-uvicorn alone would wait for open streams for ever, let a stuck client hold megabytes, and never notice one whose
-network is gone. Nor would it end while a function of a graph blocks the event loop, or a thread.
+uvicorn alone would wait for open streams for ever, let a stuck client hold megabytes, and never
+notice a client whose network is gone. Nor would it end while a function of a graph blocks the event
+loop or a thread. Here, a shutdown disconnects all readers first.
 """
 
 from __future__ import annotations
@@ -34,45 +36,54 @@ from antiphon.orchestrator.engine.pool import NodeThreads
 log = logging.getLogger("antiphon.http")
 
 SEND_BUFFER = 64 * 1024
-"""Bytes that the kernel holds for a client that does not read."""
+"""Bytes that the kernel buffers for a client that does not read."""
 DEAD_PEER_MS = 30_000
 BACKLOG = 4096
 CLOSE_SECONDS = 3.0
-"""How long a shutdown may take beyond the time for open streams, before it is cut short."""
+"""How long a shutdown may take beyond the time for open streams before the process is ended by
+force.
+"""
 THREAD_SECONDS = 0.5
-"""How long the end of the process waits for threads."""
+"""How long the process waits for threads before it exits."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling the engine of a shutdown while its streams are still open."""
+    """A uvicorn server that notifies the engine of a shutdown while streams are still open."""
 
-    def __init__(self, config: uvicorn.Config, app: Litestar, settings: Settings, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Litestar,
+        settings: Settings,
+        on_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._application = app
         self._settings = settings
         self._on_ready = on_ready
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self.reaper: Reaper | None = None
-        """Set it for a server that has its process to itself: it is then ended whatever blocks it."""
+        """Set it for a server that owns its process, which then ends whatever blocks it."""
 
     @property
     def end_seconds(self) -> float:
-        """Time from a signal to the end of the process at most."""
+        """Maximum time from a signal to the end of the process."""
         return self._settings.drain_seconds + CLOSE_SECONDS
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals while the server runs, as uvicorn does, and let the reaper hear them too."""
-        with super().capture_signals(), self.reaper.listening() if self.reaper else contextlib.nullcontext():
+        """Handle signals as uvicorn does while the server runs, and pass them to the reaper."""
+        reaping = self.reaper.listening() if self.reaper else contextlib.nullcontext()
+        with super().capture_signals(), reaping:
             yield
 
     @property
     def graphs(self) -> list[str]:
-        """The names of what is served, the default one first; known once the server has started."""
+        """The names of the served graphs, the default one first. Available after the start only."""
         return list(self._application.state.services.engine.graphs)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so."""
+        """Start the server, exempt the objects made so far from collection, and call `on_ready`."""
         self._event_loop = asyncio.get_running_loop()
         self._event_loop.set_default_executor(NodeThreads(self._settings.node_threads))
         await super().startup(sockets)
@@ -83,12 +94,13 @@ class Server(uvicorn.Server):
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT: let every reader go, to resume elsewhere; a second SIGINT does not wait for them.
+        """Shut down at SIGTERM or SIGINT: disconnect all readers, so that they resume elsewhere.
 
-        uvicorn would raise the signal again when it is done, and end as if it had been killed.
+        A second SIGINT does not wait for them. uvicorn would raise the signal again afterwards, and
+        the process would end as if it had been killed.
         """
         if self.reaper is not None and not self.should_exit:
-            faulthandler.dump_traceback_later(self.end_seconds, exit=True)  # says where it was stuck
+            faulthandler.dump_traceback_later(self.end_seconds, exit=True)  # prints what blocks
         services = getattr(self._application.state, "services", None)
         if services is not None and self._event_loop is not None:
             self._event_loop.call_soon_threadsafe(services.engine.drain)
@@ -97,9 +109,14 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    settings: Settings, on_ready: Callable[[], None] = lambda: None, graphs: Sequence[Any] | None = None
+    settings: Settings,
+    on_ready: Callable[[], None] = lambda: None,
+    graphs: Sequence[Any] | None = None,
 ) -> Server:
-    """A server for these settings, not yet running; `graphs` are those of the settings, if they are loaded already."""
+    """Return a server that is not running yet.
+
+    `graphs` are the loaded graphs of the settings; None loads them at the start.
+    """
     app = create_app(settings, graphs)
     config = uvicorn.Config(
         app,
@@ -121,7 +138,10 @@ def make_server(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket whose connections inherit small send buffers and the detection of dead peers."""
+    """Return a listening socket whose connections have small send buffers and detect dead peers.
+
+    Raises `OSError` or `UnicodeError` if the address cannot be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -140,15 +160,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, graphs: Sequence[Any] = ()) -> int:
-    """Serve the team and some graphs that are loaded already, until a signal. Returns the exit status."""
+    """Serve the team and loaded graphs until a signal. Return the exit status."""
     configure(settings.log_level)
     listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
 
     def ready() -> None:
-        print(f"Antiphon answers at http://{host}:{port} (try http://{host}:{port}/ws/test)", flush=True)
-        print(f"Graphs: {', '.join(server.graphs)} (the first is the default)", flush=True)
+        url = f"http://{host}:{port}"
+        graphs_served = ", ".join(server.graphs)
+        print(f"Antiphon answers at {url} (try {url}/ws/test)", flush=True)
+        print(f"Graphs: {graphs_served} (the first is the default)", flush=True)
 
     server = make_server(settings, ready, graphs)
     server.reaper = Reaper(server.end_seconds + 1)
@@ -159,15 +181,20 @@ def serve(settings: Settings, graphs: Sequence[Any] = ()) -> int:
 
 
 def _leave_threads(status: int) -> None:
-    """End the process here and now if a thread is still busy: Python would wait for it, perhaps for ever.
+    """Exit the process at once if a thread is still busy; Python would wait for it, perhaps for
+    ever.
 
-    All that is ours has been closed before.
+    The server's own resources are closed by then.
     """
     deadline = time.monotonic() + THREAD_SECONDS
-    others = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    current = threading.current_thread()
+    others = [
+        thread for thread in threading.enumerate() if thread is not current and not thread.daemon
+    ]
     for thread in others:
         thread.join(max(0.0, deadline - time.monotonic()))
-    if busy := [thread.name for thread in others if thread.is_alive()]:
+    busy = [thread.name for thread in others if thread.is_alive()]
+    if busy:
         log.warning("the process ends while %d threads are busy: %s", len(busy), ", ".join(busy))
         logging.shutdown()
         sys.stdout.flush()

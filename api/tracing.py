@@ -1,8 +1,8 @@
 """Sends runs' spans to a collector: OTLP over HTTP, in batches, from a thread of its own.
 
-The only file that knows OpenTelemetry, and imports it only where a collector is configured. A collector that is slow or
-gone costs spans, never time: the queue is bounded, and drops the oldest. Headers, time-outs, compression and the pace
-of the batches are read from the standard variables by OpenTelemetry's own SDK.
+Only this file imports OpenTelemetry, and only if a collector is configured. A collector that is
+slow or gone costs spans, never time: the queue is bounded and drops the oldest. OpenTelemetry's SDK
+reads headers, time-outs, compression and the pace of the batches from its standard variables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FLUSH_SECONDS = 2.0
 
 @asynccontextmanager
 async def tracing(settings: Settings) -> AsyncIterator[Export | None]:
-    """What takes the spans of runs, for as long as the block lasts; None where no collector is configured."""
+    """Yield the function that exports a run's span; None if no collector is configured."""
     if settings.traces_url is None:
         yield None
         return
@@ -39,12 +39,12 @@ async def tracing(settings: Settings) -> AsyncIterator[Export | None]:
     try:
         yield lambda span: processor.on_end(convert(span))
     finally:
-        # The SDK would wait for half a minute; a daemon thread may be left behind.
+        # The SDK would wait for half a minute; a daemon thread need not be joined.
         loop, flushed = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
             processor.shutdown()  # type: ignore[no-untyped-call]
-            with suppress(RuntimeError):  # the loop did not wait
+            with suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(flushed.set)
 
         threading.Thread(target=flush, name="last spans", daemon=True).start()
@@ -55,7 +55,10 @@ async def tracing(settings: Settings) -> AsyncIterator[Export | None]:
 
 
 def _converter(service: str) -> Callable[[Span], ReadableSpan]:
-    """Makes OpenTelemetry's spans of ours. They have ended and have their ids, so no tracer has to begin them."""
+    """Return a function that converts a span to OpenTelemetry's.
+
+    Spans have ended and have their ids, so no tracer has to begin them.
+    """
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -66,7 +69,8 @@ def _converter(service: str) -> Callable[[Span], ReadableSpan]:
     sampled = TraceFlags(TraceFlags.SAMPLED)
 
     def place(span: Span, span_id: str) -> SpanContext:
-        return SpanContext(int(span.trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=sampled)
+        trace_number, span_number = int(span.trace_id, 16), int(span_id, 16)
+        return SpanContext(trace_number, span_number, is_remote=False, trace_flags=sampled)
 
     def convert(span: Span) -> ReadableSpan:
         return ReadableSpan(

@@ -257,7 +257,7 @@ def test_a_minted_token_opens_a_served_door(
     assert minted.split(".")[2] not in log
 
 
-# ------------------------------------------------------------------------------------------------------------ flows
+# -------------------------------------------------------------------------------------------- flows
 
 
 def flow(*arguments: str, user: str = "ada", given: str | None = None) -> Result:
@@ -365,7 +365,9 @@ def test_a_flow_that_can_be_executed_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_a_flow_that_is_imported_beside_a_running_server_is_served_at_once(tmp_path: Path) -> None:
-    """Taken from one server over HTTP as YAML, given to another one by the command, and run by somebody else."""
+    """Taken from one server over HTTP as YAML, given to another one by the command, and run by
+    somebody else.
+    """
     definition = saying("Hello {{ message }}.") | {"viewport": {"x": 1.5}}
     with (
         server_process(tmp_path, {}) as server,

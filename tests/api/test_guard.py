@@ -115,7 +115,7 @@ def test_an_origin_in_the_settings_may_be_written_in_several_ways(listed: str) -
     assert not checked.origin_allowed("http://app.example", "chat.example")
 
 
-# ------------------------------------------------------------------------------------------------ over the wire
+# ------------------------------------------------------------------------------------ over the wire
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ async def test_a_refusal_is_told_as_json_with_its_code(live: LiveServer) -> None
     )
 
 
-# -------------------------------------------------------------------------------------------------------- CORS
+# --------------------------------------------------------------------------------------------- CORS
 
 
 SENT = [

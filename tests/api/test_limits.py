@@ -121,7 +121,7 @@ def test_an_open_stream_counts_until_it_ends() -> None:
     assert not found._connections
 
 
-# ------------------------------------------------------------------------------------------------ over the wire
+# ------------------------------------------------------------------------------------ over the wire
 
 
 async def test_limits_hold_on_the_wire_in_every_vocabulary(tmp_path: Path, teller: Teller) -> None:

@@ -58,7 +58,7 @@ def test_it_listens_on_ipv6_too() -> None:
         pass
 
 
-# ------------------------------------------------------------------------------------------------ silent clients
+# ----------------------------------------------------------------------------------- silent clients
 
 
 async def answer_to(server: LiveServer, *pieces: bytes) -> bytes:
@@ -161,7 +161,7 @@ async def test_a_large_head_together_with_its_body_is_no_endless_head(live: Live
     assert b"TOO_LARGE" in answer
 
 
-# ------------------------------------------------------------------------------------------------------ the end
+# ------------------------------------------------------------------------------------------ the end
 
 
 def test_ctrl_c_ends_it_with_status_0(tmp_path: Path) -> None:
