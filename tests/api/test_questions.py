@@ -14,9 +14,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Wait
-from tests.api.dialects.table import TABLE, registered
+from tests.api.dialects.table import PRODUCT, TABLE, registered
 from tests.api.graphs import DELETE, PAY
 from tests.api.order import check_turns
 from tests.api.ways import UNTOLD, WAYS, Said, Server, SocketFrames, decoded, said
@@ -179,7 +178,7 @@ async def test_a_request_of_its_own_answers(server: LiveServer, voice: Voice) ->
 
 
 async def test_questions_in_all_vocabularies_outlive_their_server(mortal: ProcessServer) -> None:
-    server, voices = mortal, [voice for voice in VOICES.values() if voice.dialect.name in DIALECTS]
+    server, voices = mortal, [voice for voice in VOICES.values() if voice.dialect.name in PRODUCT]
     open_ = [(voice, str(uuid4()), by_request) for voice in voices for by_request in (False, True)]
     asked = [await voice.say(server, session, "ask me") for voice, session, _ in open_]
     server.kill()

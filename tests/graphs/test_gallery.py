@@ -19,6 +19,7 @@ from tests.graphs import catalogue
 from tests.graphs.catalogue import Entry
 from tests.graphs.model import GalleryModel
 from tests.graphs.served import FlowTalk, Heard, NativeTalk, until, wrong, wrong_in_flows
+from tests.support.deadline import DEADLINE
 from tests.support.server import ProcessServer
 
 pytestmark = [
@@ -30,8 +31,6 @@ AT_ONCE = 12
 """Conversations at the same time, while nothing is killed."""
 KILLS = 2
 """Turns in which the server is killed."""
-HOLD_SECONDS = 5.0
-"""How long a kill waits until every run is held in the middle; threads may be too few for all."""
 
 
 class Gallery:
@@ -90,10 +89,11 @@ class Gallery:
                 self._model.begin(name, hold=self._held_request(name, number))
                 tasks[name] = asyncio.create_task(talk.take(turns[number]))
         if number < KILLS:
-            await until(
+            reached = await until(
                 lambda: all(self._model.is_held(name) or tasks[name].done() for name in tasks),
-                HOLD_SECONDS,
+                DEADLINE,
             )
+            assert reached, "a graph has not come to the request that is held"
             self._up.clear()
             self._server.kill()
             self._model.release()

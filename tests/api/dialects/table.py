@@ -1,7 +1,4 @@
-"""The vocabularies that all are tested:
-
-those of the product, and the one that the documentation shows.
-"""
+"""The vocabularies that are tested: those of the product, and the one that the docs show."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Dialect
 from tests.api.dialects.toy import Toy
 
+PRODUCT = tuple(DIALECTS)
+"""Names of the rows that a server in a process of its own has."""
 TABLE: dict[str, Dialect] = {**DIALECTS, Toy.name: Toy()}
 
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """For as long as the block lasts, the product's table has all these rows; servers that start in
-    it, too.
-    """
+    """Give the product's table all these rows, for servers that start within the block."""
     with pytest.MonkeyPatch.context() as patch:
         for name, dialect in TABLE.items():
             patch.setitem(DIALECTS, name, dialect)
