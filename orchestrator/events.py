@@ -145,7 +145,6 @@ class AgentStart(Event, frozen=True):
     agent: str
     role: Role = "element"
     parent: str | None = None
-    query: str | None = None
     kind: str | None = None
     title: str | None = None
     passing: bool = False

@@ -91,7 +91,7 @@ EVERYTHING: list[AnyEvent] = [
     ),
     Interaction(source="specs", target="maintenance", kind="consult", query="service?"),
     AgentComplete(span="1.1", agent="classifier", role="classifier", text="", duration_ms=12),
-    AgentStart(span="1.2", agent="maintenance", role="supporting", query="service?"),
+    AgentStart(span="1.2", agent="maintenance", role="supporting"),
     Progress(value=0.3, stage="rag_retrieval", message="Searching…"),
     Interaction(
         source="maintenance",
