@@ -79,8 +79,7 @@ class KeySet:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-keys")
 
     async def fitting(self, algorithm: str, kid: str | None) -> list[PublicKey]:
-        """Return the keys for a token: the one with its `kid`, or all of its algorithm without a
-        `kid`.
+        """Return the keys for a token: the one of its `kid`, or without one all of its algorithm.
 
         An empty list means that the provider does not know the key. Raises `Problem` UNAVAILABLE if
         no keys could be read yet.

@@ -1,5 +1,4 @@
-"""Limits for one client: token buckets per address, user and connection, and counts of open
-streams.
+"""Limits of a client: token buckets per address, user and connection; counts of open streams.
 
 A limit of 0 means no limit. With authentication off there is one user on this machine, and no limit
 applies. The state belongs to this process and covers the callers seen most recently.
@@ -54,9 +53,7 @@ class ClientLimits:
         self.anonymous_sockets = 0
 
     def request(self, kind: str, caller: str) -> None:
-        """Count a request of a caller; `kind` is `address` or `user`. Raises `Problem`
-        RATE_LIMITED.
-        """
+        """Count a request; `kind` is `address` or `user`. Raises `Problem` RATE_LIMITED."""
         name = "requests_per_minute" if kind == "user" else "address_requests_per_minute"
         per_minute = getattr(self._settings, name)
         if not self._on or not per_minute:

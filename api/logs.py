@@ -33,8 +33,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 class Redacted(logging.Formatter):
-    """Formats lines for people, and removes secrets from the finished line, wherever they are in
-    it.
+    """Formats lines for people, and removes secrets anywhere in the finished line.
 
     With `texts`, exceptions are written with their own texts.
     """

@@ -50,9 +50,7 @@ class _PatientWriter(asyncio.Protocol):
 
 
 class PatientProtocol(_PatientWriter, HttpToolsProtocol):
-    """Closes HTTP connections if a request does not arrive, or if the client does not read, in
-    time.
-    """
+    """Closes HTTP connections whose request is late; aborts those whose client does not read."""
 
     request_seconds = 10.0
     """Time from the connection, or from a request's first byte, to that request's last byte."""

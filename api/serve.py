@@ -1,5 +1,4 @@
-"""Runs the application: the listening socket, the shutdown, and the settings of the garbage
-collector.
+"""Runs the application: the listening socket, the shutdown, and garbage collection.
 
 uvicorn alone would wait for open streams for ever, let a stuck client hold megabytes, and never
 notice a client whose network is gone. Nor would it end while a function of a graph blocks the event
@@ -40,9 +39,7 @@ SEND_BUFFER = 64 * 1024
 DEAD_PEER_MS = 30_000
 BACKLOG = 4096
 CLOSE_SECONDS = 3.0
-"""How long a shutdown may take beyond the time for open streams before the process is ended by
-force.
-"""
+"""How long a shutdown may take beyond the time for open streams, before it is forced."""
 THREAD_SECONDS = 0.5
 """How long the process waits for threads before it exits."""
 

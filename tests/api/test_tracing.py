@@ -1,5 +1,4 @@
-"""Traces: what a collector is told of runs, what it is never told, and that nobody depends on
-it."""
+"""Traces: what a collector receives of runs, what it never receives, and that nothing needs it."""
 
 from __future__ import annotations
 
