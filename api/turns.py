@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from antiphon.api.dialects.words import Resume
 from antiphon.api.problems import Problem
@@ -39,28 +39,31 @@ class AnyRun(Protocol):
         """Whether an earlier run of its thread had to end first."""
 
 
-class Showing(NamedTuple):
+R = TypeVar("R", bound=AnyRun)
+
+
+class Showing(NamedTuple, Generic[R]):
     """A run, to be shown after a number of its frames."""
 
-    run: AnyRun
+    run: R
     after: float
 
 
-class Turns:
+class Turns(Generic[R]):
     """The runs of one connection."""
 
     def __init__(self) -> None:
-        self.showing: Showing | None = None
+        self.showing: Showing[R] | None = None
         self.begun = False
         """Whether something of the run that is shown was sent, or is about to be."""
-        self._waiting: deque[Showing] = deque()
-        self._last: Showing | None = None
+        self._waiting: deque[Showing[R]] = deque()
+        self._last: Showing[R] | None = None
         """The run of which something was sent last, and up to where."""
         self._stopped: str | None = None
         """The run that the client stopped while it was shown."""
 
     @property
-    def current(self) -> AnyRun | None:
+    def current(self) -> R | None:
         """The run that is shown, or the next one; None if there is none."""
         if self.showing is not None:
             return self.showing.run
@@ -71,7 +74,7 @@ class Turns:
         if len(self._waiting) >= WAITING:
             raise Problem("BUSY", f"{WAITING} messages are waiting already.")
 
-    def add(self, run: AnyRun, after: float) -> bool:
+    def add(self, run: R, after: float) -> bool:
         """Queue a run; return whether the one that is shown has to give way.
 
         What follows an answer comes first, because messages that were sent ahead wait for its end.
@@ -82,7 +85,7 @@ class Turns:
         self._waiting.appendleft(Showing(run, after))
         return self.showing is not None and not self.begun
 
-    def begin(self) -> Showing | None:
+    def begin(self) -> Showing[R] | None:
         """Return what is to be shown next, which is shown from now on; None if nothing waits."""
         self.begun = False
         self.showing = self._waiting.popleft() if self._waiting else None
@@ -125,7 +128,7 @@ class Turns:
             run = self._last.run
         return run.id if run is not None else None
 
-    def cancelled(self, run_id: str) -> Showing | None:
+    def cancelled(self, run_id: str) -> Showing[R] | None:
         """Note that the client stopped a run; return it if it is to be shown on.
 
         The end is shown also if all that was shown of it ended with a question.

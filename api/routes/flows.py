@@ -13,8 +13,8 @@ from litestar.params import FromPath, FromQuery
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
+from antiphon.api.routes.commands import Adapt
 from antiphon.api.routes.headers import IdempotencyKey
-from antiphon.api.routes.socket import Adapt
 from antiphon.api.services import Services, idempotency_key
 from antiphon.data.errors import NotFound
 from antiphon.data.ids import new_id, same_id

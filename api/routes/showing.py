@@ -67,11 +67,11 @@ class Shows:
         fail: Callable[[Exception], Awaitable[None]],
         leave: Callable[[], Awaitable[None]],
     ) -> None:
-        self.turns = Turns()
+        self.turns: Turns[Run] = Turns()
+        self.send = send
         self._services = services
         self._dialect = dialect
         self._place = place
-        self._send = send
         self._fail = fail
         self._leave = leave
         self._more = asyncio.Event()
@@ -123,7 +123,7 @@ class Shows:
                 self.turns.end(gave_way=gave_way)
             self._more.clear()
 
-    async def _show_alone(self, run: Any, cursor: Cursor) -> bool:
+    async def _show_alone(self, run: Run, cursor: Cursor) -> bool:
         """Show a run to its end; return False if it gave way to another one."""
         self._shown = asyncio.create_task(self._show(run, cursor))
         try:
@@ -151,7 +151,7 @@ class Shows:
     async def _send_all(self, run: Run, frames: list[Frame]) -> None:
         for frame in frames:
             self.turns.begun = True
-            await self._send(frame.data)
+            await self.send(frame.data)
             self.turns.sent(frame.seq)
             self._place.note(run, frame.seq)
 
@@ -160,7 +160,7 @@ class Shows:
         engine = self._services.engine
         async for batch in thread_frames(engine, thread_id, self._dialect, cursor, tick):
             for _, frame in batch or ():
-                await self._send(frame.data)
+                await self.send(frame.data)
         await self._leave_if_draining()
 
     async def _leave_if_draining(self) -> None:

@@ -1,4 +1,4 @@
-"""Carries out WebSocket conversations: reads frames, logs in, obeys commands, and sends.
+"""Carries out WebSocket conversations: reads frames, logs in, passes commands on, and sends.
 
 What is to be done is decided in `connection.py` and `turns.py`, without a socket. The reader never
 stops reading, so pings are answered, and a client that leaves is noticed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -18,22 +18,19 @@ from litestar.exceptions import WebSocketDisconnect
 
 from antiphon.api.connection import Action, Close, Conversation, Perform, Send, Then, Verify
 from antiphon.api.dialects.base import Dialect, encoded
-from antiphon.api.dialects.words import AnswerQuestion, Ask, Cancel, Resume
 from antiphon.api.principal import Principal
 from antiphon.api.problems import Problem
+from antiphon.api.routes.commands import Adapt, Commands
 from antiphon.api.routes.showing import Delivery, Shows
 from antiphon.api.services import TICK_SECONDS, Services, as_problem
-from antiphon.api.streams import check_cursor, cursor_at
 from antiphon.api.turns import coming_back
 from antiphon.data.errors import AntiphonError
-from antiphon.orchestrator.request import Request
 
 audit = logging.getLogger("antiphon.audit")
 
 SUBPROTOCOL = "chat.v1"
 BEARER = "bearer."
 RESTART = 1012
-Adapt = Callable[[Request, Principal], Awaitable[Request]]
 
 
 async def converse(
@@ -75,14 +72,12 @@ class _Talk:
         adapt: Adapt | None,
     ) -> None:
         self._socket = socket
-        self._dialect = dialect
         self._services = services
-        self._connection_id = connection_id
-        self._adapt = adapt
         names_itself = not services.authenticator.required
         self._conversation = Conversation(dialect, connection_id, names_itself=names_itself)
         self._place = Delivery(services, dialect, connection_id)
         self._shows = Shows(services, dialect, self._place, self._send, self.fail, self._restart)
+        self._commands = Commands(services, dialect, connection_id, self._shows, adapt)
         self._sending = asyncio.Lock()
         self._closed = False
         self._count_frame = services.limits.frames()
@@ -141,6 +136,13 @@ class _Talk:
                 case Perform():
                     await self._perform(action)
 
+    async def _perform(self, action: Perform) -> None:
+        self._place.user = action.principal.id
+        try:
+            await self._commands.perform(action.command, action.principal)
+        except AntiphonError as error:
+            await self._act(self._conversation.problem(as_problem(error), self._now()))
+
     async def _send(self, frame: msgspec.Struct | str) -> None:
         """Send a frame, once there is room for it.
 
@@ -168,27 +170,26 @@ class _Talk:
         query = self._socket.query_params
         token = _token(self._socket, offered)
         if query.get("ticket"):
-            await self._redeem(query["ticket"])
+            await self._admit(self._services.redeem_ticket(query["ticket"]), asked=False)
         elif token is not None or not self._services.authenticator.required:
             await self._verify(token, asked=False)
         elif query.get("token") == "":
             await self._verify("", asked=False)
 
     async def _verify(self, token: str | None, *, asked: bool) -> None:
-        try:
-            principal = await self._services.authenticator.principal(token)
-        except Problem as problem:
-            await self._refuse(problem)
-        else:
-            await self._let_in(principal, asked=asked, silently=token is None)
+        check = self._services.authenticator.principal(token)
+        await self._admit(check, asked=asked, silently=token is None)
 
-    async def _redeem(self, ticket: str) -> None:
+    async def _admit(
+        self, check: Awaitable[Principal], *, asked: bool, silently: bool = False
+    ) -> None:
+        """Let in the client that `check` returns, or report the `Problem` that it raises."""
         try:
-            principal = await self._services.redeem_ticket(ticket)
+            principal = await check
         except Problem as problem:
             await self._refuse(problem)
         else:
-            await self._let_in(principal, asked=False)
+            await self._let_in(principal, asked=asked, silently=silently)
 
     async def _refuse(self, problem: Problem) -> None:
         client = self._socket.client.host if self._socket.client else None
@@ -197,7 +198,7 @@ class _Talk:
         self._services.metrics.refusals.labels(problem.code).inc()
         await self._act(self._conversation.refused(problem, self._now()))
 
-    async def _let_in(self, principal: Principal, *, asked: bool, silently: bool = False) -> None:
+    async def _let_in(self, principal: Principal, *, asked: bool, silently: bool) -> None:
         """Welcome a client. A renewal only moves the end of its login."""
         first = self._conversation.principal is None
         if first:
@@ -228,69 +229,6 @@ class _Talk:
             except Problem as problem:
                 await self._act(self._conversation.expired(problem, self._now()))
                 return
-
-    # -- commands ----------------------------------------------------------------------------------
-
-    async def _perform(self, action: Perform) -> None:
-        command, user = action.command, action.principal.id
-        self._place.user = user
-        engine = self._services.engine
-        try:
-            match command:
-                case Ask():
-                    await self._ask(command.request, action.principal)
-                case Resume():
-                    await self._resume(command, user)
-                case Cancel():
-                    await self._cancel(command.run_id, user)
-                case AnswerQuestion(run_id=run_id, answer=answer, id=question):
-                    run = await engine.answer(run_id, answer, user, question=question)
-                    self._shows.follow(run, run.answered)
-        except AntiphonError as error:
-            await self._act(self._conversation.problem(as_problem(error), self._now()))
-
-    async def _ask(self, request: Request, principal: Principal) -> None:
-        self._shows.turns.check_room()
-        if self._connection_id and request.thread_id is None and request.thread_name is None:
-            name = f"connection:{self._connection_id}"
-            request = msgspec.structs.replace(request, thread_name=name)
-        if self._adapt is not None:
-            request = await self._adapt(request, principal)
-        run = await self._services.start(request, principal)
-        self._shows.follow(run, run.answered)
-
-    async def _resume(self, command: Resume, user: str) -> None:
-        engine = self._services.engine
-        run = None
-        if command.thread_id is not None:
-            thread_id = (await engine.thread(command.thread_id, user)).id
-        elif command.run_id is not None:
-            run = await engine.run(command.run_id, user)
-            thread_id = run.thread_id
-        else:
-            raise Problem("BAD_REQUEST", "resume takes run_id.")
-        cursor = cursor_at(command.after)
-        self._services.metrics.resumes.labels("websocket").inc()
-        try:
-            await check_cursor(engine, thread_id, cursor, user)
-        except Problem:
-            last = (await engine.thread(thread_id, user)).last_seq
-            await self._send(self._dialect.reset(1, last, self._now()))
-            return
-        if run is not None:
-            self._shows.follow(run, command.after)
-        else:
-            self._shows.follow_thread(thread_id, cursor)
-
-    async def _cancel(self, run_id: str | None, user: str) -> None:
-        """Stop a run: the one that is named, or the one that is shown."""
-        run_id = run_id or self._shows.turns.to_cancel()
-        if run_id is None:
-            return
-        await self._services.engine.cancel(run_id, user)
-        showing: Any = self._shows.turns.cancelled(run_id)
-        if showing is not None:
-            self._shows.follow(showing.run, showing.after)
 
 
 def _selected(offered: list[str]) -> str | None:

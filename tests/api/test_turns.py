@@ -23,13 +23,13 @@ A, B, C = Run("a"), Run("b"), Run("c")
 ANSWER = Run("a", answered=7)
 
 
-def shown(turns: Turns) -> str | None:
+def shown(turns: Turns[Run]) -> str | None:
     showing = turns.begin()
     return None if showing is None else showing.run.id
 
 
 def test_runs_are_shown_in_the_order_of_their_messages() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     for run in (A, B, C):
         assert not turns.add(run, 0)
     for run in (A, B, C):
@@ -39,14 +39,14 @@ def test_runs_are_shown_in_the_order_of_their_messages() -> None:
 
 
 def test_what_follows_an_answer_comes_first() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     turns.add(B, 0)
     assert not turns.add(ANSWER, 7), "nothing is shown that had to give way"
     assert (shown(turns), turns.showing) == ("a", Showing(ANSWER, 7))
 
 
 def test_a_run_of_which_nothing_was_sent_gives_way_to_an_answer() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     turns.add(B, 0)
     turns.add(C, 0)
     assert shown(turns) == "b"
@@ -60,7 +60,7 @@ def test_a_run_of_which_nothing_was_sent_gives_way_to_an_answer() -> None:
 
 
 def test_a_run_that_has_begun_is_shown_to_its_end() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     turns.add(B, 0)
     turns.begin()
     turns.begun = True
@@ -79,7 +79,7 @@ def test_a_run_that_has_begun_is_shown_to_its_end() -> None:
 def test_an_acceptance_alone_is_held_back_while_another_run_goes_on(
     run: Run, seqs: list[float], waits: bool
 ) -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     assert not turns.must_wait(seqs), "nothing is shown"
     turns.add(run, 0)
     turns.begin()
@@ -89,7 +89,7 @@ def test_an_acceptance_alone_is_held_back_while_another_run_goes_on(
 
 
 def test_a_cancel_is_for_what_is_shown_or_waits_or_was_shown_last() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     assert turns.to_cancel() is None
     turns.add(A, 0)
     assert turns.to_cancel() == "a"
@@ -100,7 +100,7 @@ def test_a_cancel_is_for_what_is_shown_or_waits_or_was_shown_last() -> None:
 
 
 def test_the_end_of_a_stopped_run_is_shown_although_its_question_was_its_last() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     turns.add(A, 0)
     turns.begin()
     turns.sent(12)
@@ -113,7 +113,7 @@ def test_the_end_of_a_stopped_run_is_shown_although_its_question_was_its_last() 
 
 
 def test_there_is_room_for_so_many_messages() -> None:
-    turns = Turns()
+    turns: Turns[Run] = Turns()
     for number in range(WAITING):
         turns.check_room()
         turns.add(Run(str(number)), 0)
@@ -134,7 +134,7 @@ class Showings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.turns = Turns()
+        self.turns: Turns[Run] = Turns()
         self.sent: list[str] = []
         self.ended: list[str] = []
         self.gives_way = False
