@@ -1,7 +1,7 @@
 """A WebSocket conversation as a state machine, without a socket. Pure.
 
-What arrives goes in, what is to be done comes out as actions; whoever has the socket carries them
-out. Times are given from outside, in milliseconds.
+What arrives goes in, what is to be done comes out as actions, which `routes/socket.py` carries out.
+Times come from outside, in milliseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from antiphon.api.principal import Principal
 from antiphon.api.problems import CODES, Problem
 
 POLICY = 1008
-NOBODY = 4404
+NO_AGENT = 4404
 REFUSALS = 3
 """Failed logins after which the connection is closed."""
 
@@ -77,20 +77,20 @@ class Conversation:
         self._connection_id = connection_id
         self._refusals = 0
         self._token: str | None = None
-        """The token that came with a command last."""
-        self._believed = False
-        """Whether it was believed."""
+        """The token that came with the latest command that had one."""
+        self._accepted = False
+        """Whether the latest login was accepted."""
 
     def receive(self, text: str | None, at: int) -> list[Action]:
-        """A frame has arrived; None stands for one that is not text."""
+        """Take a frame that has arrived; None stands for one that is not text."""
         try:
             return self._obey(self._dialect.read(_decoded(text)), at)
         except Problem as problem:
             return self.problem(problem, at)
 
     def then(self, command: Ask | Resume, at: int) -> list[Action]:
-        """Obey a command that came with a login; nothing where that has failed."""
-        return self._obey(command, at) if self._believed else []
+        """Obey a command that came with a login, unless that login failed."""
+        return self._obey(command, at) if self._accepted else []
 
     def _obey(self, command: Command, at: int) -> list[Action]:
         match command:
@@ -105,7 +105,7 @@ class Conversation:
             and command.token is not None
             and self._wants(command.token)
         ):
-            self._token, self._believed = command.token, False
+            self._token, self._accepted = command.token, False
             return [Verify(command.token), Then(msgspec.structs.replace(command, token=None))]
         if self.principal is None:
             raise Problem("AUTH_REQUIRED", "Authentication is required.")
@@ -114,8 +114,9 @@ class Conversation:
         return [Perform(command, self.principal)]
 
     def _wants(self, token: str) -> bool:
-        """Whether a token that came with a command is a login: the first one, or another one where
-        one was needed.
+        """Return whether a token that came with a command is to be checked as a login.
+
+        It is if there was no login yet, or if the token differs from the one that is in use.
         """
         if self.principal is None:
             return True
@@ -132,42 +133,40 @@ class Conversation:
         if self.principal is not None and self.principal.id != principal.id:
             return self.refused(Problem("AUTH_INVALID", "This connection is another user's."), at)
         self.principal = principal
-        self._believed = True
+        self._accepted = True
         if silently and not self._dialect.greets:
             return []
         welcome = self._dialect.welcome(self._connection_id, principal, asked, at)
         return [Send(welcome)] if welcome is not None else []
 
     def silent(self, busy: bool, at: int) -> list[Action]:
-        """Nothing came in time: a login is due, or the client is idle, unless a run is shown."""
+        """End the connection if nothing arrived in time, unless a run is shown (`busy`)."""
         if self.principal is None:
             return self.fatal(Problem("AUTH_TIMEOUT", "There was no login in time."), at)
         return [] if busy else [Close(1000)]
 
     def expired(self, problem: Problem, at: int) -> list[Action]:
-        """The login is not valid any more, and nobody renewed it."""
+        """End the connection because its login has expired or was revoked, and was not renewed."""
         return [Send(self._dialect.refused(problem, at)), Close(4401)]
 
     def refused(self, problem: Problem, at: int) -> list[Action]:
-        """A login failed. What was valid before stays valid.
+        """Report a login that failed; the third one closes. An earlier login stays valid.
 
-        One that could not be checked is no failure of the client's.
+        A login that could not be checked does not count as a failure.
         """
         if problem.code == "UNAVAILABLE":
             return self.problem(problem, at)
         self._refusals += 1
-        told: list[Action] = [Send(self._dialect.refused(problem, at))]
-        return [*told, Close(4401)] if self._refusals >= REFUSALS else told
+        report = Send(self._dialect.refused(problem, at))
+        return [report, Close(4401)] if self._refusals >= REFUSALS else [report]
 
     def problem(self, problem: Problem, at: int) -> list[Action]:
-        """Tell the client about an error of one frame; the conversation goes on, unless there is
-        nobody to talk to.
-        """
-        told: list[Action] = [Send(self._dialect.problem(problem, at))]
-        return [*told, Close(NOBODY)] if problem.code == "AGENT_NOT_FOUND" else told
+        """Report an error of one frame. The conversation goes on unless there is no agent."""
+        report = Send(self._dialect.problem(problem, at))
+        return [report, Close(NO_AGENT)] if problem.code == "AGENT_NOT_FOUND" else [report]
 
     def fatal(self, problem: Problem, at: int) -> list[Action]:
-        """Tell the client about an error of the connection, and close."""
+        """Report an error of the connection, and close it."""
         return [
             Send(self._dialect.problem(problem, at)),
             Close(CODES[problem.code].close or POLICY),

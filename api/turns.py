@@ -1,7 +1,7 @@
 """Which run a WebSocket shows, and which come after it: turns, without a socket. Pure.
 
-Clients of a serial vocabulary cannot tell the frames of two runs apart, so their runs are shown one
-after the other. Others are shown side by side; `Turns` then only says which run a `cancel` is for.
+Clients of a serial vocabulary cannot distinguish the frames of two runs, so their runs are shown
+one after the other. With other vocabularies runs are shown side by side, and nothing takes turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SEQ = re.compile(r"\d{1,15}(\.\d{1,2})?", re.ASCII)
 
 
 class AnyRun(Protocol):
-    """What turns depend on: `antiphon.orchestrator.engine.run.Run`."""
+    """What turns need of a run: see `antiphon.orchestrator.engine.run.Run`."""
 
     @property
     def id(self) -> str:
@@ -55,10 +55,10 @@ class Turns(Generic[R]):
     def __init__(self) -> None:
         self.showing: Showing[R] | None = None
         self.begun = False
-        """Whether something of the run that is shown was sent, or is about to be."""
+        """Whether a frame of the run that is shown was sent, or is about to be."""
         self._waiting: deque[Showing[R]] = deque()
         self._last: Showing[R] | None = None
-        """The run of which something was sent last, and up to where."""
+        """The run whose frame was sent last, and the number of that frame."""
         self._stopped: str | None = None
         """The run that the client stopped while it was shown."""
 
@@ -77,7 +77,8 @@ class Turns(Generic[R]):
     def add(self, run: R, after: float) -> bool:
         """Queue a run; return whether the one that is shown has to give way.
 
-        What follows an answer comes first, because messages that were sent ahead wait for its end.
+        A run that goes on after an answer comes first: the messages that are queued already wait
+        for its end.
         """
         if not run.answered:
             self._waiting.append(Showing(run, after))
@@ -86,20 +87,21 @@ class Turns(Generic[R]):
         return self.showing is not None and not self.begun
 
     def begin(self) -> Showing[R] | None:
-        """Return what is to be shown next, which is shown from now on; None if nothing waits."""
+        """Return the next run, which is shown from now on; None if nothing waits."""
         self.begun = False
         self.showing = self._waiting.popleft() if self._waiting else None
         return self.showing
 
     def sent(self, seq: float) -> None:
-        """Note that the run that is shown was sent up to here."""
+        """Note that the run that is shown was sent up to this number."""
         if self.showing is not None:
             self._last = Showing(self.showing.run, seq)
 
     def end(self, *, gave_way: bool = False) -> None:
         """Note that the run that is shown has come to its end, or gave way to the next one.
 
-        A run that was stopped is shown on: its end may come after a question that was its last.
+        A run that the client stopped is shown again from where it was: its terminal event may come
+        after the question that seemed to be its end.
         """
         shown, self.showing = self.showing, None
         stopped, self._stopped = self._stopped, None
@@ -113,8 +115,8 @@ class Turns(Generic[R]):
     def must_wait(self, seqs: Iterable[float]) -> bool:
         """Return whether frames of the run that is shown are to be held back.
 
-        They are if nothing of it has happened but its acceptance, while an earlier run of its
-        thread goes on: that one may still ask something, whose answer's frames come first.
+        They are if the run was only accepted while an earlier run of its thread goes on: that one
+        may still ask a question, and the frames that follow the answer come first.
         """
         if self.showing is None or self.begun or not self.showing.run.queued:
             return False
@@ -122,16 +124,16 @@ class Turns(Generic[R]):
         return all(seq <= accepted for seq in seqs)
 
     def to_cancel(self) -> str | None:
-        """Return the run that a `cancel` without a name is for; it may be one that waits."""
+        """Return the id of the run that a `cancel` without one is for; it may be one that waits."""
         run = self.current
         if run is None and self._last is not None:
             run = self._last.run
         return run.id if run is not None else None
 
     def cancelled(self, run_id: str) -> Showing[R] | None:
-        """Note that the client stopped a run; return it if it is to be shown on.
+        """Note that the client stopped a run; return it if it has to be queued again.
 
-        The end is shown also if all that was shown of it ended with a question.
+        That is so if it was shown up to a question and then left: its terminal event is still due.
         """
         current = self.current
         if current is not None and current.id == run_id:
@@ -142,12 +144,11 @@ class Turns(Generic[R]):
 
 
 def coming_back(run_id: str, sent: float, last_seq: str) -> Resume:
-    """Return where a connection goes on whose predecessor of the same id broke off.
+    """Return where a connection goes on if an earlier one with the same id broke off.
 
-    After `last_seq`, if the client says it in the address, else after what was sent to it. After a
-    crash that is known of runs that were shown to their end only; any other is shown from its
-    beginning, since a client that cannot say what it has is better shown it twice than left
-    waiting.
+    It goes on after `last_seq` of the address, or else after `sent`, the last frame that was sent.
+    A crash loses `sent` of runs that were not shown to their end; those are shown from their
+    beginning, because a client that cannot name its place had better see them twice than wait.
     """
     after = float(last_seq) if _SEQ.fullmatch(last_seq) else sent
     return Resume(run_id=run_id, after=after)

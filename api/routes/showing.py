@@ -1,7 +1,6 @@
-"""Sends the frames of runs to one WebSocket, as far as their events have come. Reads the log, and
-nothing else.
+"""Sends the frames of runs and threads to one WebSocket, as their events are committed.
 
-No frame is queued anywhere, because the log is the queue.
+It follows the log, and keeps no queue of frames: the log is the queue.
 """
 
 from __future__ import annotations
@@ -27,36 +26,40 @@ Send = Callable[[msgspec.Struct | str], Awaitable[None]]
 
 
 class Delivery:
-    """How far a connection has been sent a run, for one that comes back with the same id."""
+    """Keeps how far a run was sent on a connection, for a later one with the same id."""
 
     def __init__(self, services: Services, dialect: Dialect, connection_id: str) -> None:
         self._services = services
         self._names = (dialect.name, connection_id)
         self.user: str | None = None
-        """Whose connection it is, once that is known."""
+        """The id of the user; None before the login."""
 
     @property
     def key(self) -> tuple[str, str, str] | None:
-        """User, vocabulary, connection; None if the client gave the connection no id."""
+        """Return `(user, dialect, connection)`; None before the login or without an id."""
         return (self.user, *self._names) if self.user is not None and self._names[1] else None
 
     async def known(self) -> tuple[str, float] | None:
-        """Return the run that was sent last, and up to where; None if nothing is known."""
+        """Return the id of the run that was sent last and its last number, or None."""
         return await self._services.position(self.key) if self.key else None
 
     def note(self, run: Run, seq: float) -> None:
-        """Note that a run was sent up to here."""
+        """Note that a run was sent up to this number."""
         if self.key:
             self._services.remember(self.key, run.id, seq)
 
     async def store(self) -> None:
-        """Keep what was noted, whatever process the client meets next."""
+        """Store what was noted, for a client that reconnects to another process."""
         if self.key:
             await self._services.store_position(self.key)
 
 
 class Shows:
-    """The runs and threads that one connection follows. A failure is reported to `fail`."""
+    """The runs and threads that one connection follows.
+
+    Frames go to `send`, failures to `fail`. `leave` is called after a stream that the server has
+    ended because it stops.
+    """
 
     def __init__(
         self,
@@ -88,13 +91,13 @@ class Shows:
         await self._place.store()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something beside the conversation until the client is gone."""
+        """Run `work` as a task of its own, which ends with the connection."""
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def follow(self, run: Run, after: float) -> None:
-        """Show a run; on a serial connection in its turn."""
+        """Show a run after a number of its frames; with a serial dialect when its turn comes."""
         if not self._dialect.serial:
             self.spawn(partial(self._show, run, cursor_at(after)))
             return

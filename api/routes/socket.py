@@ -43,8 +43,8 @@ async def converse(
 ) -> None:
     """Serve one WebSocket from its acceptance to its end.
 
-    `adapt` completes messages by what the route knows. A connection on which nothing happens for
-    `idle_seconds` is closed.
+    `adapt` adds what the route knows to each message. A connection on which nothing happens for
+    `idle_seconds` is closed; None or 0 is never.
     """
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocols=_selected(offered))
@@ -115,7 +115,7 @@ class _Talk:
         await self._shows.end()
 
     async def _receive(self) -> str | None:
-        """Return the next text; None for a binary frame, which Litestar's reading makes empty."""
+        """Return the next text; None for a binary frame, which Litestar would read as empty."""
         event = await self._socket.receive()
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(detail="gone", code=event.get("code", 1005))
@@ -144,9 +144,9 @@ class _Talk:
             await self._act(self._conversation.problem(as_problem(error), self._now()))
 
     async def _send(self, frame: msgspec.Struct | str) -> None:
-        """Send a frame, once there is room for it.
+        """Send a frame as soon as there is room for it.
 
-        The protocol ends the connection of a reader that makes none.
+        `PatientSocket` ends the connection if the client reads nothing for too long.
         """
         async with self._sending:
             await self._socket.send_data(encoded(frame).decode())
@@ -157,7 +157,7 @@ class _Talk:
             await self._socket.close(code=code)
 
     async def _restart(self) -> None:
-        """Send the client to another process."""
+        """Close the connection because the server stops; the client may connect again."""
         await self._close(RESTART)
 
     def _now(self) -> int:
@@ -199,7 +199,7 @@ class _Talk:
         await self._act(self._conversation.refused(problem, self._now()))
 
     async def _let_in(self, principal: Principal, *, asked: bool, silently: bool) -> None:
-        """Welcome a client. A renewal only moves the end of its login."""
+        """Welcome a client; if it is logged in already, only renew its login."""
         first = self._conversation.principal is None
         if first:
             self._services.limits.check_connections(principal.id)
@@ -219,7 +219,7 @@ class _Talk:
             await self._perform(Perform(coming_back(*known, last_seq), principal))
 
     async def _watch_login(self) -> None:
-        """Close the connection when its login is not valid any more; the runs go on."""
+        """Close the connection as soon as its login is no longer valid; the runs go on."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             principal = self._conversation.principal
@@ -232,10 +232,10 @@ class _Talk:
 
 
 def _selected(offered: list[str]) -> str | None:
-    """Return the subprotocol of the answer.
+    """Return the subprotocol to select, or None.
 
-    A browser gives up if it offered some and none is selected, so a token that was offered alone
-    goes back to its sender: nothing else would let it connect.
+    A browser fails the connection if it offered subprotocols and none is selected. So a client that
+    offers only its token has it selected.
     """
     if SUBPROTOCOL in offered:
         return SUBPROTOCOL
@@ -243,7 +243,7 @@ def _selected(offered: list[str]) -> str | None:
 
 
 def _bearer(offered: list[str]) -> str | None:
-    """Return the subprotocol that holds a token."""
+    """Return the first subprotocol that holds a token, or None."""
     bearers = [name for name in offered if name.startswith(BEARER)]
     return bearers[0] if bearers else None
 
