@@ -1,4 +1,4 @@
-"""A WebSocket conversation without a socket: what comes in, what is to be done."""
+"""A WebSocket conversation without a socket: what arrives, and what is to be done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from antiphon.api.connection import REFUSALS, Close, Conversation, Perform, Send, Then, Verify
+from antiphon.api.connection import (
+    REFUSALS,
+    Action,
+    Close,
+    Conversation,
+    Perform,
+    Send,
+    Then,
+    Verify,
+)
 from antiphon.api.dialects import DIALECTS
 from antiphon.api.dialects.base import Dialect
 from antiphon.api.principal import Principal
@@ -33,19 +42,18 @@ def talk(dialect: Dialect) -> Conversation:
     return Conversation(dialect, "c-1")
 
 
-def said(frame: Any) -> str:
+def encoded(frame: Any) -> str:
     return msgspec.json.encode(frame).decode()
 
 
 def code(action: Any) -> str:
     assert isinstance(action, Send)
-    frame = json.loads(said(action.frame))
-    found: str = frame.get("data", frame)["code"]
-    return found
+    frame = json.loads(encoded(action.frame))
+    return str(frame.get("data", frame)["code"])
 
 
 def test_a_login_is_to_be_verified(talk: Conversation) -> None:
-    assert talk.receive(said({"type": "auth", "token": "t"}), AT) == [Verify("t")]
+    assert talk.receive(encoded({"type": "auth", "token": "t"}), AT) == [Verify("t")]
 
 
 @pytest.mark.parametrize(
@@ -53,19 +61,19 @@ def test_a_login_is_to_be_verified(talk: Conversation) -> None:
     [{"type": "message", "message": "hi"}, {"type": "cancel"}, {"type": "resume", "run_id": "r"}],
 )
 def test_nothing_is_done_before_the_login(talk: Conversation, frame: dict[str, Any]) -> None:
-    (told,) = talk.receive(said(frame), AT)
-    assert code(told) == "AUTH_REQUIRED"
+    (report,) = talk.receive(encoded(frame), AT)
+    assert code(report) == "AUTH_REQUIRED"
 
 
 def test_a_ping_is_answered_before_the_login(talk: Conversation) -> None:
-    (told,) = talk.receive(said({"type": "ping"}), AT)
-    assert isinstance(told, Send)
-    assert "pong" in said(told.frame)
+    (report,) = talk.receive(encoded({"type": "ping"}), AT)
+    assert isinstance(report, Send)
+    assert "pong" in encoded(report.frame)
 
 
 def test_what_a_client_asks_for_is_done_in_its_name(talk: Conversation) -> None:
     talk.authenticated(ADA, AT, asked=True)
-    (action,) = talk.receive(said({"type": "message", "message": "hi"}), AT)
+    (action,) = talk.receive(encoded({"type": "message", "message": "hi"}), AT)
     assert isinstance(action, Perform)
     assert action.principal == ADA
 
@@ -90,7 +98,7 @@ def test_a_connection_stays_its_users(talk: Conversation) -> None:
 
 FLOWS = DIALECTS["flows"]
 LOGGED_IN = Principal(id="ada", expires_at=AT + 1000)
-FIRST = said({"message": "hi", "token": "t"})
+FIRST = encoded({"message": "hi", "token": "t"})
 
 
 def test_a_message_may_bring_its_login() -> None:
@@ -102,7 +110,7 @@ def test_a_message_may_bring_its_login() -> None:
     (action,) = talk.then(then.command, AT)
     assert isinstance(action, Perform)
     assert action.principal == LOGGED_IN
-    assert [type(one) for one in talk.receive(FIRST, AT)] == [Perform], "it is known by now"
+    assert [type(action) for action in talk.receive(FIRST, AT)] == [Perform], "it is known by now"
 
 
 def test_a_message_whose_login_failed_is_not_obeyed() -> None:
@@ -119,7 +127,7 @@ def test_a_later_message_may_renew_the_login_but_not_change_the_user() -> None:
     talk.receive(FIRST, AT)
     talk.authenticated(LOGGED_IN, AT, asked=True)
     for user, obeyed in (("ada", True), ("bob", False)):
-        verify, then = talk.receive(said({"message": "hi", "token": user}), AT)
+        verify, then = talk.receive(encoded({"message": "hi", "token": user}), AT)
         assert verify == Verify(user)
         assert isinstance(then, Then)
         talk.authenticated(Principal(id=user, expires_at=AT + 2000), AT, asked=True)
@@ -127,14 +135,55 @@ def test_a_later_message_may_renew_the_login_but_not_change_the_user() -> None:
         assert talk.principal == Principal(id="ada", expires_at=AT + 2000)
 
 
-def test_where_nobody_has_to_log_in_a_token_says_nothing() -> None:
+def test_a_token_is_ignored_if_nobody_has_to_log_in() -> None:
     talk = Conversation(FLOWS, "")
     talk.authenticated(ADA, AT, asked=False)
-    assert [type(one) for one in talk.receive(FIRST, AT)] == [Perform]
+    assert [type(action) for action in talk.receive(FIRST, AT)] == [Perform]
 
 
 def test_a_login_that_ran_out_closes(talk: Conversation) -> None:
     assert talk.expired(INVALID, AT)[-1] == Close(4401)
+
+
+def test_a_login_that_could_not_be_checked_is_not_counted(talk: Conversation) -> None:
+    for _ in range(REFUSALS):
+        (report,) = talk.refused(Problem("UNAVAILABLE", "Not now."), AT)
+        assert code(report) == "UNAVAILABLE"
+    for _ in range(REFUSALS - 1):
+        assert Close(4401) not in talk.refused(INVALID, AT)
+
+
+def test_a_client_that_sent_no_token_is_greeted_if_its_vocabulary_says_so(
+    dialect: Dialect, talk: Conversation
+) -> None:
+    greeted = dialect.greets and dialect.welcome("c-1", ADA, False, AT) is not None
+    assert bool(talk.authenticated(ADA, AT, asked=False, silently=True)) == greeted
+    assert talk.principal == ADA
+
+
+def test_a_connection_without_a_login_in_time_is_closed(talk: Conversation) -> None:
+    report, closing = talk.silent(False, AT)
+    assert code(report) == "AUTH_TIMEOUT"
+    assert isinstance(closing, Close)
+
+
+@pytest.mark.parametrize(("busy", "actions"), [(False, [Close(1000)]), (True, [])])
+def test_an_idle_connection_is_closed_unless_a_run_is_shown(
+    talk: Conversation, busy: bool, actions: list[Action]
+) -> None:
+    talk.authenticated(ADA, AT, asked=True)
+    assert talk.silent(busy, AT) == actions
+
+
+@pytest.mark.parametrize(("names_itself", "user"), [(True, "bob"), (False, "ada")])
+def test_a_client_names_itself_only_if_nobody_has_to_log_in(names_itself: bool, user: str) -> None:
+    talk = Conversation(FLOWS, names_itself=names_itself)
+    talk.authenticated(ADA, AT, asked=False)
+    (action,) = talk.receive(encoded({"message": "hi", "user_id": "bob"}), AT)
+    assert isinstance(action, Perform)
+    assert action.principal.id == user
+    assert talk.principal is not None
+    assert talk.principal.id == user
 
 
 DEEP = '{"type":' + "[" * 100_000 + "]" * 100_000 + "}"
@@ -169,8 +218,8 @@ def test_a_bad_frame_is_told_and_the_connection_stays(
     talk: Conversation, text: str | None, expected: str
 ) -> None:
     talk.authenticated(ADA, AT, asked=False)
-    (told,) = talk.receive(text, AT)
-    assert code(told) == expected
+    (report,) = talk.receive(text, AT)
+    assert code(report) == expected
 
 
 @pytest.mark.parametrize("depth", range(900, 1000, 10))
@@ -186,8 +235,8 @@ def test_no_text_breaks_a_conversation(text: str) -> None:
 
 @pytest.mark.parametrize("name", CODES)
 def test_a_problem_of_a_frame_leaves_the_connection_open(talk: Conversation, name: str) -> None:
-    told, *closing = talk.problem(Problem(name, "Why."), AT)
-    assert code(told) == name
+    report, *closing = talk.problem(Problem(name, "Why."), AT)
+    assert code(report) == name
     assert closing == ([Close(4404)] if name == "AGENT_NOT_FOUND" else [])
 
 
@@ -195,13 +244,13 @@ def test_a_problem_of_a_frame_leaves_the_connection_open(talk: Conversation, nam
 def test_a_problem_of_the_connection_closes_it_with_its_own_code(
     talk: Conversation, name: str
 ) -> None:
-    told, closing = talk.fatal(Problem(name, "Why."), AT)
-    assert code(told) == name
+    report, closing = talk.fatal(Problem(name, "Why."), AT)
+    assert code(report) == name
     assert closing == Close(CODES[name].close or 1008)
 
 
 class Talking(RuleBasedStateMachine):
-    """Whatever a client does, in any order: nothing is performed without a login, and only in the first user's name."""
+    """Whatever a client does, in any order: commands need a login, and stay the first user's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,7 +276,7 @@ class Talking(RuleBasedStateMachine):
         )
     )
     def speak(self, frame: dict[str, Any]) -> None:
-        actions = self.talk.receive(said(frame), AT)
+        actions = self.talk.receive(encoded(frame), AT)
         self.note(actions)
         performed = [action.principal for action in actions if isinstance(action, Perform)]
         assert performed == ([self.user] if self.user and frame["type"] != "nonsense" else [])

@@ -53,8 +53,8 @@ def test_a_run_of_which_nothing_was_sent_gives_way_to_an_answer() -> None:
     assert turns.add(ANSWER, 7)
     turns.end(gave_way=True)
     order = []
-    while (one := shown(turns)) is not None:
-        order.append(one)
+    while (run_id := shown(turns)) is not None:
+        order.append(run_id)
         turns.end()
     assert order == ["a", "b", "c"]
 
