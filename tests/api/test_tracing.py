@@ -149,7 +149,8 @@ def test_both_attempts_of_a_run_that_was_killed_share_one_trace(
     with server_process(tmp_path, to(collector, teller)) as server:
         with httpx.Client(base_url=server.url, timeout=DEADLINE, trust_env=False) as client:
             run_id = client.post(RUNS, json={"message": question}).json()["run_id"]
-            teller.wait_tokens(question, 1)
+            with client.stream("GET", f"{RUNS}/{run_id}/events") as events:
+                next(line for line in events.iter_lines() if line == "event: agent_chunk")
             collector.wait_for("agent classifier")
             server.kill()
             gate.set()
