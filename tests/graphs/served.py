@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Heard:
     author: str = ""
     asked: str = ""
     requests: int = 0
+    took_back: bool = False
+    """Whether the run of a turn in the flow vocabulary took back what was shown."""
 
     def of_type(self, *types: str) -> list[Event]:
         """Return the events of these types."""
@@ -104,7 +107,7 @@ def wrong(turn: Turn, heard: Heard) -> list[str]:
     return [one for one in found if one]
 
 
-def wrong_in_flows(turn: Turn, heard: Heard, streams_all: bool) -> list[str]:
+def wrong_in_flows(turn: Turn, heard: Heard) -> list[str]:
     """Return what is wrong with a turn in the flow vocabulary.
 
     It cannot take back what it has shown: only if nothing was taken back, the chunks add up to the
@@ -120,7 +123,7 @@ def wrong_in_flows(turn: Turn, heard: Heard, streams_all: bool) -> list[str]:
     elif not turn.is_answered_by(heard.text):
         found.append(_differs("answer", turn.answer, heard.text))
     found.append(_differs("stored", heard.text, heard.stored))
-    if streams_all:
+    if not heard.took_back:
         found.append(_differs("chunks", heard.text, heard.shown))
     seen = {event["data"]["element_name"] for event in heard.of_type("element_started")}
     if turn.agents:
@@ -236,7 +239,11 @@ class FlowTalk:
         heard.text = heard.of_type("final_output")[-1]["data"]["text_output"]
         heard.asked = heard.text if "interrupt" in last["data"] else ""
         heard.shown = "".join(one["data"]["content"] for one in heard.of_type("llm_chunk"))
-        run = (await self._client.get(f"/api/v1/runs/{last['data']['flow_id']}")).json()
+        path = f"/api/v1/runs/{last['data']['flow_id']}"
+        run = (await self._client.get(path)).json()
+        types = re.findall(r"^event: (\w+)", (await self._client.get(f"{path}/events")).text, re.M)
+        answered = [place for place, kind in enumerate(types) if kind == "interrupt_answered"]
+        heard.took_back = "run_attempt" in types[answered[-1] if answered else 0 :]
         await read_stored(self._client, run["thread_id"], heard)
 
 

@@ -161,11 +161,8 @@ def test_a_graph_answers_over_native_sse(name: str, gallery: Gallery) -> None:
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_graph_answers_in_the_flow_vocabulary(name: str, gallery: Gallery) -> None:
     turns = [turn for turn in gallery.entries[name].example.turns if not turn.request]
-    heard = zip(turns, gallery.flows[name], gallery.native[name], strict=False)
-    problems = _report(
-        wrong_in_flows(turn, flow, not native.of_type("run_attempt"))
-        for turn, flow, native in heard
-    )
+    heard = zip(turns, gallery.flows[name], strict=True)
+    problems = _report(wrong_in_flows(turn, flow) for turn, flow in heard)
     assert not problems, problems
 
 

@@ -3,10 +3,9 @@ every log."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import fields
 from pathlib import Path
@@ -15,11 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 from hypothesis import HealthCheck, settings
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import Pregel
-from pydantic import PrivateAttr
 
 from antiphon import Engine, Run, open_engine
 from antiphon.data import transactions
@@ -57,6 +53,7 @@ from antiphon.orchestrator.recording.writer import RunWriter
 from antiphon.orchestrator.request import LOCAL_USER, PUBLIC, Request, User
 from antiphon.orchestrator.team import prompts
 from antiphon.orchestrator.team.agents import TEAM
+from antiphon.orchestrator.testing import ScriptedModel
 from antiphon.rag.types import Chunk, ScoredChunk
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike, Script, by_agent
 
@@ -64,68 +61,6 @@ UNHURRIED = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 """For properties: a busy machine is no failure, and fixtures may be shared by examples."""
-
-# ------------------------------------------------------------------------------------------------------- models
-
-
-class Scripted(BaseChatModel):
-    """A chat model that answers its n-th call with the n-th turn.
-
-    A turn is a sequence of: texts and message chunks, which are streamed; `tool_call(...)`s; events, which are waited
-    for; exceptions, which are raised; and functions, which are called.
-    """
-
-    turns: Sequence[Sequence[Any]]
-    _turn: int = PrivateAttr(default=0)
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def bind_tools(self, tools: Sequence[Any], **options: Any) -> Any:
-        return self
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> ChatResult:
-        raise NotImplementedError
-
-    async def _astream(
-        self, messages: list[BaseMessage], *args: Any, **options: Any
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        turn, self._turn = self.turns[self._turn], self._turn + 1
-        for item in turn:
-            if isinstance(item, asyncio.Event):
-                await item.wait()
-            elif (chunk := self._said(item)) is not None:
-                yield chunk
-
-    def _stream(
-        self, messages: list[BaseMessage], *args: Any, **options: Any
-    ) -> Iterator[ChatGenerationChunk]:
-        turn, self._turn = self.turns[self._turn], self._turn + 1
-        yield from (chunk for item in turn if (chunk := self._said(item)) is not None)
-
-    def _said(self, item: Any) -> ChatGenerationChunk | None:
-        if isinstance(item, BaseException):
-            raise item
-        if callable(item):
-            item()
-            return None
-        return ChatGenerationChunk(
-            message=AIMessageChunk(content=item) if isinstance(item, str) else item
-        )
-
-
-def tool_call(name: str, call_id: str, **arguments: Any) -> AIMessageChunk:
-    """A piece of a turn that calls a tool."""
-    call = {
-        "name": name,
-        "args": json.dumps(arguments),
-        "id": call_id,
-        "index": 0,
-        "type": "tool_call_chunk",
-    }
-    return AIMessageChunk(content="", tool_call_chunks=[call])  # type: ignore[list-item]
-
 
 # ------------------------------------------------------------------------------------------------------- graphs
 
@@ -161,7 +96,7 @@ def asking(model: BaseChatModel) -> Callable[[Any], Any]:
 
 def saying(*pieces: Any) -> Callable[[Any], Any]:
     """A node whose model says this, each time it is asked."""
-    return asking(Scripted(turns=[pieces] * 9))
+    return asking(ScriptedModel(turns=[pieces] * 9))
 
 
 # ------------------------------------------------------------------------------------------------------ engines

@@ -25,8 +25,8 @@ from antiphon.orchestrator.events import (
     RunCancelled,
     RunComplete,
 )
+from antiphon.orchestrator.testing import ScriptedModel
 from tests.orchestrator.support import (
-    Scripted,
     about_agents,
     chain,
     events_of,
@@ -339,7 +339,7 @@ async def test_a_question_from_deep_inside_reaches_the_human(url: str, inside: s
 
 
 async def test_what_a_node_said_before_it_asked_is_not_shown_twice(url: str) -> None:
-    model = Scripted(turns=[["Let me ask. "]] * 2)
+    model = ScriptedModel(turns=[["Let me ask. "]] * 2)
 
     async def asks(state: MessagesState) -> dict[str, Any]:
         said = await model.ainvoke("x")
@@ -468,7 +468,7 @@ async def test_a_finished_branch_is_not_run_again_when_the_other_was_stopped(url
 
 async def test_an_answer_that_no_message_holds_is_what_was_said(url: str) -> None:
     async def speaks(state: MessagesState) -> dict[str, Any]:
-        await Scripted(turns=[["only ", "said"]]).ainvoke("x")
+        await ScriptedModel(turns=[["only ", "said"]]).ainvoke("x")
         return {}
 
     async with opened(url, chain(speaks=speaks)) as engine:

@@ -27,16 +27,8 @@ from antiphon.orchestrator.events import (
     RunComplete,
     RunError,
 )
-from tests.orchestrator.support import (
-    Scripted,
-    events_of,
-    of_type,
-    opened,
-    reach,
-    side_by_side,
-    spoken,
-    tool_call,
-)
+from antiphon.orchestrator.testing import ScriptedModel, tool_call
+from tests.orchestrator.support import events_of, of_type, opened, reach, side_by_side, spoken
 
 Graph = Pregel[Any, Any, Any, Any]
 
@@ -48,7 +40,7 @@ class Work(MessagesState, total=False):
 def worker(checkpointer: Any) -> Graph:
     """Return a graph of two steps; a model answers in the second one."""
 
-    model = Scripted(turns=[["work ", "done"]] * 9)
+    model = ScriptedModel(turns=[["work ", "done"]] * 9)
 
     def prepare(state: Work) -> Any:
         return {"calls": 1}
@@ -112,7 +104,7 @@ def in_a_tool(way: str, inner: Graph, config: Any) -> Graph:
     chosen: Any = awaiting if way.startswith("a") and way != "asyncio.run" else plainly
     calls = [[tool_call(chosen.name, f"c{number}", topic="x")] for number in range(2)]
     said = ["so: ", "work done"]
-    return create_agent(Scripted(turns=[calls[0], said, calls[1], said]), [chosen])
+    return create_agent(ScriptedModel(turns=[calls[0], said, calls[1], said]), [chosen])
 
 
 @pytest.mark.parametrize("place", [in_a_node, in_a_tool])

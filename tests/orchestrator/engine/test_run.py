@@ -15,7 +15,8 @@ from antiphon import RunFailed
 from antiphon.orchestrator.engine.follow import BATCH_BYTES, BATCH_EVENTS
 from antiphon.orchestrator.errors import NotInterrupted
 from antiphon.orchestrator.events import RunCancelled, RunComplete, RunError, encode
-from tests.orchestrator.support import Scripted, asking, chain, opened, reach_text, saying
+from antiphon.orchestrator.testing import ScriptedModel
+from tests.orchestrator.support import asking, chain, opened, reach_text, saying
 
 GREETS = chain("greets", node=saying("hello ", "there"))
 
@@ -116,7 +117,7 @@ async def test_results_wait_for_nobody(url: str) -> None:
 
 async def test_the_text_of_a_run_that_failed_is_an_error_with_its_last_event(url: str) -> None:
     async with opened(
-        url, chain(node=asking(Scripted(turns=[["half", ValueError("secret")]])))
+        url, chain(node=asking(ScriptedModel(turns=[["half", ValueError("secret")]])))
     ) as engine:
         run = await engine.start("hi")
         with pytest.raises(RunFailed, match=r"^An agent failed\.$") as raised:

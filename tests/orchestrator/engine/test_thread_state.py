@@ -33,16 +33,15 @@ from antiphon.orchestrator.engine.thread_state import unpack
 from antiphon.orchestrator.events import AgentStart, Interrupt, RunComplete, RunError
 from antiphon.orchestrator.graphs.served import serve_graph
 from antiphon.orchestrator.request import HistoryMessage
+from antiphon.orchestrator.testing import ScriptedModel, tool_call
 from tests.orchestrator.support import (
     UNHURRIED,
-    Scripted,
     begin,
     events_of,
     of_type,
     opened,
     reach,
     reach_text,
-    tool_call,
     writing,
 )
 from tests.support.size import trials
@@ -294,7 +293,7 @@ def agent_with_tools() -> Graph:
     for number in range(9):
         turns.append([tool_call("look_up", f"c{number}", what=str(number))])
         turns.append([f"answer {number}"])
-    return create_agent(Scripted(turns=turns), [look_up], middleware=[CountCalls()])
+    return create_agent(ScriptedModel(turns=turns), [look_up], middleware=[CountCalls()])
 
 
 def swarm() -> Graph:
@@ -561,7 +560,7 @@ async def test_the_first_message_of_a_thread_may_fail(url: str) -> None:
 
 
 async def test_what_a_cancelled_run_had_said_is_in_the_next_ones_state(url: str) -> None:
-    model = Scripted(turns=[["whole"], ["half", asyncio.Event()], ["whole again"]])
+    model = ScriptedModel(turns=[["whole"], ["half", asyncio.Event()], ["whole again"]])
 
     async def answer(state: Counted) -> Any:
         return {"turns": 1, "messages": [await model.ainvoke(state["messages"])]}

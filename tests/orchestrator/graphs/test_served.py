@@ -25,7 +25,8 @@ from antiphon.orchestrator.events import RunComplete, RunError, RunStart
 from antiphon.orchestrator.graphs.loading import load_graphs
 from antiphon.orchestrator.graphs.served import ServedGraph, serve_graph
 from antiphon.orchestrator.request import HistoryMessage, Request
-from tests.orchestrator.support import Scripted, begin, chain, events_of, of_type, opened, saying
+from antiphon.orchestrator.testing import ScriptedModel
+from tests.orchestrator.support import begin, chain, events_of, of_type, opened, saying
 
 
 async def nothing(state: Any) -> dict[str, Any]:
@@ -352,7 +353,7 @@ async def test_a_graph_takes_as_many_steps_as_it_says_and_no_more_than_the_reque
 
 
 def test_an_agents_own_limit_is_kept_and_the_teams_is_its_own() -> None:
-    agent = serve_graph("agent", create_agent(Scripted(turns=[]), []))
+    agent = serve_graph("agent", create_agent(ScriptedModel(turns=[]), []))
     assert (agent.step_limit(None), agent.step_limit(50), agent.step_limit(20_000)) == (
         9999,
         50,

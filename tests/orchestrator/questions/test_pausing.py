@@ -18,7 +18,8 @@ from typing_extensions import TypedDict
 from antiphon import Engine, Run
 from antiphon.orchestrator.errors import AnswerInvalid, AnswerUnclear
 from antiphon.orchestrator.events import Interrupt, InterruptAnswered, RunComplete, ToolComplete
-from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
+from antiphon.orchestrator.testing import ScriptedModel, tool_call
+from tests.orchestrator.support import chain, events_of, of_type, opened
 
 # -- reviews of tool calls -------------------------------------------------------------------------
 
@@ -45,7 +46,7 @@ class Desk:
             return self.done[-1]
 
         middleware: Any = HumanInTheLoopMiddleware(interrupt_on=reviewed, interrupt_mode=mode)  # type: ignore[arg-type]
-        model = Scripted(turns=[calls, ["done"], ["done"]])
+        model = ScriptedModel(turns=[calls, ["done"], ["done"]])
         return create_agent(model, [mail, delete], middleware=[middleware], name="agent")
 
 
@@ -245,7 +246,7 @@ async def test_an_agent_inside_a_tool_asks_through_it(url: str) -> None:
         return str((await inner.ainvoke({"messages": [("user", topic)]}))["messages"][-1].text)
 
     agent = create_agent(
-        Scripted(turns=[[tool_call("consult", "c-1", topic="x")], ["done"]]),
+        ScriptedModel(turns=[[tool_call("consult", "c-1", topic="x")], ["done"]]),
         [consult],
         name="agent",
     )

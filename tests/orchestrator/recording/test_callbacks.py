@@ -49,9 +49,9 @@ from antiphon.orchestrator.recording.metadata import LABEL
 from antiphon.orchestrator.recording.replies import reply_text
 from antiphon.orchestrator.recording.spans import OUTPUTS_LIMIT
 from antiphon.orchestrator.recording.view import NO_ANSWER
+from antiphon.orchestrator.testing import ScriptedModel, tool_call
 from antiphon.orchestrator.values import plain
 from tests.orchestrator.support import (
-    Scripted,
     about_agents,
     asking,
     chain,
@@ -64,7 +64,6 @@ from tests.orchestrator.support import (
     shown_answer,
     side_by_side,
     spoken,
-    tool_call,
 )
 
 AT_ONCE = RetryPolicy(initial_interval=0.0, jitter=False, retry_on=ValueError)
@@ -196,7 +195,7 @@ async def test_labels_of_users_are_their_own(url: str, metadata: dict[str, Any])
 @pytest.mark.parametrize("reason", [3, ["stop"], {"why": "stop"}, None, ""])
 async def test_a_finish_reason_that_is_no_text_is_left_out(url: str, reason: Any) -> None:
     message = AIMessageChunk("text", response_metadata={"finish_reason": reason})
-    events = await run_of(url, chain(node=asking(Scripted(turns=[[message]]))))
+    events = await run_of(url, chain(node=asking(ScriptedModel(turns=[[message]]))))
     assert of_type(events, AgentComplete)[0].finish_reason is None
     assert events[-1].text == "text"
 
@@ -338,7 +337,7 @@ async def approval(question: str) -> str:
 
 
 def agent_with(given: Any, *turns: Any) -> Pregel[Any, Any, Any, Any]:
-    return create_agent(Scripted(turns=turns), [given], name="adder")
+    return create_agent(ScriptedModel(turns=turns), [given], name="adder")
 
 
 def adder() -> Pregel[Any, Any, Any, Any]:
@@ -445,7 +444,7 @@ async def test_a_model_tagged_nostream_is_silent_but_counted(url: str) -> None:
     used = AIMessageChunk(
         "yes", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}
     )
-    silent = Scripted(turns=[[used]])
+    silent = ScriptedModel(turns=[[used]])
 
     async def judge(state: MessagesState) -> dict[str, Any]:
         await silent.ainvoke("harmless?", {"tags": ["nostream"]})
@@ -465,7 +464,7 @@ async def test_usage_and_finish_reason_add_up_over_the_calls_of_a_span(url: str)
             "", usage_metadata=counted, response_metadata={"finish_reason": reason}
         )
 
-    model = Scripted(turns=[["a", end("length")], ["b", end("stop")]])
+    model = ScriptedModel(turns=[["a", end("length")], ["b", end("stop")]])
 
     async def node(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke("x"), await model.ainvoke("y")]}
@@ -504,7 +503,7 @@ async def test_text_in_content_blocks_streams_like_any_other(url: str) -> None:
 
 
 async def test_a_model_asked_again_after_it_failed_supersedes_what_it_had_said(url: str) -> None:
-    model = Scripted(turns=[["half ", ValueError("broken off")], ["whole ", "text"]])
+    model = ScriptedModel(turns=[["half ", ValueError("broken off")], ["whole ", "text"]])
 
     async def node(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.with_retry(wait_exponential_jitter=False).ainvoke("x")]}
@@ -524,7 +523,7 @@ async def test_a_model_asked_again_after_it_failed_supersedes_what_it_had_said(u
 
 
 async def test_a_retried_call_takes_back_only_what_it_had_said_itself(url: str) -> None:
-    model = Scripted(turns=[["one "], ["tw", ValueError("broken off")], ["two"]])
+    model = ScriptedModel(turns=[["one "], ["tw", ValueError("broken off")], ["two"]])
 
     async def node(state: MessagesState) -> dict[str, Any]:
         first = await model.ainvoke("x")
@@ -641,7 +640,7 @@ async def test_dispatched_events_are_canonical_where_they_fit_and_custom_where_n
 
 
 def failing(*pieces: str, error: Exception) -> Any:
-    return asking(Scripted(turns=[[*pieces, error]] * 3))
+    return asking(ScriptedModel(turns=[[*pieces, error]] * 3))
 
 
 async def test_a_node_that_fails_ends_the_run_with_a_clean_error_and_the_text_so_far(
@@ -670,7 +669,7 @@ async def test_a_node_that_fails_ends_the_run_with_a_clean_error_and_the_text_so
 
 
 async def test_a_node_retried_after_it_spoke_supersedes_its_first_text(url: str) -> None:
-    model = Scripted(turns=[["half", ValueError("x")], ["whole ", "text"]])
+    model = ScriptedModel(turns=[["half", ValueError("x")], ["whole ", "text"]])
     events = await run_of(url, chain(node=(asking(model), {"retry_policy": AT_ONCE})))
     superseded = of_type(events, RunAttempt)
     assert [(event.reason, event.supersedes.spans) for event in superseded] == [
@@ -694,7 +693,7 @@ async def test_a_node_retried_after_it_spoke_supersedes_its_first_text(url: str)
 
 
 async def test_a_drafting_node_retried_after_it_spoke_supersedes_its_first_draft(url: str) -> None:
-    model = Scripted(turns=[["half", ValueError("x")], ["whole"]])
+    model = ScriptedModel(turns=[["half", ValueError("x")], ["whole"]])
     events = await run_of(
         url, chain(drafts=(asking(model), {"retry_policy": AT_ONCE}), writes=saying("answer"))
     )
@@ -720,7 +719,7 @@ async def test_an_error_that_no_policy_is_about_is_not_recoverable(url: str) -> 
 
 
 async def test_a_failure_inside_a_retried_subgraph_is_recoverable(url: str) -> None:
-    model = Scripted(turns=[[ValueError("x")], ["fine"]])
+    model = ScriptedModel(turns=[[ValueError("x")], ["fine"]])
     events = await run_of(
         url, chain(outer=(chain("inner", node=asking(model)), {"retry_policy": AT_ONCE}))
     )

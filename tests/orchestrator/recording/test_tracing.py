@@ -37,7 +37,8 @@ from antiphon.orchestrator.recording.tracing import (
     context_of,
 )
 from antiphon.orchestrator.recording.view import RECOVERED
-from tests.orchestrator.support import Scripted, asking, begin, chain, opened
+from antiphon.orchestrator.testing import ScriptedModel
+from tests.orchestrator.support import asking, begin, chain, opened
 
 RUN_ID = "0192f0c1-7b7a-7000-8000-000000000001"
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -279,7 +280,7 @@ def test_any_header_is_judged(header: str) -> None:
 
 async def test_an_engine_gives_the_spans_of_its_runs(url: str) -> None:
     spans: list[Span] = []
-    graph = chain(speaker=asking(Scripted(turns=[("Hello",)])))
+    graph = chain(speaker=asking(ScriptedModel(turns=[("Hello",)])))
     async with opened(url, graph, export=spans.append) as engine:
         run = await begin(engine, "a question", traceparent=VALID)
         await run.wait()

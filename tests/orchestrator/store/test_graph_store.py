@@ -41,7 +41,8 @@ from antiphon.orchestrator.errors import StoreRefused
 from antiphon.orchestrator.events import RunError, ToolComplete
 from antiphon.orchestrator.store import GraphStore, open_graph_store
 from antiphon.orchestrator.store.operations import BATCH_BYTES, BATCH_OPERATIONS, VALUE_BYTES
-from tests.orchestrator.support import Scripted, chain, events_of, of_type, opened, tool_call
+from antiphon.orchestrator.testing import ScriptedModel, tool_call
+from tests.orchestrator.support import chain, events_of, of_type, opened
 from tests.support.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[3]
@@ -126,7 +127,7 @@ async def swap_async(text: str, runtime: ToolRuntime) -> str:
 
 def agent_with(given: Any, text: str, earlier: str) -> Any:
     """An agent that keeps a text by its tool, and answers what it then should know."""
-    model = Scripted(turns=[[tool_call(given.name, "1", text=text)], [f"before: {earlier}"]])
+    model = ScriptedModel(turns=[[tool_call(given.name, "1", text=text)], [f"before: {earlier}"]])
     return create_agent(model, [given], name="graph")
 
 
@@ -339,7 +340,7 @@ async def test_langchains_middleware_reads_it_on_the_event_loop(url: str) -> Non
         request.runtime.store.put(HERE, "last", {"text": said(request.state)})
         return prompts[-1]
 
-    model = Scripted(turns=[["one"], ["two"]])
+    model = ScriptedModel(turns=[["one"], ["two"]])
     graph = create_agent(model, [], middleware=[remembered], name="graph")
     async with opened(url, graph) as engine:
         assert await (await engine.start("tea")).text() == "one"
