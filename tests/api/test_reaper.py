@@ -17,18 +17,23 @@ from tests.support.deadline import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import re, signal, sys, threading
+import os, re, signal, sys, threading
 from antiphon.api.reaper import Reaper
 
-handled = []
+readable, writable = os.pipe()
+
+def handle(*_):
+    # By the descriptor: a signal may come while `print` is busy, which cannot be entered twice.
+    os.write(1, b"handled\\n")
+    os.write(writable, b"!")
+
 for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: (handled.append(1), print("handled", flush=True)))
+    signal.signal(number, handle)
 reaper = Reaper(float(sys.argv[1]))
 with reaper.listening():
     print(reaper._process.pid, flush=True)
     if sys.argv[2] == "ends":
-        while not handled:
-            signal.pause()
+        os.read(readable, 1)
     elif sys.argv[2] == "goes on":
         while True:
             signal.pause()
