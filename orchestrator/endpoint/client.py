@@ -44,13 +44,13 @@ log = logging.getLogger("antiphon.model")
 
 CONNECT_SECONDS = 5.0
 DRAIN_SECONDS = 0.5
-ROUNDS = 8
+ROUNDS = 12
 """How often a request is fitted to an endpoint that refuses it."""
 OUT_OF_CREDIT = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"}
 )
 
-_accepted: dict[tuple[str, str], Capabilities] = {}
+_capabilities: dict[tuple[str, str], Capabilities] = {}
 """What was learned, by base URL and model."""
 
 
@@ -73,8 +73,8 @@ def open_model(
         stream_chunk_timeout=None,
         use_responses_api=False,
     )
-    accepted = _accepted.setdefault((base_url or "", name), Capabilities())
-    model.async_client = Completions(model.async_client, accepted, seconds, trims=trims)
+    capabilities = _capabilities.setdefault((base_url or "", name), Capabilities())
+    model.async_client = Completions(model.async_client, capabilities, seconds, trims=trims)
     return model
 
 
@@ -110,9 +110,11 @@ class EndpointModel(ChatOpenAI):
 class Completions:
     """Stands where `ChatOpenAI` expects `client.chat.completions`."""
 
-    def __init__(self, inner: Any, accepted: Capabilities, seconds: float, *, trims: bool) -> None:
+    def __init__(
+        self, inner: Any, capabilities: Capabilities, seconds: float, *, trims: bool
+    ) -> None:
         self._inner = inner
-        self._accepted = accepted
+        self._capabilities = capabilities
         self._seconds = seconds
         self._trims = trims
 
@@ -125,22 +127,25 @@ class Completions:
         """
         if not payload.get("stream"):
             return await self._inner.create(**payload)
-        for _ in range(ROUNDS):
-            fitted = self._accepted.fit(payload)
+        for rounds_left in reversed(range(ROUNDS)):
+            fitted = self._capabilities.fit(payload)
             opening = self._inner.with_streaming_response.create(**fitted)
             try:
                 response = await opening.__aenter__()
             except openai.APIStatusError as error:
                 payload = self._asked_otherwise(error, payload)
-                continue
-            return Answer(opening, response, Completion(size(fitted)), self._seconds)
-        raise ContextTooLong
+                if not rounds_left:
+                    raise
+            else:
+                return Answer(opening, response, Completion(size(fitted)), self._seconds)
+        raise AssertionError("each request is either answered or refused")
 
     def _asked_otherwise(self, error: openai.APIStatusError, payload: Json) -> Json:
         """Return another request after a refusal. Raises if there is none to try."""
         said = f"{error.message} {error.body}"
         code = code_of(error.body)
-        log.warning("a model's endpoint refused a request: HTTP %s %s", error.status_code, code)
+        reason = f"HTTP {error.status_code} {code}".removesuffix(f" {error.status_code}")
+        log.warning("a model's endpoint refused a request: %s", reason.strip())
         log.debug("it answered: %s", said)
         if code in OUT_OF_CREDIT or error.status_code == 402:
             raise ModelQuota from error
@@ -150,11 +155,11 @@ class Completions:
             return without_limit(payload) or self._shorter(error, payload)
         if is_about_filter(said):
             raise ModelFiltered from error
-        if not self._accepted.learn(said, payload):
+        if not self._capabilities.learn(said, payload):
             raise error
         log.warning(
             "it will be asked without %s from now on",
-            ", ".join(sorted(self._accepted.refused)) or "nothing",
+            ", ".join(sorted(self._capabilities.refused)) or "nothing",
         )
         return payload
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TypeVar
 
 from antiphon.data import reads, transactions
 from antiphon.data.database import Database
@@ -10,29 +11,30 @@ from antiphon.data.errors import NotFound
 from antiphon.data.records import RunRecord, Thread, may
 from antiphon.orchestrator.profiles import Profile, checked_profile, decode_profile, encode_profile
 
+Record = TypeVar("Record", RunRecord, Thread)
+
 audit = logging.getLogger("antiphon.audit")
 
 
 async def own_run(database: Database, run_id: str, user: str) -> RunRecord:
     """Return a run of this user. Raises `NotFound`."""
-    run = await database.fetch(reads.run, run_id)
-    if run is None:
-        raise NotFound
-    if not may(user, run):
-        audit.warning("refused another user's run", extra={"user": user, "run_id": run_id})
-        raise NotFound
-    return run
+    return _own(await database.fetch(reads.run, run_id), user)
 
 
 async def own_thread(database: Database, thread_id: str, user: str) -> Thread:
     """Return a thread of this user. Raises `NotFound`."""
-    thread = await database.fetch(reads.thread, thread_id)
-    if thread is None:
+    return _own(await database.fetch(reads.thread, thread_id), user)
+
+
+def _own(record: Record | None, user: str) -> Record:
+    if record is None:
         raise NotFound
-    if not may(user, thread):
-        audit.warning("refused another user's thread", extra={"user": user, "thread_id": thread_id})
+    if not may(user, record):
+        kind = "thread" if isinstance(record, Thread) else "run"
+        about = {"user": user, f"{kind}_id": record.id}
+        audit.warning("refused another user's %s", kind, extra=about)
         raise NotFound
-    return thread
+    return record
 
 
 async def find_thread(

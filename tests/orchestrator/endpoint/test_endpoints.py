@@ -15,7 +15,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
 
-from antiphon.orchestrator.endpoint.client import EndpointModel, open_model
+from antiphon.orchestrator.endpoint.client import ROUNDS, EndpointModel, open_model
 from antiphon.orchestrator.errors import describe
 from tests.support.model_server import ModelRequest, ModelServer, Reply, ReplyLike
 
@@ -408,3 +408,18 @@ async def test_the_page_lists_every_case() -> None:
     known = {*ANSWERS, *THOUGHTS, *FAILURES, *REFUSED, *CALLS}
     listed = set(re.findall(r"^\| ([^|]+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     assert {name.replace("`", "") for name in listed} >= known
+
+
+async def test_an_endpoint_that_refuses_something_new_each_time_is_left_with_its_own_refusal() -> (
+    None
+):
+    given = {f"option_{number}": 1 for number in range(100)}
+
+    def script(request: ModelRequest) -> Reply:
+        name = next(name for name in request.body if name.startswith("option_"))
+        return Reply(status=400, error=f"unknown field {name}")
+
+    async with served(script) as (server, model):
+        with pytest.raises(openai.BadRequestError):
+            await model.bind(extra_body=given).ainvoke("hi")
+        assert len(server.requests) == ROUNDS
